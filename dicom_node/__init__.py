@@ -1,0 +1,1 @@
+"""The node: DICOM and HL7 come in, are stored, indexed and linked; structured reports go out."""

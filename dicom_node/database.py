@@ -1,0 +1,109 @@
+"""One database, one writer: engine, sessions and column types shared by every table.
+
+SQLite is opened in WAL mode with ``synchronous=FULL``: a commit that returned survives a power
+cut. Before SQLite 3.51.3 two connections that write or checkpoint at once can corrupt a WAL file,
+so a file has exactly one writing connection, guarded by a lock; readers are ``query_only``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, String, create_engine, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session
+
+Clock = Callable[[], dt.datetime]
+"""Returns the current time as an aware datetime; an argument everywhere, so tests own the time."""
+
+
+def utc_now() -> dt.datetime:
+    """Return the current time in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """An aware datetime, stored as ISO 8601 text in UTC so that text order is time order."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> str | None:
+        """Turn an aware datetime into UTC text; a naive one is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a zone cannot be stored")
+        return value.astimezone(dt.UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dt.datetime | None:
+        """Turn stored text back into an aware datetime."""
+        return None if value is None else dt.datetime.fromisoformat(value)
+
+
+class Database:
+    """Opens ``url`` and hands out write sessions (one at a time) and read sessions.
+
+    Args:
+        url: an SQLAlchemy URL, for example ``sqlite:////var/lib/radloop/radloop.sqlite``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._lock = threading.RLock()
+        self._writer = _engine(url, writes=True)
+        self._reader = _engine(url, writes=False)
+
+    @property
+    def engine(self) -> Engine:
+        """The writing engine, for migrations."""
+        return self._writer
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Yield the writing session; commit when the block ends, roll back when it raises."""
+        with self._lock, Session(self._writer, expire_on_commit=False) as session:
+            try:
+                yield session
+                session.commit()
+            except BaseException:
+                session.rollback()
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Yield a session that sees the last commit and cannot write."""
+        with Session(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _engine(url: str, *, writes: bool) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    pool: type[StaticPool] | type[QueuePool] = StaticPool if writes else QueuePool
+    engine = create_engine(url, poolclass=pool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout=30000")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        if writes:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+        else:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    return engine

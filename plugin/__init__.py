@@ -1,0 +1,1 @@
+"""The application: settings, stages, workflows, command line, console, demonstration."""

@@ -1,0 +1,1 @@
+"""A read-only status page on loopback."""

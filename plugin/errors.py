@@ -1,0 +1,17 @@
+"""Errors of the application; the class decides what happens next, the message says why."""
+
+
+class PluginError(Exception):
+    """Something in the application went wrong."""
+
+
+class Transient(PluginError):
+    """Trying again later may succeed: a child process died or a peer is away."""
+
+
+class Permanent(PluginError):
+    """Trying again cannot succeed: the input or the configuration must change."""
+
+
+class NeedsReview(PluginError):
+    """Only a person can decide: evidence contradicts itself or an outcome is ambiguous."""

@@ -1,0 +1,1 @@
+"""A simulated hospital: images, reports and senders with a known truth; simulated, never clinical."""

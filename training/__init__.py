@@ -1,0 +1,1 @@
+"""From labels to models: cohorts, folds, pixels, classifiers, metrics, registry, inference."""
