@@ -18,7 +18,7 @@ from dicom_node.database import UtcDateTime
 def _time(*, nullable: bool = False, index: bool = False) -> Any:
     return Field(
         default=None if nullable else ...,
-        sa_type=UtcDateTime,  # type: ignore[call-overload]
+        sa_type=UtcDateTime,
         nullable=nullable,
         index=index,
     )

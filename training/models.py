@@ -12,7 +12,7 @@ from dicom_node.database import UtcDateTime
 
 
 def _time() -> Any:
-    return Field(sa_type=UtcDateTime, nullable=False)  # type: ignore[call-overload]
+    return Field(sa_type=UtcDateTime, nullable=False)
 
 
 def _json(default: Any) -> Any:
