@@ -1,1 +1,1 @@
-"""A simulated hospital: images, reports and senders with a known truth; simulated, never clinical."""
+"""A simulated hospital: images, reports and senders with a known truth; never clinical."""
