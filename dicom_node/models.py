@@ -136,6 +136,8 @@ class PatientAlias(SQLModel, table=True):
     prior_patient_id: str = Field(index=True)
     surviving_issuer: str
     surviving_patient_id: str = Field(index=True)
+    prior_issuer_assumed: bool = False
+    surviving_issuer_assumed: bool = False
     message_id: int | None = Field(default=None, foreign_key="message.id")
     recorded_at: dt.datetime = _time()
 
@@ -165,6 +167,9 @@ class Report(SQLModel, table=True):
     patient_id: str = Field(default="", index=True)
     issuer_of_patient_id: str = ""
     issuer_assumed: bool = False
+    patient_identifiers: list[dict[str, Any]] = Field(  # every repetition of PID-3
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
@@ -174,6 +179,15 @@ class Report(SQLModel, table=True):
     status_changed_at: str = ""  # OBR-22, digits as sent
     message_time: str = ""  # MSH-7, digits as sent
     received_at: dt.datetime = _time()
+
+
+class ReportedStudy(SQLModel, table=True):
+    """A Study Instance UID that a report version names (ZDS-1, OBX 113014 or 110180)."""
+
+    __tablename__ = "reported_study"
+
+    report_id: int = Field(primary_key=True, foreign_key="report.id")
+    study_instance_uid: str = Field(primary_key=True, index=True)
 
 
 class Link(SQLModel, table=True):
@@ -210,6 +224,7 @@ class Transmission(SQLModel, table=True):
     path: str  # relative to the data folder
     state: str = Field(default="queued", index=True)  # "queued", "delivered", "failed"
     attempts: int = 0
+    rounds: int = 0  # how often a person asked to try again
     last_status: int | None = None  # the C-STORE status (PS3.4 B.2.3)
     last_error: str = ""
     created_at: dt.datetime = _time()

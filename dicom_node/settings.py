@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -47,6 +49,7 @@ class Hl7Feed(Section):
     issuer_of_patient_id: str = ""
     issuer_of_accession_number: str = ""
     charset: str = ""  # a Python codec name; used where MSH-18 is empty
+    accession_number_field: Literal["auto", "OBR-18", "OBR-3"] = "auto"  # auto: 18, else 3
 
 
 class Hl7Settings(Section):
@@ -68,6 +71,7 @@ class LinkingSettings(Section):
 
     linker: str = "standard"
     date_window_days: int = Field(default=1, ge=0)
+    trusted_assumed_issuers: tuple[str, ...] = ()  # assumed counts as declared for these
 
 
 class PacsPeer(Section):
