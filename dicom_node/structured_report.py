@@ -34,6 +34,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import DSfloat
 
 from dicom_node.errors import Permanent
+from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.sr_content import (
     PRIVATE_SCHEME,
     RESEARCH_TITLE,
@@ -50,9 +51,6 @@ from dicom_node.sr_content import (
     summarise,
 )
 from dicom_node.sr_identity import common_identity
-
-IMPLEMENTATION_CLASS_UID = "2.25.71877279194937427629358441818738246422"
-IMPLEMENTATION_VERSION_NAME = "RADLOOP"
 
 _PERCENT = CodedConcept("%", "UCUM", "percent")
 _PROBABILITY = CodedConcept("122157", "DCM", "Probability")
