@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, String, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import QueuePool, StaticPool
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 Clock = Callable[[], dt.datetime]
 """Returns the current time as an aware datetime; an argument everywhere, so tests own the time."""
@@ -86,6 +87,20 @@ class Database:
         """Close every connection."""
         self._reader.dispose()
         self._writer.dispose()
+
+
+def insert_if_absent(
+    session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert rows; one that a unique constraint forbids is left as it stands.
+
+    The constraint decides and not a look beforehand, so two writers cannot both find nothing.
+    """
+    if not rows:
+        return
+    dialect = session.get_bind().dialect.name
+    statement = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    session.execute(statement(table).on_conflict_do_nothing(), [dict(row) for row in rows])
 
 
 def _engine(url: str, *, writes: bool) -> Engine:

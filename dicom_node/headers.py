@@ -1,0 +1,247 @@
+"""Reads what the index needs from a stored file; whatever a peer put there, it ends in a reason.
+
+Reading stops behind group 0020, long values are skipped, text is decoded strictly by its Specific
+Character Set, and every exception that the parser lets escape becomes :class:`Unreadable`.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.charset import decode_bytes, python_encoding
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
+
+from dicom_node.errors import Permanent
+from dicom_node.file_meta import is_uid
+
+_CHARACTER_SET = 0x00080005
+_LAST_TAG = 0x0020FFFF
+_LONGEST_VALUE = 64 * 1024
+_ESCAPE = b"\x1b"
+
+# Without these an object cannot be filed (PS3.3 C.12.1, C.7.2.1, C.7.3.1).
+_UIDS = {
+    "sop_class_uid": 0x00080016,
+    "sop_instance_uid": 0x00080018,
+    "study_instance_uid": 0x0020000D,
+    "series_instance_uid": 0x0020000E,
+}
+# Values that decide who is who: a wrong character here is a wrong identity.
+_IDENTITIES = {
+    "accession_number": 0x00080050,
+    "patient_id": 0x00100020,
+    "issuer_of_patient_id": 0x00100021,
+}
+_TEXTS = {
+    "study_date": 0x00080020,
+    "study_time": 0x00080030,
+    "modality": 0x00080060,
+    "manufacturer": 0x00080070,
+    "study_description": 0x00081030,
+    "series_description": 0x0008103E,
+    "manufacturer_model_name": 0x00081090,
+    "patient_name": 0x00100010,
+    "patient_birth_date": 0x00100030,
+    "patient_sex": 0x00100040,
+    "body_part_examined": 0x00180015,
+    "series_number": 0x00200011,
+    "instance_number": 0x00200013,
+}
+_PATIENT_NAME = _TEXTS["patient_name"]
+_ACCESSION_ISSUER = 0x00080051
+_PATIENT_ID_QUALIFIERS = 0x00100024
+_LOCAL_NAMESPACE = 0x00400031
+_UNIVERSAL_ENTITY = 0x00400032
+
+_READ_TAGS: list[Any] = [
+    *_UIDS.values(),
+    *_IDENTITIES.values(),
+    *_TEXTS.values(),
+    _ACCESSION_ISSUER,
+    _PATIENT_ID_QUALIFIERS,
+]
+
+# What the parser was seen to raise on mutated files, besides its own InvalidDicomError.
+_PARSER_ERRORS: tuple[type[Exception], ...] = (
+    InvalidDicomError,
+    BytesLengthException,
+    NotImplementedError,
+    RecursionError,
+    MemoryError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+class Unreadable(Permanent):
+    """A stored object cannot be filed; the reason names no value of the object."""
+
+    def __init__(self, reason: str, study_instance_uid: str = "") -> None:
+        super().__init__(reason)
+        self.study_instance_uid = study_instance_uid
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the index knows about one object; text is decoded, padding is removed."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    called_ae_title: str
+    size: int
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    patient_sex: str
+    accession_number: str
+    issuer_of_accession_number: str
+    study_date: str
+    study_time: str
+    study_description: str
+    modality: str
+    series_number: str
+    series_description: str
+    body_part_examined: str
+    manufacturer: str
+    manufacturer_model_name: str
+    instance_number: str
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a file that the store wrote.
+
+    Raises:
+        Unreadable: the object cannot be filed, with the reason.
+        OSError: the disk cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            # The library reports faults as warnings that quote the value.
+            warnings.simplefilter("ignore")
+            return _read(path)
+    except Unreadable:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise Unreadable("the header cannot be parsed (OSError)") from None
+    except _PARSER_ERRORS as error:
+        raise Unreadable(f"the header cannot be parsed ({type(error).__name__})") from None
+
+
+def _read(path: Path) -> Header:
+    with path.open("rb") as file:
+        data_set = read_partial(
+            file,
+            stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,
+            defer_size=_LONGEST_VALUE,
+            specific_tags=_READ_TAGS,
+        )
+    encodings = _encodings(data_set)
+    values = {name: _uid(data_set, tag, name) for name, tag in _UIDS.items()}
+    study = values["study_instance_uid"]
+    for name, tag in _IDENTITIES.items():
+        text = _text(_raw(data_set, tag), encodings)
+        if text is None:
+            raise Unreadable(f"{name} is not text in its declared character set", study)
+        values[name] = text
+    for name, tag in _TEXTS.items():
+        delimiters = PN_DELIMS if tag == _PATIENT_NAME else TEXT_VR_DELIMS
+        values[name] = _text(_raw(data_set, tag), encodings, delimiters) or ""
+    values["issuer_of_patient_id"] = values["issuer_of_patient_id"] or _issuer(
+        data_set, _PATIENT_ID_QUALIFIERS, encodings
+    )
+    values["issuer_of_accession_number"] = _issuer(data_set, _ACCESSION_ISSUER, encodings)
+    meta = data_set.file_meta
+    named = (str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID))
+    if named != (values["sop_class_uid"], values["sop_instance_uid"]):
+        raise Unreadable("the data set is not the object that the command named", study)
+    return Header(
+        **values,
+        transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        calling_ae_title=str(meta.get("SendingApplicationEntityTitle", "")).strip(),
+        called_ae_title=str(meta.get("ReceivingApplicationEntityTitle", "")).strip(),
+        size=path.stat().st_size,
+    )
+
+
+def _raw(data_set: Dataset, tag: int) -> bytes | None:
+    """Return the encoded value; None where the element is absent or empty."""
+    if tag not in data_set:
+        return None
+    element: Any = data_set.get_item(tag)
+    value = element.value
+    if value is None and element.length > _LONGEST_VALUE:
+        raise Unreadable(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than 64 KiB")
+    if value and len(value) != element.length:
+        raise Unreadable(f"the file ends inside ({tag >> 16:04X},{tag & 0xFFFF:04X})")
+    return value or None
+
+
+def _uid(data_set: Dataset, tag: int, name: str) -> str:
+    text = (_raw(data_set, tag) or b"").decode("latin-1").rstrip("\0 ")
+    if not is_uid(text):
+        raise Unreadable(f"{name} is {'not a UID' if text else 'missing'}")
+    return text
+
+
+def _encodings(data_set: Dataset) -> list[str]:
+    """Return Python codecs for Specific Character Set (PS3.3 C.12.1.1.2), ASCII where it is silent.
+
+    A term that nobody defined gives a codec that decodes nothing but ASCII.
+    """
+    terms = (_raw(data_set, _CHARACTER_SET) or b"").decode("latin-1").split("\\")
+    names = [term.strip(" \0") for term in terms]
+    return [
+        "ascii" if name in ("", "ISO_IR 6", "ISO 2022 IR 6") else python_encoding.get(name, "ascii")
+        for name in names
+    ]
+
+
+def _text(
+    raw: bytes | None, encodings: Sequence[str], delimiters: Any = TEXT_VR_DELIMS
+) -> str | None:
+    """Decode strictly; None where the bytes are not text in the declared character set."""
+    if raw is None:
+        return ""
+    try:
+        if _ESCAPE in raw:
+            text = decode_bytes(raw, list(encodings), delimiters)
+        else:
+            text = raw.decode(encodings[0])
+    except UnicodeError:
+        return None
+    # The library marks what it could not decode; a database may refuse NUL inside text.
+    return None if "\ufffd" in text else text.replace("\0", "").strip()
+
+
+def _issuer(data_set: Dataset, tag: int, encodings: Sequence[str]) -> str:
+    """Return the first issuer of a sequence: its local namespace, else its universal id."""
+    if tag not in data_set:
+        return ""
+    items = data_set[tag].value
+    if not items:
+        return ""
+    for part in (_LOCAL_NAMESPACE, _UNIVERSAL_ENTITY):
+        text = _text(_raw(items[0], part), encodings)
+        if text:
+            return text
+    return ""

@@ -1,0 +1,122 @@
+"""Questions to the index: which studies are complete, what they contain, what is in dispute."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+
+from sqlalchemy import ColumnElement, and_, func, not_, or_
+from sqlmodel import Session, SQLModel, col, select
+
+from dicom_node.models import Instance, Patient, Quarantined, Series, Study
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+# Storage SOP classes (PS3.4 B.5) that carry no image of the patient: documents, states of display,
+# waveforms, measurements, and what others derived from images.
+_NOT_IMAGES = tuple(
+    _STORAGE + ending
+    for ending in (
+        "9.",  # waveforms
+        "11.",  # presentation states
+        "66",  # raw data, registrations, fiducials, segmentations, surfaces
+        "67",  # real world value mappings
+        "68.",  # surface scans
+        "78.",  # lensometry and other eye measurements
+        "88.",  # structured reports and key object selections
+        "90.",  # content assessment results
+        "104.",  # encapsulated documents
+        "200.",  # implementation plans and protocols
+        "481.3",  # RT structure set
+        "481.4",  # RT treatment records
+        "481.5",  # RT plan
+    )
+)
+
+_COUNTED: dict[str, type[SQLModel]] = {
+    "instances": Instance,
+    "series": Series,
+    "studies": Study,
+    "patients": Patient,
+    "quarantined": Quarantined,
+}
+
+
+def is_image(sop_class_uid: str) -> bool:
+    """Tell whether objects of this storage SOP class are images of the patient."""
+    return sop_class_uid.startswith(_STORAGE) and not sop_class_uid.startswith(_NOT_IMAGES)
+
+
+def complete_studies(session: Session, now: dt.datetime, quiet_seconds: float) -> list[str]:
+    """Return the Study Instance UIDs of studies with images that have stopped growing.
+
+    DICOM has no message that says "that was all"; silence is the sign. It is asked of the table,
+    so it survives a restart.
+
+    Args:
+        session: an open session.
+        now: the time now.
+        quiet_seconds: how long nothing may have been added.
+    """
+    latest = now - dt.timedelta(seconds=quiet_seconds)
+    has_images = (
+        select(Instance.sop_instance_uid)
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(col(Series.study_instance_uid) == col(Study.study_instance_uid), _images_only())
+        .exists()
+    )
+    query = (
+        select(Study.study_instance_uid)
+        .where(col(Study.last_received_at) <= latest, has_images)
+        .order_by(col(Study.last_received_at), col(Study.study_instance_uid))
+    )
+    return list(session.exec(query))
+
+
+def instances_of(session: Session, study_instance_uid: str) -> list[Instance]:
+    """Return every instance of a study, series by series, in order of SOP Instance UID."""
+    query = (
+        select(Instance)
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(col(Series.study_instance_uid) == study_instance_uid)
+        .order_by(col(Instance.series_instance_uid), col(Instance.sop_instance_uid))
+    )
+    return list(session.exec(query))
+
+
+def study_digest(session: Session, study_instance_uid: str) -> str:
+    """Return SHA-256 over the sorted digests of a study's images, in hexadecimal.
+
+    It changes when an image is added and not when a report, a presentation state or our own
+    structured report comes back, so a prediction that was made for it stays valid.
+    """
+    query = (
+        select(Instance.digest)
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(col(Series.study_instance_uid) == study_instance_uid, _images_only())
+    )
+    digests = sorted(session.exec(query))
+    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+
+
+def is_disputed(session: Session, study_instance_uid: str) -> bool:
+    """Tell whether an object that claims to belong to the study lies in quarantine.
+
+    Then two senders disagree about the study, and a person has to look before it teaches anything.
+    """
+    query = select(Quarantined.id).where(Quarantined.study_instance_uid == study_instance_uid)
+    return session.exec(query.limit(1)).first() is not None
+
+
+def status_counts(session: Session) -> dict[str, int]:
+    """Return how many rows the index has of each kind."""
+    return {
+        name: session.exec(select(func.count()).select_from(table)).one()
+        for name, table in _COUNTED.items()
+    }
+
+
+def _images_only() -> ColumnElement[bool]:
+    sop_class = col(Instance.sop_class_uid)
+    others = or_(*(sop_class.startswith(prefix, autoescape=True) for prefix in _NOT_IMAGES))
+    return and_(sop_class.startswith(_STORAGE, autoescape=True), not_(others))
