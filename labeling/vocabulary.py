@@ -26,11 +26,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Code:
-    """A coded concept (PS3.3 8.8): value, coding scheme designator, meaning."""
+    """A coded concept (PS3.3 8.8): value, coding scheme designator, meaning.
+
+    ``unconfirmed`` says that no dictionary at hand (PS3.16) holds the code.
+    """
 
     value: str
     scheme: str
     meaning: str
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True)

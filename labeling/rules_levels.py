@@ -1,0 +1,188 @@
+"""Finds which disc levels a piece of a report speaks of.
+
+Discs are numbered by the vertebra above them. A level outside the schema (T12-L1, C5-C6) is found
+too, so that its findings are not taken for those of the levels that the schema knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from labeling.vocabulary import LabelSchema
+
+_ORDER = [*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)),
+          *(f"L{n}" for n in range(1, 6)), "S1"]  # fmt: skip
+_PLACE = {name: index for index, name in enumerate(_ORDER)}
+_VERTEBRA = r"(?:[LTCD]\s?1[0-2]|[LTCD]\s?[1-9]|S\s?1)"
+_NUMBER = r"(?:1[0-2]|[1-9])"
+
+# "L4-L5", "L4/5", "L4L5", "L4-5", "L4 on L5", and chains: "L3/4/5".
+_PAIR = re.compile(
+    rf"\b(?P<first>{_VERTEBRA})"
+    rf"(?P<rest>(?:\s?(?:[-–—/]|\son\s|\sover\s|\supon\s)\s?(?:{_VERTEBRA}|{_NUMBER}(?!\d|\.\d|\s?[mc]m))"
+    rf"|(?<=\d){_VERTEBRA})+)(?!\d)",
+    re.IGNORECASE,
+)
+# "... L3/4, 4/5 and 5/1": a bare pair counts only after a level.
+_BARE_PAIR = re.compile(
+    r"\s*(?:,|and|&|\+|or)+\s*(?P<first>[1-5])\s?[-–/]\s?(?P<second>[1-5]|S\s?1)(?![\d/.])",
+    re.IGNORECASE,
+)
+_SPAN = re.compile(
+    rf"\b(?P<first>{_VERTEBRA})\s+(?:to|through|thru|until)\s+(?P<second>{_VERTEBRA})\b(?!\s?[-/])",
+    re.IGNORECASE,
+)
+_JOINED = re.compile(r"\s*(?:,|and|&|\+|or|as well as|,\s*and)\s*(?:at\s+|the\s+)*", re.IGNORECASE)
+_THROUGH = re.compile(r"\s*(?:to|through|thru|until)\s+", re.IGNORECASE)
+_ALL = re.compile(
+    r"\b(?:all|every|each|any)\s+(?:of\s+the\s+)?(?:visuali[sz]ed\s+|imaged\s+|examined\s+)?"
+    r"(?:lumbar\s+)?(?:intervertebral\s+)?(?:dis[ck]\s+)?(?:levels?|dis[ck]s?|segments?|interspaces?)\b"
+    r"|\bthroughout\s+(?:the\s+)?lumbar\b",
+    re.IGNORECASE,
+)
+_REMAINING = re.compile(
+    r"\b(?:(?:all\s+)?(?:the\s+)?(?:other|remaining|rest\s+of\s+the)\s+(?:visuali[sz]ed\s+)?(?:lumbar\s+)?"
+    r"(?:intervertebral\s+)?(?:dis[ck]\s+)?(?:levels?|dis[ck]s?|segments?|interspaces?|spaces?)"
+    r"|elsewhere|(?:at\s+)?(?:the\s+)?others?(?=\s+(?:are|is)\b)|no\s+(?:other|further|additional))",
+    re.IGNORECASE,
+)
+_EXCEPT = re.compile(
+    r"\s*(?:levels?)?,?\s*(?:except|apart\s+from|other\s+than|but|save)(?:\s+(?:for|at|the))*\s*",
+    re.IGNORECASE,
+)
+_ABOVE = re.compile(r"\b(?P<side>above|below)\s+(?:the\s+)?(?:level\s+of\s+)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A group of levels named together; ``sites`` is empty where the schema has none of them."""
+
+    start: int
+    end: int
+    sites: frozenset[str]
+    all: bool = False  # "all levels"
+    remaining: bool = False  # "the remaining levels": what the section has not named so far
+    other_region: bool = False  # cervical or thoracic: not what the schema is about
+
+
+class LevelFinder:
+    """Finds mentions of the sites of a schema; disc sites are those named like ``L4-L5``."""
+
+    def __init__(self, schema: LabelSchema) -> None:
+        self._sites = tuple(site.id for site in schema.sites)
+        self._discs = {
+            _PLACE[upper]: f"{upper}-{lower}"
+            for upper, lower in (s.split("-", 1) for s in self._sites if s.count("-") == 1)
+            if _PLACE.get(lower) == _PLACE.get(upper, -9) + 1
+        }
+        names = {
+            name.lower(): site.id
+            for site in schema.sites
+            for name in (site.id, site.name, *site.synonyms)
+        }
+        self._names = names
+        longest_first = sorted(names, key=len, reverse=True)
+        self._name = re.compile(
+            rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)" if names else r"(?!)",
+            re.IGNORECASE,
+        )
+
+    def find(self, text: str) -> list[Mention]:
+        """Return the groups of levels in ``text``, in order; neighbours in a list are one group."""
+        single = sorted(self._single(text), key=lambda each: (each.start, -each.end))
+        groups: list[Mention] = []
+        for mention in single:
+            if groups and mention.start < groups[-1].end:
+                continue
+            if (
+                groups
+                and groups[-1].all
+                and _EXCEPT.fullmatch(text[groups[-1].end : mention.start])
+            ):
+                groups[-1] = replace(groups[-1], sites=groups[-1].sites - mention.sites)
+            if groups and (joined := self._join(text, groups[-1], mention)):
+                groups[-1] = joined
+            else:
+                groups.append(mention)
+        return groups
+
+    def _single(self, text: str) -> Iterator[Mention]:
+        for match in _ALL.finditer(text):
+            yield Mention(match.start(), match.end(), frozenset(self._sites), all=True)
+        for match in _REMAINING.finditer(text):
+            yield Mention(match.start(), match.end(), frozenset(), remaining=True)
+        for match in _SPAN.finditer(text):
+            first, last = _vertebra(match["first"]), _vertebra(match["second"])
+            if first is not None and last is not None and first < last:
+                yield self._mention(match.start(), match.end(), range(first, last))
+        for match in _PAIR.finditer(text):
+            yield from self._pair(text, match)
+        for match in self._name.finditer(text):
+            site = self._names[match.group().lower()]
+            yield Mention(match.start(), match.end(), frozenset({site}))
+
+    def _pair(self, text: str, match: re.Match[str]) -> Iterator[Mention]:
+        places = _chain(match.group())
+        if not places:
+            return
+        start, end, discs = match.start(), match.end(), set(places)
+        while bare := _BARE_PAIR.match(text, end):
+            more = _chain(f"L{bare['first']}/{bare['second']}")
+            if not more:
+                break
+            discs |= set(more)
+            end = bare.end()
+        side = _ABOVE.search(text, 0, start)
+        if side is not None and self._discs:
+            start = side.start()
+            top, bottom = min(self._discs), max(self._discs)
+            above = side["side"].lower() == "above"
+            discs = set(range(top, min(discs)) if above else range(max(discs) + 1, bottom + 1))
+        yield self._mention(start, end, discs)
+
+    def _mention(self, start: int, end: int, discs: Iterable[int]) -> Mention:
+        discs = list(discs)
+        sites = frozenset(self._discs[disc] for disc in discs if disc in self._discs)
+        near = not self._discs or any(disc >= min(self._discs) - 1 for disc in discs)
+        return Mention(start, end, sites, other_region=bool(discs) and not sites and not near)
+
+    def _join(self, text: str, first: Mention, second: Mention) -> Mention | None:
+        """Join "L3-L4, L4-L5 and L5-S1", and fill the range of "L1-L2 to L3-L4"."""
+        if first.remaining or second.remaining or first.all or second.all:
+            return None
+        between = text[first.end : second.start]
+        if _THROUGH.fullmatch(between) and first.sites and second.sites:
+            indices = [self._sites.index(site) for site in first.sites | second.sites]
+            sites = frozenset(self._sites[min(indices) : max(indices) + 1])
+        elif _JOINED.fullmatch(between) or between.strip() == "":
+            sites = first.sites | second.sites
+        else:
+            return None
+        return Mention(
+            first.start,
+            second.end,
+            sites,
+            other_region=first.other_region and second.other_region,
+        )
+
+
+def _vertebra(text: str, region: str = "") -> int | None:
+    name = re.sub(r"\s", "", text).upper().replace("D", "T")
+    return _PLACE.get(name if name[:1].isalpha() else region + name)
+
+
+def _chain(text: str) -> list[int]:
+    """Return the discs of "L4/5", "L3-L5" or "L3/4/5", each as the place of its upper vertebra."""
+    parts = re.findall(rf"{_VERTEBRA}|{_NUMBER}", text, re.IGNORECASE)
+    region = parts[0][:1].upper().replace("D", "T")
+    places: list[int] = []
+    for part in parts:
+        place = _vertebra(part, region)
+        if place is not None and places and place <= places[-1] and part == "1":
+            place = {"L": _PLACE["S1"], "T": _PLACE["L1"], "C": _PLACE["T1"]}.get(region)
+        if place is None or (places and place <= places[-1]):
+            return []
+        places.append(place)
+    return list(range(places[0], places[-1])) if len(places) > 1 else []

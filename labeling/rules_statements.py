@@ -1,0 +1,217 @@
+"""Turns sentences into statements: this observation, at these levels, in this state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from labeling.rules_assertion import assertion
+from labeling.rules_levels import LevelFinder, Mention
+from labeling.rules_lexicon import Lexicon, Terms
+from labeling.sections import Kind, Sentence
+from labeling.vocabulary import LabelSchema, State
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one sentence says; ``sites`` is None where it names no level at all."""
+
+    observation: str
+    sites: frozenset[str] | None
+    state: State
+    start: int
+    end: int
+    kind: Kind
+
+
+_FILLER = (
+    r"(?:at|the|this|these|that|levels?|is|are|appears?|appear|remains?|looks?|otherwise|also|essentially|entirely"
+    r"|grossly|relatively|completely|and|all|both|in|appearances?|of|segments?|lumbar|spine|study|examination|exam|scan"
+    r"|mri?|findings?|changes?|degenerative|here|again|seen|noted|there)"
+)
+_NORMAL = (
+    r"(?:normal|unremarkable|within\s+normal\s+limits|wnl|nad"
+    r"|(?:no|without)\s+(?:(?:evidence|of|significant|focal|other|further|discrete|notable|appreciable|acute|relevant|any)\s+)*"
+    r"(?:abnormalit(?:y|ies)|findings?|patholog\w+|lesions?|disease))"
+)
+_STABLE = (
+    r"(?:unchanged|stable"
+    r"|(?:no|without)\s+(?:(?:significant|interval|relevant|appreciable|substantial)\s+)*changes?)"
+)
+_SINCE = (
+    r"(?:(?:since|from|compared|as|to|with|when|the|prior|previous|last|study|examination|exam|mri?"
+    r"|scan|report)\b[\s\W]*)*"
+)
+_ALL_NORMAL = re.compile(
+    rf"[\s\W]*(?:{_FILLER}\b[\s\W]*)*{_NORMAL}[\s\W]*(?:{_FILLER}\b[\s\W]*)*", re.IGNORECASE
+)
+_ALL_STABLE = re.compile(
+    rf"[\s\W]*(?:{_FILLER}\b[\s\W]*)*{_STABLE}[\s\W]*(?:{_FILLER}\b[\s\W]*)*{_SINCE}", re.IGNORECASE
+)
+# Words that turn from the level under discussion to the whole spine or another part of it.
+_TURNS_AWAY = re.compile(
+    r"\b(?:conus|cord|sacr\w+|sacroiliac|paraspinal|paravertebral|marrow|alignment|lordosis|overall|otherwise"
+    r"|multi-?level|multiple\s+levels|lumbar\s+spine|vertebral\s+bod\w+|summary|impression|kidney\w*|aort\w+|retroperitone\w+)\b",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(r"[\s\W]*(?:at|at\s+the|the|in|on)?\s*", re.IGNORECASE)
+_HEADER_REST = re.compile(r"\b(?:levels?|dis[ck]s?|space|interspace)\b", re.IGNORECASE)
+_CLAUSE_BREAK = re.compile(r"[,;]|\b(?:and|while|whereas|but|with)\b", re.IGNORECASE)
+_PREPOSITION = re.compile(
+    r"\b(?:at|of|in|on|involving|affecting|from|above|below|level)\s*(?:the\s+)?(?:level\s+)?(?:of\s+)?$",
+    re.IGNORECASE,
+)
+_LAST_WORD = re.compile(r"[\w?]+\W*$")
+_OPPOSITE = {State.PRESENT: State.ABSENT, State.ABSENT: State.PRESENT}
+
+
+@dataclass(frozen=True)
+class _Context:
+    """The level under discussion: named at the start of a sentence, or alone on its line."""
+
+    sites: frozenset[str] | None
+    line: tuple[Kind, int]
+    alone: bool
+
+    def reaches(self, sentence: Sentence, words: str) -> bool:
+        same_line = (sentence.kind, sentence.paragraph) == self.line
+        same_section = sentence.kind is self.line[0]
+        return (same_line or (self.alone and same_section)) and not _TURNS_AWAY.search(words)
+
+
+class StatementFinder:
+    """Finds the statements about the observations of a schema."""
+
+    def __init__(self, schema: LabelSchema, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._levels = LevelFinder(schema)
+        self._all = frozenset(site.id for site in schema.sites)
+
+    def find(self, text: str, sentences: Iterable[Sentence]) -> Iterator[Statement]:
+        """Yield the statements of sentences that are given in the order of ``text``."""
+        context: _Context | None = None
+        named: set[str] = set()
+        kind: Kind | None = None
+        for sentence in sentences:
+            if sentence.kind is not kind:
+                kind, context = sentence.kind, None
+                named.clear()
+            words = re.sub(r"\s", " ", text[sentence.start : sentence.end])
+            words = self._lexicon.correct(words)
+            mentions = self._resolved(self._levels.find(words), named)
+            named |= {site for mention in mentions if not mention.all for site in mention.sites}
+            context = _next_context(context, sentence, words, mentions)
+            here = context.sites if context is not None and not mentions else None
+            for observation, sites, state in self._statements(words, mentions, here):
+                yield Statement(
+                    observation, sites, state, sentence.start, sentence.end, sentence.kind
+                )
+
+    def _resolved(self, mentions: list[Mention], named: set[str]) -> list[Mention]:
+        """Give "the remaining levels" the sites that the section has not named before."""
+        known = set(named)
+        for mention in mentions:
+            if not mention.remaining and not mention.all:
+                known |= mention.sites
+        rest = self._all - known
+        return [replace(each, sites=rest) if each.remaining else each for each in mentions]
+
+    def _statements(
+        self, words: str, mentions: list[Mention], context: frozenset[str] | None
+    ) -> Iterator[tuple[str, frozenset[str] | None, State]]:
+        found: list[tuple[int, int]] = []
+        for observation, terms in self._lexicon.terms.items():
+            for start, end, state in _named(words, terms):
+                found.append((start, end))
+                mention = _attached(words, start, end, mentions)
+                if mention is None:
+                    yield observation, context, state
+                elif not mention.other_region:
+                    yield observation, mention.sites, state
+        for sites, state in _general(words, mentions, context, found):
+            for observation in self._lexicon.terms:
+                yield observation, sites, state
+
+
+def _next_context(
+    context: _Context | None, sentence: Sentence, words: str, mentions: list[Mention]
+) -> _Context | None:
+    if mentions and _HEADER.fullmatch(words[: mentions[0].start]):
+        rest = words[mentions[0].end :]
+        alone = len(mentions) == 1 and not re.search(r"\w", _HEADER_REST.sub("", rest))
+        line = (sentence.kind, sentence.paragraph)
+        return _Context(None if mentions[0].other_region else mentions[0].sites, line, alone)
+    if context is not None and not mentions and not context.reaches(sentence, words):
+        return None
+    return context
+
+
+def _named(words: str, terms: Terms) -> Iterator[tuple[int, int, State]]:
+    """Yield where the sentence names the observation or its normal opposite, and in what state."""
+    masked = terms.ignore.sub(lambda match: " " * len(match.group()), words)
+    present = [(m.start(), m.end()) for m in terms.present.finditer(masked)]
+    for start, end in present:
+        # Cues may stand inside a match ("canal is not narrowed"): only its last word is the term.
+        last = _LAST_WORD.search(masked, start, end)
+        state = assertion(masked, last.start() if last else start, end)
+        if state is not None:
+            yield start, end, state
+    for match in terms.absent.finditer(masked):
+        start, end = match.span()
+        if any(start < other_end and other_start < end for other_start, other_end in present):
+            continue
+        last = _LAST_WORD.search(masked, start, end)
+        state = assertion(masked, last.start() if last else start, end)
+        if state is not None:
+            yield start, end, _OPPOSITE.get(state, state)
+
+
+def _attached(words: str, start: int, end: int, mentions: list[Mention]) -> Mention | None:
+    """Return the group of levels that a finding at ``[start, end)`` belongs to."""
+    inside = [each for each in mentions if start <= each.start < end]
+    if inside:
+        return inside[0]
+    before = max((m for m in mentions if m.end <= start), key=lambda m: m.end, default=None)
+    after = min((m for m in mentions if m.start >= end), key=lambda m: m.start, default=None)
+    if before is None or after is None:
+        return before or after
+    gap_after = words[end : after.start]
+    breaks_after = len(_CLAUSE_BREAK.findall(gap_after))
+    if breaks_after == 0 and _PREPOSITION.search(gap_after):
+        return after
+    level_first = _HEADER.fullmatch(words[: mentions[0].start]) is not None
+    breaks_before = len(_CLAUSE_BREAK.findall(words[before.end : start].replace("with", " ")))
+    return before if level_first or breaks_before <= breaks_after else after
+
+
+def _general(
+    words: str,
+    mentions: list[Mention],
+    context: frozenset[str] | None,
+    found: list[tuple[int, int]],
+) -> Iterator[tuple[frozenset[str] | None, State]]:
+    """Yield statements that name no observation: a level or the study is normal, or unchanged."""
+    for mention, start, end in _pieces(words, mentions):
+        if any(start < last and first < end for first, last in found):
+            continue
+        sites = context if mention is None else mention.sites
+        piece = words[start:end]
+        if mention is not None:
+            if mention.other_region:
+                continue
+            piece = words[start : mention.start] + " " + words[mention.end : end]
+        if _ALL_NORMAL.fullmatch(piece):
+            yield sites, State.ABSENT
+        elif _ALL_STABLE.fullmatch(piece):
+            yield sites, State.STABLE_UNKNOWN
+
+
+def _pieces(words: str, mentions: list[Mention]) -> Iterator[tuple[Mention | None, int, int]]:
+    """Cut a sentence at its levels: "L1-L2: normal, L2-L3: normal"."""
+    if len(mentions) < 2:
+        yield (mentions[0] if mentions else None), 0, len(words)
+        return
+    ends = [each.start for each in mentions[1:]] + [len(words)]
+    for mention, stop in zip(mentions, ends, strict=True):
+        yield mention, mention.start, stop
