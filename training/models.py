@@ -45,6 +45,7 @@ class CohortMember(SQLModel, table=True):
     study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True)
     patient_key: str  # salted digest of the surviving patient identity
     report_id: int | None = Field(default=None, foreign_key="report.id")
+    images_digest: str = ""  # SHA-256 over the digests of the images in the series that fit
     fold: str = ""  # "train", "validation", "test"; empty when excluded
     targets: dict[str, Any] = _json(dict)  # {observation: {site: 1.0 | 0.0 | None}}
     exclusion_reason: str = ""

@@ -1,0 +1,326 @@
+"""Freezing a cohort: who is in, with which targets and fold, and why everybody else is not.
+
+A training or validation member has a confirmed link to one current, final report that the given
+labeling run has read. A test member's targets come from image-level reference labels of human
+readers and from nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from dicom_node.database import Clock
+from dicom_node.models import Link, Report, Study
+from labeling.models import Label, LabelingRun
+from labeling.reference import reference_states
+from labeling.vocabulary import LabelSchema, State
+from training.errors import Permanent
+from training.folds import Fold, assign_fold, check_folds, follow, merges, patient_key
+from training.manifest import content, digest_of
+from training.models import Cohort, CohortMember
+from training.selection import (
+    FINAL_STATUSES,
+    LinkedReport,
+    SeriesRule,
+    contradicted,
+    final_reports,
+    images,
+    linked_reports,
+)
+from training.settings import TrainingSettings
+from training.targets import Place, Targets, UncertainPolicy, targets_of, usable
+
+States = dict[Place, State | None]
+
+
+@dataclass(frozen=True)
+class CohortQuery:
+    """What a cohort is made of.
+
+    Args:
+        name: what people call it.
+        schema: the observations and sites that become targets.
+        run_id: the labeling run whose labels train and validate.
+        modality, body_parts, series_description: the image series that a study must hold.
+        uncertain_policy: what an uncertain label becomes; None: as the settings say.
+        include_reference_only_tests: whether a test member may lack a final report.
+        lock_reference_patients: whether the test fold is exactly the patients with image-level
+            reference labels; otherwise the patient's key alone decides the fold.
+    """
+
+    name: str
+    schema: LabelSchema
+    run_id: int
+    modality: str = "MR"
+    body_parts: tuple[str, ...] = ()
+    series_description: str = ""
+    uncertain_policy: UncertainPolicy | None = None
+    include_reference_only_tests: bool = True
+    lock_reference_patients: bool = True
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """Everything the decision about one study rests on."""
+
+    key: str  # patient key; empty without Patient ID
+    fold: Fold | None
+    images_digest: str
+    contradicted: bool
+    complete: bool
+    links: tuple[LinkedReport, ...]
+    labels: States | None  # of the one final report; None: the run did not read it
+    reference: States | None
+
+    @property
+    def report(self) -> LinkedReport | None:
+        """The confirmed final report, where there is exactly one."""
+        found = final_reports(self.links)
+        return found[0] if len(found) == 1 else None
+
+
+def freeze(
+    session: Session,
+    query: CohortQuery,
+    settings: TrainingSettings,
+    clock: Clock,
+    salt: bytes,
+    complete_study_uids: Collection[str] | None = None,
+) -> Cohort:
+    """Freeze the cohort of a query: one row a study, a member or an exclusion with its reason.
+
+    The same content frozen twice is one cohort: the earlier row is returned.
+
+    Args:
+        session: a writing session, so that no link changes meanwhile; the caller commits.
+        query: what the cohort is made of.
+        settings: shares of the folds, and the uncertain policy where the query has none.
+        clock: gives the time of freezing.
+        salt: the secret of the patient keys; another salt gives other keys and folds.
+        complete_study_uids: studies that are complete; None: do not ask.
+
+    Raises:
+        Permanent: the labeling run is unknown or used another schema, the salt is empty, or a
+            patient would be in two folds.
+    """
+    run = session.get(LabelingRun, query.run_id)
+    if run is None:
+        raise Permanent("there is no labeling run with this id")
+    if run.schema_digest != query.schema.digest:
+        raise Permanent("the labeling run used another version of the label schema")
+    query = replace(query, uncertain_policy=query.uncertain_policy or settings.uncertain_policy)
+    gathered = _gather(session, query, settings, salt, complete_study_uids)
+    members = [_member(uid, each, query) for uid, each in gathered.items()]
+    check_folds((each.patient_key, each.fold) for each in members if each.fold)
+    cohort = Cohort(
+        digest="",
+        name=query.name,
+        schema_name=query.schema.name,
+        schema_digest=query.schema.digest,
+        labeling_run_id=query.run_id,
+        query=_query_record(query, settings),
+        frozen_at=clock(),
+    )
+    cohort.digest = digest_of(content(cohort, run, members))
+    return _store(session, cohort, members)
+
+
+def members_of(session: Session, cohort: Cohort) -> list[CohortMember]:
+    """Return the rows of a cohort, members and exclusions, by Study Instance UID."""
+    rows = session.exec(
+        select(CohortMember)
+        .where(CohortMember.cohort_id == cohort.id)
+        .order_by(col(CohortMember.study_instance_uid))
+    )
+    return list(rows)
+
+
+def exclusions(session: Session, cohort: Cohort) -> dict[str, int]:
+    """Return how many studies each reason kept out, the most frequent first."""
+    counts: dict[str, int] = {}
+    for member in members_of(session, cohort):
+        if member.exclusion_reason:
+            counts[member.exclusion_reason] = counts.get(member.exclusion_reason, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def manifest(session: Session, cohort: Cohort) -> dict[str, Any]:
+    """Return the cohort as a dict for JSON: what the digest covers, and digests of the reports.
+
+    Raises:
+        Permanent: the rows no longer give the cohort's digest: they were changed after freezing.
+    """
+    run = session.get(LabelingRun, cohort.labeling_run_id)
+    members = members_of(session, cohort)
+    if run is None or digest_of(content(cohort, run, members)) != cohort.digest:
+        raise Permanent("the rows of this cohort no longer match its digest")
+    texts = session.exec(
+        select(Report.id, Report.text)
+        .join(CohortMember, col(CohortMember.report_id) == col(Report.id))
+        .where(CohortMember.cohort_id == cohort.id)
+    )
+    reports = {str(key): hashlib.sha256(text.encode()).hexdigest() for key, text in texts}
+    return {
+        "digest": cohort.digest,
+        "frozen_at": cohort.frozen_at.isoformat(),
+        "report_sha256": reports,
+        **content(cohort, run, members),
+    }
+
+
+def _gather(
+    session: Session,
+    query: CohortQuery,
+    settings: TrainingSettings,
+    salt: bytes,
+    complete: Collection[str] | None,
+) -> dict[str, _Evidence]:
+    """Collect the evidence on every study, in order of Study Instance UID."""
+    keys = _patient_keys(session, salt)
+    references = _references(session, query.schema)
+    locked = None
+    if query.lock_reference_patients:
+        locked = {keys[uid] for uid in references if keys.get(uid)}
+    rule = SeriesRule(query.modality, query.body_parts, query.series_description)
+    fitting, frozen = images(session, rule), contradicted(session)
+    links, labels = linked_reports(session), _labels(session, query.run_id)
+    shares = (settings.validation_share, settings.test_share)
+    done = None if complete is None else frozenset(complete)
+    gathered = {}
+    for uid, key in keys.items():
+        finals = final_reports(links.get(uid, ()))
+        gathered[uid] = _Evidence(
+            key=key,
+            fold=assign_fold(key, *shares, locked) if key else None,
+            images_digest=fitting.get(uid, ""),
+            contradicted=uid in frozen,
+            complete=done is None or uid in done,
+            links=tuple(links.get(uid, ())),
+            labels=labels.get(finals[0].report_id) if len(finals) == 1 else None,
+            reference=references.get(uid),
+        )
+    return gathered
+
+
+def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
+    """Return the readers' image-level states by study, for the observations of the schema."""
+    known = {each.id for each in schema.observations}
+    found = {
+        uid: {place: state for place, state in states.items() if place[0] in known}
+        for uid, states in reference_states(session, "image").items()
+    }
+    return {uid: states for uid, states in found.items() if states}
+
+
+def _patient_keys(session: Session, salt: bytes) -> dict[str, str]:
+    """Return the patient key of every study, of the identity that survived all merges."""
+    went_to = merges(session)
+    rows = session.exec(
+        select(Study.study_instance_uid, Study.issuer_of_patient_id, Study.patient_id).order_by(
+            col(Study.study_instance_uid)
+        )
+    )
+    return {
+        uid: patient_key(*follow((issuer, identifier), went_to), salt) if identifier else ""
+        for uid, issuer, identifier in rows
+    }
+
+
+def _labels(session: Session, run_id: int) -> dict[int, States]:
+    """Return the run's states by report, for reports with a confirmed link."""
+    linked = select(Link.report_id).where(Link.state == "confirmed")
+    rows = session.exec(
+        select(Label.report_id, Label.observation, Label.site, Label.state).where(
+            Label.run_id == run_id, col(Label.report_id).in_(linked)
+        )
+    )
+    found: dict[int, States] = {}
+    for report_id, observation, site, state in rows:
+        found.setdefault(report_id, {})[observation, site] = State(state)
+    return found
+
+
+def _member(uid: str, evidence: _Evidence, query: CohortQuery) -> CohortMember:
+    """Decide on one study: a member with fold and targets, or an exclusion with its reason."""
+    test = evidence.fold == "test"
+    states = evidence.reference if test else evidence.labels
+    # A reader's "uncertain" is never turned into truth for a test.
+    policy = "mask" if test else query.uncertain_policy or "mask"
+    targets = targets_of(states or {}, query.schema, policy)
+    reason = _exclusion(evidence, targets, query)
+    return CohortMember(
+        cohort_id=0,
+        study_instance_uid=uid,
+        patient_key=evidence.key,
+        report_id=evidence.report.report_id if evidence.report and not reason else None,
+        images_digest="" if reason else evidence.images_digest,
+        fold="" if reason or evidence.fold is None else evidence.fold,
+        targets={} if reason else targets,
+        exclusion_reason=reason,
+    )
+
+
+def _exclusion(evidence: _Evidence, targets: Targets, query: CohortQuery) -> str:
+    """Return the first reason that keeps a study out, or an empty text."""
+    test = evidence.fold == "test"
+    needs_report = not test or not query.include_reference_only_tests
+    reasons = (
+        (not evidence.key, "no patient id"),
+        (evidence.contradicted, "an object of this study is in quarantine"),
+        (not evidence.complete, "study not complete"),
+        (not evidence.images_digest, "no image series that fits"),
+        (test and not evidence.reference, "test patient without reference labels"),
+        (needs_report and evidence.report is None, _report_fault(evidence.links)),
+        (not test and not evidence.labels, "report not labelled by this run"),
+        (not test and _failed(evidence.labels), "label failed"),
+        (not usable(targets), "no usable target"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
+
+
+def _report_fault(links: tuple[LinkedReport, ...]) -> str:
+    reasons = (
+        (not links, "no linked report"),
+        (not any(each.confirmed for each in links), "link not confirmed"),
+        (not final_reports(links), "report not final"),
+        (len(final_reports(links)) > 1, "several final reports"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
+
+
+def _failed(labels: States | None) -> bool:
+    return bool(labels) and all(state is State.FAILED for state in (labels or {}).values())
+
+
+def _query_record(query: CohortQuery, settings: TrainingSettings) -> dict[str, Any]:
+    return {
+        "modality": query.modality,
+        "body_parts": list(query.body_parts),
+        "series_description": query.series_description,
+        "uncertain_policy": query.uncertain_policy,
+        "include_reference_only_tests": query.include_reference_only_tests,
+        "lock_reference_patients": query.lock_reference_patients,
+        "validation_share": settings.validation_share,
+        "test_share": settings.test_share,
+        "result_statuses": sorted(FINAL_STATUSES),
+    }
+
+
+def _store(session: Session, cohort: Cohort, members: list[CohortMember]) -> Cohort:
+    known = session.exec(select(Cohort).where(Cohort.digest == cohort.digest)).first()
+    if known is not None:
+        return known
+    session.add(cohort)
+    session.flush()
+    if cohort.id is None:
+        raise Permanent("the database gave the cohort no id")
+    for member in members:
+        member.cohort_id = cohort.id
+    session.add_all(members)
+    session.flush()
+    return cohort

@@ -1,0 +1,126 @@
+"""Which studies hold images that fit, and which of them have a final report: shared queries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from sqlalchemy import ColumnElement, or_
+from sqlmodel import Session, col, select
+
+from dicom_node.models import Instance, Link, Quarantined, Report, Series
+from training.errors import Permanent
+
+FINAL_STATUSES = frozenset({"F", "C"})
+"""OBR-25 values (HL7 table 0123) of a report that stands: final, and corrected final."""
+
+# Storage SOP classes (PS3.4 B.5) without an image: waveform, presentation state, raw data,
+# registration and segmentation, structured report and key objects, encapsulated document, RT.
+_NOT_IMAGES = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{branch}" for branch in ("9.", "11.", "66", "88.", "104.", "481.")
+)
+
+
+@dataclass(frozen=True)
+class SeriesRule:
+    """What a series must be to count.
+
+    Args:
+        modality: Modality (0008,0060), compared exactly, needed.
+        body_parts: accepted values of Body Part Examined (0018,0015), without case; empty: any.
+        series_description: text that Series Description (0008,103E) must contain, without case.
+    """
+
+    modality: str
+    body_parts: tuple[str, ...] = ()
+    series_description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.modality.strip():
+            raise Permanent("a rule for series needs a modality")
+
+    def accepts(self, body_part: str, description: str) -> bool:
+        """Tell whether body part and description of a series of this modality fit."""
+        parts = {part.upper() for part in self.body_parts if part}
+        fits_part = not parts or body_part.upper() in parts
+        return fits_part and self.series_description.upper() in description.upper()
+
+
+def images(session: Session, rule: SeriesRule) -> dict[str, str]:
+    """Return the studies that hold an image series that fits, each with a digest of the images.
+
+    The digest is SHA-256 over the sorted digests of the instances in all series that fit: it
+    changes when an image joins. A series with nothing but reports, presentation states or other
+    objects without pixels never fits, whatever its Modality says.
+    """
+    rows = session.exec(
+        select(
+            Series.study_instance_uid,
+            Series.body_part_examined,
+            Series.series_description,
+            Instance.digest,
+        )
+        .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
+        .where(Series.modality == rule.modality, ~_without_pixels())
+        .order_by(col(Series.study_instance_uid), col(Instance.digest))
+    )
+    fitting = ((study, digest) for study, *series, digest in rows if rule.accepts(*series))
+    return {
+        study: hashlib.sha256("\n".join(digest for _, digest in group).encode()).hexdigest()
+        for study, group in groupby(fitting, key=itemgetter(0))
+    }
+
+
+def _without_pixels() -> ColumnElement[bool]:
+    return or_(*(col(Instance.sop_class_uid).startswith(each) for each in _NOT_IMAGES))
+
+
+def contradicted(session: Session) -> set[str]:
+    """Return the studies for which an object lies in quarantine: frozen until a person decides."""
+    rows = session.exec(
+        select(Quarantined.study_instance_uid)
+        .where(Quarantined.kind == "dicom", Quarantined.study_instance_uid != "")
+        .distinct()
+    )
+    return set(rows)
+
+
+@dataclass(frozen=True)
+class LinkedReport:
+    """A link between a study and the report version that is current now."""
+
+    report_id: int
+    state: str  # of the link
+    result_status: str  # OBR-25, table 0123
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the link stands; only such a link may feed training."""
+        return self.state == "confirmed"
+
+    @property
+    def final(self) -> bool:
+        """Whether the report is final; a provisional one never enters a cohort."""
+        return self.result_status in FINAL_STATUSES
+
+
+def linked_reports(session: Session) -> dict[str, list[LinkedReport]]:
+    """Return each study's links to current report versions, in order of the reports' arrival."""
+    rows = session.exec(
+        select(Link.study_instance_uid, Link.report_id, Link.state, Report.result_status)
+        .join(Report, col(Report.id) == col(Link.report_id))
+        .where(col(Report.is_current))
+        .order_by(col(Link.study_instance_uid), col(Link.report_id))
+    )
+    found: dict[str, list[LinkedReport]] = {}
+    for study, report_id, state, status in rows:
+        found.setdefault(study, []).append(LinkedReport(report_id, state, status))
+    return found
+
+
+def final_reports(links: Iterable[LinkedReport]) -> list[LinkedReport]:
+    """Return the links that are confirmed and whose report is final."""
+    return [each for each in links if each.confirmed and each.final]
