@@ -1,0 +1,162 @@
+"""Predictions as rows, and which studies still need one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from dicom_node.database import Clock
+from training.errors import Permanent
+from training.models import Model, Prediction
+from training.selection import SeriesRule, contradicted, final_reports, images, linked_reports
+from training.settings import PredictionRule
+
+
+@dataclass(frozen=True)
+class SitePrediction:
+    """The probability of one observation at one site, or why it was not evaluated."""
+
+    observation: str
+    site: str
+    probability: float | None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.probability is None:
+            if not self.reason:
+                raise Permanent("a site that was not evaluated needs a reason")
+        elif not (math.isfinite(self.probability) and 0 <= self.probability <= 1):
+            raise Permanent("a probability is outside 0 to 1")
+
+
+def store_predictions(
+    session: Session,
+    model: Model,
+    study_instance_uid: str,
+    study_digest: str,
+    rows: Iterable[SitePrediction],
+    thresholds: Mapping[str, float | None],
+    clock: Clock,
+) -> list[Prediction]:
+    """Store what a model says about a study as it is now; what is stored already stays.
+
+    Args:
+        session: a writing session; the caller commits.
+        model: a registered model.
+        study_instance_uid: the study.
+        study_digest: over the digests of the instances that were analysed.
+        rows: one a pair of observation and site.
+        thresholds: operating point by observation.
+        clock: gives the time.
+
+    Returns:
+        The stored rows of this model for this state of the study, earlier ones included.
+    """
+    if model.id is None:
+        raise Permanent("register the model before storing its predictions")
+    stored = predictions_of(session, study_instance_uid, model=model, study_digest=study_digest)
+    known = {(each.observation, each.site) for each in stored}
+    now = clock()
+    for row in rows:
+        if (row.observation, row.site) in known:
+            continue
+        known.add((row.observation, row.site))
+        stored.append(
+            Prediction(
+                model_id=model.id,
+                study_instance_uid=study_instance_uid,
+                study_digest=study_digest,
+                observation=row.observation,
+                site=row.site,
+                probability=row.probability,
+                threshold=thresholds.get(row.observation),
+                reason=row.reason,
+                predicted_at=now,
+            )
+        )
+    session.add_all(stored)
+    session.flush()
+    return stored
+
+
+def predictions_of(
+    session: Session,
+    study_instance_uid: str | None = None,
+    *,
+    model: Model | None = None,
+    study_digest: str | None = None,
+) -> list[Prediction]:
+    """Return predictions in order of storing, of one study, one model, one state of the study."""
+    query = select(Prediction).order_by(col(Prediction.id))
+    if study_instance_uid is not None:
+        query = query.where(Prediction.study_instance_uid == study_instance_uid)
+    if model is not None:
+        query = query.where(Prediction.model_id == model.id)
+    if study_digest is not None:
+        query = query.where(Prediction.study_digest == study_digest)
+    return list(session.exec(query))
+
+
+def record_carrier(
+    session: Session, predictions: Sequence[Prediction], sop_instance_uid: str
+) -> None:
+    """Record the structured report that carries these predictions.
+
+    Raises:
+        Permanent: another structured report carries one of them already.
+    """
+    if any(each.sop_instance_uid not in ("", sop_instance_uid) for each in predictions):
+        raise Permanent("another structured report carries one of these predictions")
+    for each in predictions:
+        each.sop_instance_uid = sop_instance_uid
+    session.add_all(predictions)
+    session.flush()
+
+
+def studies_to_predict(
+    session: Session,
+    rule: PredictionRule,
+    model: Model,
+    complete_study_uids: Collection[str],
+    digest_of: Callable[[Session, str], str],
+) -> list[str]:
+    """Return the complete studies that fit the rule and that the model has not yet seen as such.
+
+    Left out are studies without an image series that fits (one with structured reports only
+    never does), with an object in quarantine, and, where the rule says so, with a confirmed
+    final report.
+
+    Args:
+        session: any session.
+        rule: which series, and whether a final report ends the need.
+        model: a registered model.
+        complete_study_uids: studies that have stopped growing.
+        digest_of: gives the present digest of a study, the one that predictions are stored under.
+    """
+    body_parts = (rule.body_part,) if rule.body_part else ()
+    fitting = images(session, SeriesRule(rule.modality, body_parts, rule.series_description))
+    wanted = fitting.keys() & set(complete_study_uids)
+    wanted -= contradicted(session)
+    if rule.only_without_final_report:
+        links = linked_reports(session)
+        wanted -= {uid for uid, each in links.items() if final_reports(each)}
+    seen = _seen(session, model)
+    return sorted(
+        uid for uid in wanted if uid not in seen or digest_of(session, uid) not in seen[uid]
+    )
+
+
+def _seen(session: Session, model: Model) -> dict[str, set[str]]:
+    """Return the states of each study that the model has predicted."""
+    rows = session.exec(
+        select(Prediction.study_instance_uid, Prediction.study_digest)
+        .where(Prediction.model_id == model.id)
+        .distinct()
+    )
+    seen: dict[str, set[str]] = {}
+    for uid, digest in rows:
+        seen.setdefault(uid, set()).add(digest)
+    return seen
