@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,9 +42,16 @@ class LevelTruth:
     stenosis: float
     spondylolisthesis: float
 
-    def present(self, observation: str) -> bool:
-        """Tell whether the observation is present at this disc."""
+    def known(self, observation: str) -> bool:
+        """Tell whether the degree is known; real images may lack a label: it is then NaN."""
         degree: float = getattr(self, observation)
+        return not math.isnan(degree)
+
+    def present(self, observation: str) -> bool:
+        """Tell whether the observation is present at this disc; ValueError where not known."""
+        degree: float = getattr(self, observation)
+        if math.isnan(degree):
+            raise ValueError(f"nothing is known about {observation} at this disc")
         return degree >= PRESENT_FROM[observation]
 
 
@@ -52,6 +60,12 @@ class SpineTruth:
     """The truth of one lumbar spine, by level."""
 
     levels: Mapping[str, LevelTruth]
+
+    def known(self, observation: str, level: str | None = None) -> bool:
+        """Tell whether the observation is known at a level, or at every level."""
+        if level is not None:
+            return self.levels[level].known(observation)
+        return all(each.known(observation) for each in self.levels.values())
 
     def present(self, observation: str, level: str | None = None) -> bool:
         """Tell whether the observation is present at a level, or anywhere."""
