@@ -1,0 +1,68 @@
+"""The spines that the simulated hospital images: drawn phantoms, or real slices with gradings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from plugin.simulation.dicom_objects import Equipment
+from plugin.simulation.phantom import SCANNERS, PhantomSeries, Scanner, draw_anatomy, draw_series
+from plugin.simulation.truth import LEVELS, OBSERVATIONS, SpineTruth, draw_truth
+
+
+@dataclass(frozen=True)
+class ImagedSpine:
+    """One examination of one spine: its truth, and its series when they are asked for.
+
+    ``draw`` returns the series; nothing is kept, so that a whole hospital fits in memory.
+    ``graded`` tells whether the truth's degrees mean anything beyond present and absent.
+    """
+
+    truth: SpineTruth
+    equipment: Equipment
+    study_description: str
+    draw: Callable[[], Sequence[PhantomSeries]]
+    sex: str = ""
+    derived: bool = False
+    graded: bool = True
+
+
+def phantom_spine(seed: int, patient: int, *, years_before: int = 0) -> ImagedSpine:
+    """Return the phantom of a patient, now or some years before with part of the findings."""
+    truth = draw_truth(np.random.default_rng([seed, patient, 0]))
+    rng = np.random.default_rng([seed, patient, 1, years_before])
+    if years_before:
+        truth = earlier_truth(truth, rng)
+    scanner = SCANNERS[int(rng.integers(len(SCANNERS)))]
+
+    def draw() -> list[PhantomSeries]:
+        anatomy = draw_anatomy(np.random.default_rng([seed, patient, 2]))
+        noise = np.random.default_rng([seed, patient, 3, years_before])
+        return [
+            draw_series(truth, scanner, "T1", anatomy, noise),
+            draw_series(truth, scanner, "T2", anatomy, noise),
+        ]
+
+    return ImagedSpine(truth, _equipment(scanner), "SIMULATED lumbar spine MR (phantom)", draw)
+
+
+def earlier_truth(truth: SpineTruth, rng: np.random.Generator) -> SpineTruth:
+    """Return a younger spine: each present finding had not yet come with a chance of one third."""
+    earlier = {}
+    for name in LEVELS:
+        level = truth.levels[name]
+        not_yet = {
+            observation: 0.1 * getattr(level, observation)
+            for observation in OBSERVATIONS
+            if level.present(observation) and rng.random() < 1 / 3
+        }
+        earlier[name] = replace(level, **not_yet)
+    return SpineTruth(earlier)
+
+
+def _equipment(scanner: Scanner) -> Equipment:
+    return Equipment(
+        scanner.manufacturer, scanner.manufacturer_model_name, scanner.magnetic_field_strength
+    )
