@@ -8,6 +8,7 @@ the stored image as it is stored, UTF-8, and UIDs that depend on the content alo
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
     Comprehensive3DSR,
+    ContainerContentItem,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     Measurement,
@@ -100,34 +102,28 @@ def build_structured_report(
     identity = common_identity(evidence)
     _check(findings)
     images = sorted(evidence, key=lambda image: (image.SeriesInstanceUID, image.SOPInstanceUID))
-    key = (identity.StudyInstanceUID, *uid_parts, *_said(findings, algorithm, device, title))
+    uid = functools.partial(
+        uid_source,
+        identity.StudyInstanceUID,
+        *uid_parts,
+        _said(findings, algorithm, device, procedure, title),
+    )
     try:
-        content = _content(findings, algorithm, device, procedure, title, uid_source, key)
-        document: Dataset = Comprehensive3DSR(
-            evidence=[_header(identity, images[0]), *images[1:]],
-            content=content,
-            series_instance_uid=uid_source("series", *key),
-            sop_instance_uid=uid_source("instance", *key),
+        groups = [_group(f, algorithm, uid("finding", str(n))) for n, f in enumerate(findings)]
+        root = _content(groups, summarise(findings), device, procedure, title)
+        frame = _frame(
+            root,
+            [_header(identity, images[0]), *images[1:]],
+            device,
+            series_instance_uid=uid("series"),
+            sop_instance_uid=uid("instance"),
             series_number=series_number,
-            instance_number=1,
-            manufacturer=device.manufacturer,
-            manufacturer_model_name=device.model_name,
-            software_versions=device.software_version or None,
-            institution_name=device.institution or None,
-            is_complete=True,
-            is_final=False,
-            is_verified=False,
-            specific_character_set="ISO_IR 192",
             series_description=series_description(findings),
             coding_schemes=_private_schemes(findings, procedure, title),
         )
     except (ValueError, TypeError) as error:
         raise Permanent(f"the report cannot be written as DICOM: {error}") from error
-    document.update(identity)
-    document.ContributingEquipmentSequence = [_equipment(algorithm)]
-    _set_times(document, content_datetime)
-    _set_file_meta(document)
-    return document
+    return _finished(frame, root, identity, algorithm, content_datetime)
 
 
 def encode(document: Dataset) -> bytes:
@@ -146,11 +142,16 @@ def _check(findings: Sequence[Finding]) -> None:
 
 
 def _said(
-    findings: Sequence[Finding], algorithm: Algorithm, device: DeviceObserver, title: ConceptCode
-) -> tuple[str, ...]:
-    """Everything that the document says, for its UID: other content is another document."""
-    parameters = tuple(f"{k}={v}" for k, v in sorted(algorithm.parameters.items()))
-    return (repr(title), algorithm.device_uid, device.uid, *parameters, repr(tuple(findings)))
+    findings: Sequence[Finding],
+    algorithm: Algorithm,
+    device: DeviceObserver,
+    procedure: ConceptCode,
+    title: ConceptCode,
+) -> str:
+    """Everything that the document says, for its UIDs: other content is another document."""
+    parameters = sorted(algorithm.parameters.items())
+    made_by = (algorithm.name, algorithm.version, algorithm.manufacturer, algorithm.device_uid)
+    return repr((title, procedure, device, made_by, parameters, tuple(findings)))
 
 
 def _header(identity: Dataset, image: Dataset) -> Dataset:
@@ -168,29 +169,71 @@ def _header(identity: Dataset, image: Dataset) -> Dataset:
 
 
 def _content(
-    findings: Sequence[Finding],
-    algorithm: Algorithm,
+    groups: Sequence[Any],
+    summary: str,
     device: DeviceObserver,
     procedure: ConceptCode,
     title: ConceptCode,
-    uid_source: UidSource,
-    key: tuple[str, ...],
 ) -> Any:
+    """The content tree (TID 1500), warning and summary first, every container SEPARATE."""
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(device)),
         procedure_reported=_coded(procedure),
         title=_coded(title),
-        imaging_measurements=[
-            _group(finding, algorithm, uid_source("finding", str(number), *key))
-            for number, finding in enumerate(findings)
-        ],
+        imaging_measurements=groups,
     )
     root = report[0]
-    for place, (name, text) in enumerate(((_COMMENT, WARNING), (_SUMMARY, summarise(findings)))):
+    for place, (name, text) in enumerate(((_COMMENT, WARNING), (_SUMMARY, summary))):
         root.ContentSequence.insert(place, TextContentItem(name, text, "CONTAINS"))
     for container in _containers(root):
         container.ContinuityOfContent = "SEPARATE"
-    return report
+    return root
+
+
+def _frame(
+    root: Any, evidence: Sequence[Dataset], device: DeviceObserver, **attributes: Any
+) -> Dataset:
+    """The document around the content tree.
+
+    highdicom copies and parses a tree that it is given; ours was built by its templates, so it
+    gets the root alone and the tree is hung in afterwards.
+    """
+    bare = ContainerContentItem(root.name, is_content_continuous=False, template_id="1500")
+    bare.ContentSequence = [TextContentItem(_COMMENT, WARNING, "CONTAINS")]
+    document: Dataset = Comprehensive3DSR(
+        evidence=evidence,
+        content=bare,
+        instance_number=1,
+        manufacturer=device.manufacturer,
+        manufacturer_model_name=device.model_name,
+        software_versions=device.software_version or None,
+        institution_name=device.institution or None,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        specific_character_set="ISO_IR 192",
+        **attributes,
+    )
+    return document
+
+
+def _finished(
+    frame: Dataset,
+    root: Any,
+    identity: Dataset,
+    algorithm: Algorithm,
+    content_datetime: dt.datetime,
+) -> Dataset:
+    document = Dataset()
+    document.update(frame)
+    document.update(identity)
+    document.ContentSequence = root.ContentSequence
+    document.ContributingEquipmentSequence = [_equipment(algorithm)]
+    _set_times(document, content_datetime)
+    document.file_meta = frame.file_meta
+    document.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    document.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    return document
 
 
 def _observer(device: DeviceObserver) -> Any:
@@ -292,11 +335,6 @@ def _set_times(document: Dataset, content_datetime: dt.datetime) -> None:
     for event in ("InstanceCreation", "Content", "Series"):
         setattr(document, f"{event}Date", date)
         setattr(document, f"{event}Time", time)
-
-
-def _set_file_meta(document: Dataset) -> None:
-    document.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    document.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
 
 
 def _coded(code: ConceptCode) -> Any:

@@ -1,0 +1,78 @@
+"""Programs and archives that tests talk to: found on the machine, started on loopback, ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugin.simulation.orthanc import OrthancPacs, find_orthanc
+from plugin.simulation.pacs import Pacs, PacsDouble
+
+REQUIRE = "RADLOOP_REQUIRE_PEERS"
+"""Set to 1, an absent program fails its tests instead of skipping them."""
+
+
+def absent(what: str) -> None:
+    """Skip the test, or fail it where peers are required."""
+    message = f"{what} is not installed"
+    if os.environ.get(REQUIRE) == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program; skip or fail the test where there is none."""
+    found = shutil.which(name)
+    if found is None:
+        absent(name)
+    return str(found)
+
+
+def run_program(
+    name: str, *arguments: str | Path, timeout: float = 120, **environment: str
+) -> tuple[int, str]:
+    """Run a program to its end; return its exit status and all that it wrote."""
+    done = subprocess.run(
+        [find_program(name), *map(str, arguments)],
+        capture_output=True,
+        timeout=timeout,
+        env=os.environ | environment,
+        check=False,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+@contextmanager
+def running_pacs(folder: Path, ae_title: str = "PACS") -> Iterator[PacsDouble]:
+    """Run the archive of this process while the block lasts."""
+    pacs = PacsDouble(folder, ae_title).start()
+    try:
+        yield pacs
+    finally:
+        pacs.stop()
+
+
+@contextmanager
+def running_orthanc(folder: Path, ae_title: str = "PACS", **options: Any) -> Iterator[OrthancPacs]:
+    """Run Orthanc while the block lasts; skip or fail the test where it is not installed."""
+    if find_orthanc() is None:
+        absent("Orthanc")
+    orthanc = OrthancPacs(folder, ae_title, options=options).start()
+    try:
+        yield orthanc
+    finally:
+        orthanc.stop()
+
+
+@contextmanager
+def running(kind: str, folder: Path, ae_title: str = "PACS") -> Iterator[Pacs]:
+    """Run the archive of a kind, ``double`` or ``orthanc``."""
+    with {"double": running_pacs, "orthanc": running_orthanc}[kind](folder, ae_title) as pacs:
+        yield pacs
