@@ -22,7 +22,6 @@ from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 from dicom_node.errors import Permanent
 from dicom_node.file_meta import is_uid
 
-_CHARACTER_SET = 0x00080005
 _LAST_TAG = 0x0020FFFF
 _LONGEST_VALUE = 64 * 1024
 _ESCAPE = b"\x1b"
@@ -208,8 +207,9 @@ def _encodings(data_set: Dataset) -> list[str]:
 
     A term that nobody defined gives a codec that decodes nothing but ASCII.
     """
-    terms = (_raw(data_set, _CHARACTER_SET) or b"").decode("latin-1").split("\\")
-    names = [term.strip(" \0") for term in terms]
+    # The library has decoded this one element by itself, to read sequences.
+    stated = data_set.get("SpecificCharacterSet") or ""
+    names = [term.strip(" \0") for term in ([stated] if isinstance(stated, str) else stated)]
     return [
         "ascii" if name in ("", "ISO_IR 6", "ISO 2022 IR 6") else python_encoding.get(name, "ascii")
         for name in names

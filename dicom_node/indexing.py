@@ -211,9 +211,9 @@ def _known(session: Session, spooled: Sequence[_Spooled]) -> _Known:
     )
     rows = session.exec(select(Study).where(col(Study.study_instance_uid).in_(studies)))
     return _Known(
-        digests=dict(digests),
+        digests=dict(digests.all()),
         studies={study.study_instance_uid: study for study in rows},
-        series=dict(parents),
+        series=dict(parents.all()),
     )
 
 

@@ -35,6 +35,8 @@ OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
+_C_STORE_REQUEST = 0x0001  # PS3.7 table E.1-1
+
 _FIRST_PDU_SECONDS = 10.0
 _PDU_SECONDS = 10.0
 _GRACE_SECONDS = 3.0
@@ -88,6 +90,7 @@ class StorageProvider:
             listener=listener,
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._on_request),
+                (evt.EVT_DIMSE_RECV, _abort_nameless_store),
                 (evt.EVT_C_ECHO, lambda _event: SUCCESS),
                 (evt.EVT_C_STORE, self._on_store),
             ],
@@ -174,7 +177,7 @@ class StorageProvider:
             data=data_set.getbuffer() if data_set else b"",
         )
         try:
-            status, reason = examine(received)
+            status, reason = examine(received, str(event.context.abstract_syntax))
             if reason:
                 self._store.quarantine(received, reason)
                 log.warning("object quarantined: %s", reason)
@@ -191,11 +194,13 @@ class StorageProvider:
             return OUT_OF_RESOURCES
 
 
-def examine(received: ReceivedObject) -> tuple[int, str]:
+def examine(received: ReceivedObject, abstract_syntax: str) -> tuple[int, str]:
     """Return the C-STORE status and, where the object must not be used, the reason."""
     named = (received.sop_class_uid, received.sop_instance_uid)
     if not all(is_uid(uid) for uid in named):
         return DATA_SET_MISMATCH, "the command holds a UID that is not one"
+    if received.sop_class_uid != abstract_syntax:
+        return DATA_SET_MISMATCH, "the command is not of the SOP class that was negotiated"
     try:
         stated = leading_uids(received.data, received.transfer_syntax_uid)
     except ValueError as error:
@@ -222,6 +227,16 @@ def supported_contexts(proposed: Sequence[PresentationContext]) -> list[Presenta
                 if syntax in TRANSFER_SYNTAXES and syntax not in syntaxes
             ]
     return [build_context(uid, syntaxes) for uid, syntaxes in wanted.items() if syntaxes]
+
+
+def _abort_nameless_store(event: Any) -> None:
+    """Abort where a C-STORE request lacks what a response needs; the library would stay silent."""
+    command = event.message.command_set
+    if command.get("CommandField") == _C_STORE_REQUEST and not all(
+        command.get(keyword) for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID")
+    ):
+        log.warning("association aborted: a request names no object")
+        event.assoc.abort(block=False)
 
 
 class _SharedServer(ThreadedAssociationServer):  # type: ignore[misc]

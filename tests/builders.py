@@ -22,6 +22,10 @@ from pydicom.uid import (
 from dicom_node.file_meta import EXPLICIT_VR_BIG_ENDIAN
 from dicom_node.storage import ReceivedObject
 
+COMPRESSED_SYNTAX = JPEG2000Lossless
+MEMORY_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""A disk in memory where there is one, for tests that store much and do not test durability."""
+
 ROOT = "1.2.826.0.1.3680043.10.1337."
 
 
@@ -136,6 +140,3 @@ def write_file(
     file_data_set(data_set, transfer_syntax_uid).save_as(buffer, enforce_file_format=True)
     path.write_bytes(buffer.getvalue())
     return path
-
-
-COMPRESSED_SYNTAX = JPEG2000Lossless

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from dicom_node.file_meta import leading_uids
 from dicom_node.storage import DicomStore, ReceivedObject
-
-# A disk in memory where there is one: hundreds of syncs are not what is tested here.
-_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None
+from tests.builders import MEMORY_DISK
 
 _HOSTILE = st.one_of(
     st.text(max_size=80),
@@ -27,10 +25,10 @@ _OBJECTS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(_OBJECTS, min_size=1, max_size=4))
 def test_hostile_text_stays_inside_the_store(objects: list[ReceivedObject]) -> None:
-    with tempfile.TemporaryDirectory(dir=_DISK) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as folder:
         outside = Path(folder)
         store = DicomStore(outside / "a" / "data")
         store.recover()
@@ -49,7 +47,7 @@ def test_hostile_text_stays_inside_the_store(objects: list[ReceivedObject]) -> N
         assert len(store.notices()) == len(parts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_HOSTILE, _HOSTILE, st.binary(max_size=32))
 def test_moving_text_between_fields_changes_the_name(one: str, two: str, data: bytes) -> None:
     def digest(sop_class: str, sop_instance: str) -> str:
@@ -59,7 +57,7 @@ def test_moving_text_between_fields_changes_the_name(one: str, two: str, data: b
     assert (digest(one + "x", two) == digest(one, "x" + two)) is False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.binary(max_size=200),
     st.sampled_from(["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]),
