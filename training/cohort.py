@@ -9,79 +9,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
-from dicom_node.models import Link, Report, Study
-from labeling.models import Label, LabelingRun
-from labeling.reference import reference_states
-from labeling.vocabulary import LabelSchema, State
+from dicom_node.models import Report
+from dicom_node.report_status import FINAL_STATUSES
+from labeling.models import LabelingRun
+from labeling.vocabulary import State
 from training.errors import Permanent
-from training.folds import Fold, assign_fold, check_folds, follow, merges, patient_key
+from training.evidence import CohortQuery, Evidence, States, gather
+from training.folds import check_folds
 from training.manifest import content, digest_of
 from training.models import Cohort, CohortMember
-from training.selection import (
-    FINAL_STATUSES,
-    LinkedReport,
-    SeriesRule,
-    contradicted,
-    final_reports,
-    images,
-    linked_reports,
-)
+from training.selection import LinkedReport, final_reports
 from training.settings import TrainingSettings
-from training.targets import Place, Targets, UncertainPolicy, targets_of, usable
+from training.targets import Targets, targets_of, usable
 
-States = dict[Place, State | None]
-
-
-@dataclass(frozen=True)
-class CohortQuery:
-    """What a cohort is made of.
-
-    Args:
-        name: what people call it.
-        schema: the observations and sites that become targets.
-        run_id: the labeling run whose labels train and validate.
-        modality, body_parts, series_description: the image series that a study must hold.
-        uncertain_policy: what an uncertain label becomes; None: as the settings say.
-        include_reference_only_tests: whether a test member may lack a final report.
-        lock_reference_patients: whether the test fold is exactly the patients with image-level
-            reference labels; otherwise the patient's key alone decides the fold.
-    """
-
-    name: str
-    schema: LabelSchema
-    run_id: int
-    modality: str = "MR"
-    body_parts: tuple[str, ...] = ()
-    series_description: str = ""
-    uncertain_policy: UncertainPolicy | None = None
-    include_reference_only_tests: bool = True
-    lock_reference_patients: bool = True
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """Everything the decision about one study rests on."""
-
-    key: str  # patient key; empty without Patient ID
-    fold: Fold | None
-    images_digest: str
-    contradicted: bool
-    complete: bool
-    links: tuple[LinkedReport, ...]
-    labels: States | None  # of the one final report; None: the run did not read it
-    reference: States | None
-
-    @property
-    def report(self) -> LinkedReport | None:
-        """The confirmed final report, where there is exactly one."""
-        found = final_reports(self.links)
-        return found[0] if len(found) == 1 else None
+__all__ = ["CohortQuery", "exclusions", "freeze", "manifest", "members_of"]
 
 
 def freeze(
@@ -114,7 +61,7 @@ def freeze(
     if run.schema_digest != query.schema.digest:
         raise Permanent("the labeling run used another version of the label schema")
     query = replace(query, uncertain_policy=query.uncertain_policy or settings.uncertain_policy)
-    gathered = _gather(session, query, settings, salt, complete_study_uids)
+    gathered = gather(session, query, settings, salt, complete_study_uids)
     members = [_member(uid, each, query) for uid, each in gathered.items()]
     check_folds((each.patient_key, each.fold) for each in members if each.fold)
     cohort = Cohort(
@@ -173,79 +120,7 @@ def manifest(session: Session, cohort: Cohort) -> dict[str, Any]:
     }
 
 
-def _gather(
-    session: Session,
-    query: CohortQuery,
-    settings: TrainingSettings,
-    salt: bytes,
-    complete: Collection[str] | None,
-) -> dict[str, _Evidence]:
-    """Collect the evidence on every study, in order of Study Instance UID."""
-    keys = _patient_keys(session, salt)
-    references = _references(session, query.schema)
-    locked = None
-    if query.lock_reference_patients:
-        locked = {keys[uid] for uid in references if keys.get(uid)}
-    rule = SeriesRule(query.modality, query.body_parts, query.series_description)
-    fitting, frozen = images(session, rule), contradicted(session)
-    links, labels = linked_reports(session), _labels(session, query.run_id)
-    shares = (settings.validation_share, settings.test_share)
-    done = None if complete is None else frozenset(complete)
-    gathered = {}
-    for uid, key in keys.items():
-        finals = final_reports(links.get(uid, ()))
-        gathered[uid] = _Evidence(
-            key=key,
-            fold=assign_fold(key, *shares, locked) if key else None,
-            images_digest=fitting.get(uid, ""),
-            contradicted=uid in frozen,
-            complete=done is None or uid in done,
-            links=tuple(links.get(uid, ())),
-            labels=labels.get(finals[0].report_id) if len(finals) == 1 else None,
-            reference=references.get(uid),
-        )
-    return gathered
-
-
-def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
-    """Return the readers' image-level states by study, for the observations of the schema."""
-    known = {each.id for each in schema.observations}
-    found = {
-        uid: {place: state for place, state in states.items() if place[0] in known}
-        for uid, states in reference_states(session, "image").items()
-    }
-    return {uid: states for uid, states in found.items() if states}
-
-
-def _patient_keys(session: Session, salt: bytes) -> dict[str, str]:
-    """Return the patient key of every study, of the identity that survived all merges."""
-    went_to = merges(session)
-    rows = session.exec(
-        select(Study.study_instance_uid, Study.issuer_of_patient_id, Study.patient_id).order_by(
-            col(Study.study_instance_uid)
-        )
-    )
-    return {
-        uid: patient_key(*follow((issuer, identifier), went_to), salt) if identifier else ""
-        for uid, issuer, identifier in rows
-    }
-
-
-def _labels(session: Session, run_id: int) -> dict[int, States]:
-    """Return the run's states by report, for reports with a confirmed link."""
-    linked = select(Link.report_id).where(Link.state == "confirmed")
-    rows = session.exec(
-        select(Label.report_id, Label.observation, Label.site, Label.state).where(
-            Label.run_id == run_id, col(Label.report_id).in_(linked)
-        )
-    )
-    found: dict[int, States] = {}
-    for report_id, observation, site, state in rows:
-        found.setdefault(report_id, {})[observation, site] = State(state)
-    return found
-
-
-def _member(uid: str, evidence: _Evidence, query: CohortQuery) -> CohortMember:
+def _member(uid: str, evidence: Evidence, query: CohortQuery) -> CohortMember:
     """Decide on one study: a member with fold and targets, or an exclusion with its reason."""
     test = evidence.fold == "test"
     states = evidence.reference if test else evidence.labels
@@ -265,12 +140,12 @@ def _member(uid: str, evidence: _Evidence, query: CohortQuery) -> CohortMember:
     )
 
 
-def _exclusion(evidence: _Evidence, targets: Targets, query: CohortQuery) -> str:
+def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
     """Return the first reason that keeps a study out, or an empty text."""
     test = evidence.fold == "test"
     needs_report = not test or not query.include_reference_only_tests
     reasons = (
-        (not evidence.key, "no patient id"),
+        (not evidence.key, "no patient id with its issuer"),
         (evidence.contradicted, "an object of this study is in quarantine"),
         (not evidence.complete, "study not complete"),
         (not evidence.images_digest, "no image series that fits"),

@@ -71,8 +71,8 @@ def assign_fold(
     return "validation" if place < test_share + validation_share else "train"
 
 
-def merges(session: Session) -> dict[Identity, Identity]:
-    """Return where each merged identity went by its newest merge event."""
+def merges(session: Session) -> list[tuple[Identity, Identity]]:
+    """Return every merge event as prior and surviving identity, in order of arrival."""
     rows = session.exec(
         select(
             PatientAlias.prior_issuer,
@@ -81,32 +81,41 @@ def merges(session: Session) -> dict[Identity, Identity]:
             PatientAlias.surviving_patient_id,
         ).order_by(col(PatientAlias.id))
     )
-    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    return [((row[0], row[1]), (row[2], row[3])) for row in rows]
 
 
-def follow(identity: Identity, went_to: Mapping[Identity, Identity]) -> Identity:
-    """Return the identity at the end of the chain of merges that starts at ``identity``.
+def survivors(events: Iterable[tuple[Identity, Identity]]) -> dict[Identity, Identity]:
+    """Return for each identity in any merge event the one that stands for its patient.
 
-    Merges that form a circle contradict each other; all identities of the circle, and all that
-    lead into it, then get its smallest one, so that they stay together.
+    All identities that events ever joined are one patient here, even where events contradict each
+    other: nobody may end on two sides. The patient's identity is the end of the chain of newest
+    merges, or the smallest identity of the circle where the chain has no end.
     """
+    newest: dict[Identity, Identity] = {}
+    groups: dict[Identity, set[Identity]] = {}
+    for prior, surviving in events:
+        newest[prior] = surviving
+        joined = groups.get(prior, {prior}) | groups.get(surviving, {surviving})
+        groups.update(dict.fromkeys(joined, joined))
+    return {identity: _end(min(group), newest) for identity, group in groups.items()}
+
+
+def _end(identity: Identity, went_to: Mapping[Identity, Identity]) -> Identity:
     path: list[Identity] = []
-    seen: dict[Identity, int] = {}
-    while identity not in seen:
-        seen[identity] = len(path)
+    while identity not in path:
         path.append(identity)
         if identity not in went_to:
             return identity
         identity = went_to[identity]
-    return min(path[seen[identity] :])
+    return min(path[path.index(identity) :])
 
 
 def surviving_identity(session: Session, issuer: str, patient_id: str) -> Identity:
     """Return issuer and identifier that survived all merges recorded for this identity.
 
-    Merge events (PatientAlias) are only added: the newest event of an identity says where it went.
+    Whether an issuer was declared or only assumed makes no difference: see :func:`patient_key`.
     """
-    return follow((issuer, patient_id), merges(session))
+    return survivors(merges(session)).get((issuer, patient_id), (issuer, patient_id))
 
 
 def check_folds(folds: Iterable[tuple[str, str]]) -> None:

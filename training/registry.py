@@ -209,8 +209,8 @@ def models(session: Session) -> list[Listing]:
 
 
 def _auroc(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return AUROC by observation from what ``metrics.evaluate`` said of the test fold."""
-    observations = metrics.get("test", metrics).get("observations", {})
+    """Return AUROC by observation from what ``metrics.evaluate`` said, kept under "test"."""
+    observations = (metrics.get("test") or {}).get("observations", {})
     return {name: each["auroc"]["value"] for name, each in observations.items()}
 
 

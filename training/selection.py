@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, select
 
+from dicom_node.linking_rules import CONFIRMED
 from dicom_node.models import Instance, Link, Quarantined, Report, Series
+from dicom_node.report_status import FINAL_STATUSES
+from dicom_node.studies import is_image
 from training.errors import Permanent
-
-FINAL_STATUSES = frozenset({"F", "C"})
-"""OBR-25 values (HL7 table 0123) of a report that stands: final, and corrected final."""
-
-# Storage SOP classes (PS3.4 B.5) without an image: waveform, presentation state, raw data,
-# registration and segmentation, structured report and key objects, encapsulated document, RT.
-_NOT_IMAGES = tuple(
-    f"1.2.840.10008.5.1.4.1.1.{branch}" for branch in ("9.", "11.", "66", "88.", "104.", "481.")
-)
 
 
 @dataclass(frozen=True)
@@ -57,32 +50,28 @@ def images(session: Session, rule: SeriesRule) -> dict[str, str]:
     objects without pixels never fits, whatever its Modality says.
     """
     rows = session.exec(
-        select(
-            Series.study_instance_uid,
-            Series.body_part_examined,
-            Series.series_description,
-            Instance.digest,
-        )
+        select(Series, Instance.digest, Instance.sop_class_uid)
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
-        .where(Series.modality == rule.modality, ~_without_pixels())
+        .where(Series.modality == rule.modality)
         .order_by(col(Series.study_instance_uid), col(Instance.digest))
     )
-    fitting = ((study, digest) for study, *series, digest in rows if rule.accepts(*series))
+    fitting = (
+        (series.study_instance_uid, digest)
+        for series, digest, sop_class_uid in rows
+        if rule.accepts(series.body_part_examined, series.series_description)
+        and is_image(sop_class_uid)
+    )
     return {
         study: hashlib.sha256("\n".join(digest for _, digest in group).encode()).hexdigest()
         for study, group in groupby(fitting, key=itemgetter(0))
     }
 
 
-def _without_pixels() -> ColumnElement[bool]:
-    return or_(*(col(Instance.sop_class_uid).startswith(each) for each in _NOT_IMAGES))
-
-
 def contradicted(session: Session) -> set[str]:
     """Return the studies for which an object lies in quarantine: frozen until a person decides."""
     rows = session.exec(
         select(Quarantined.study_instance_uid)
-        .where(Quarantined.kind == "dicom", Quarantined.study_instance_uid != "")
+        .where(Quarantined.study_instance_uid != "")
         .distinct()
     )
     return set(rows)
@@ -99,7 +88,7 @@ class LinkedReport:
     @property
     def confirmed(self) -> bool:
         """Whether the link stands; only such a link may feed training."""
-        return self.state == "confirmed"
+        return self.state == CONFIRMED
 
     @property
     def final(self) -> bool:

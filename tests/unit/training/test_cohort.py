@@ -145,9 +145,11 @@ def test_a_report_without_a_known_finding_is_no_use(session, run):
     assert outcome(session, run) == {"1.1": "no usable target"}
 
 
-def test_a_study_without_patient_id_has_no_side(session, run):
-    labelled(session, run, "1.1", "")
-    assert outcome(session, run) == {"1.1": "no patient id"}
+@pytest.mark.parametrize(("patient_id", "issuer"), [("", "SITE"), ("P1", "")])
+def test_a_study_of_an_unknown_patient_has_no_side(session, run, patient_id, issuer):
+    add_study(session, "1.1", patient_id, issuer=issuer)
+    add_reference(session, "1.1", {HERE: "present"})
+    assert outcome(session, run) == {"1.1": "no patient id with its issuer"}
 
 
 def test_an_object_in_quarantine_freezes_its_study(session, run):

@@ -83,6 +83,12 @@ def test_the_newest_merge_of_an_identity_counts(session):
     assert surviving_identity(session, "S", "1") == ("S", "3")
 
 
+def test_whoever_was_ever_merged_stays_together(session):
+    merge(session, ("S", "1"), ("S", "2"))
+    merge(session, ("S", "1"), ("S", "3"))
+    assert surviving_identity(session, "S", "2") == ("S", "3")
+
+
 def test_merges_in_a_circle_keep_everybody_together(session):
     for prior, surviving in (("1", "2"), ("2", "3"), ("3", "2"), ("4", "4")):
         merge(session, ("S", prior), ("S", surviving))
