@@ -29,7 +29,7 @@ def cases(draw, least=4):
     return target, draw(hnp.arrays(float, size, elements=scores))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(cases(), scores)
 def test_figures_equal_those_of_scikit_learn(drawn, threshold):
     target, score = drawn
@@ -51,7 +51,7 @@ def test_figures_equal_those_of_scikit_learn(drawn, threshold):
         assert np.isclose(found[name]["value"], value), name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(cases(), st.data())
 def test_a_weight_counts_like_so_many_copies(drawn, data):
     target, score = drawn
@@ -62,7 +62,7 @@ def test_a_weight_counts_like_so_many_copies(drawn, data):
     assert np.isclose(weighted, roc_auc_score(copies, np.repeat(score, weights)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(cases())
 def test_no_threshold_beats_the_operating_point(drawn):
     target, score = drawn

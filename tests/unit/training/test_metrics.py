@@ -15,6 +15,7 @@ NAN = float("nan")
 
 def one(target, score, patients=None, threshold=0.5, **options):
     keys = patients or [str(row) for row in range(len(target))]
+    options = {"samples": 200, **options}
     found = evaluate({"x": target}, {"x": score}, keys, {"x": threshold}, **options)
     return found["observations"]["x"]
 
