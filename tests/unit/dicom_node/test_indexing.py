@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,11 @@ SR = "1.2.840.10008.5.1.4.1.1.88.34"
 class Room:
     """A store, a database and a clock that the test owns."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, empty_database: Path) -> None:
         self.store = DicomStore(root)
         self.store.recover()
+        shutil.copy(empty_database, root / "index.sqlite")
         self.database = Database(f"sqlite:///{root / 'index.sqlite'}")
-        SQLModel.metadata.create_all(self.database.engine)
         self.settings = DicomSettings()
         self.now = NOW
 
@@ -62,10 +63,19 @@ class Room:
             return list(session.exec(select(Quarantined.reason).order_by(col(Quarantined.id))))
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "index.sqlite"
+    database = Database(f"sqlite:///{path}")
+    SQLModel.metadata.create_all(database.engine)
+    database.close()
+    return path
+
+
 @pytest.fixture
-def room() -> Iterator[Room]:
+def room(empty_database: Path) -> Iterator[Room]:
     with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as folder:
-        room = Room(Path(folder))
+        room = Room(Path(folder), empty_database)
         yield room
         room.database.close()
 
