@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 
-from labeling.labeler import LabelResult
+from labeling.labeler import LabelResult, failed
 from labeling.model_store import ModelStore
 from labeling.rules_lexicon import load_lexicon
 from labeling.rules_statements import Statement, StatementFinder
@@ -74,15 +74,6 @@ class RuleLabeler:
             results.append(_whole(observation.id, own, observation.sites))
             results.extend(_at_site(observation.id, site, own) for site in observation.sites)
         return results
-
-
-def failed(schema: LabelSchema, reason: str) -> list[LabelResult]:
-    """Return the results for a report that cannot be read: every label failed, with the reason."""
-    return [
-        LabelResult(observation.id, site, State.FAILED, detail=reason)
-        for observation in schema.observations
-        for site in (WHOLE, *observation.sites)
-    ]
 
 
 def _amended(statements: list[Statement], sites: Sequence[str]) -> list[Statement]:

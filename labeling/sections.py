@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAXIMUM_CHARACTERS = 200_000
+MAXIMUM_CHARACTERS = 50_000
 """Longer texts are not reports; they are refused, not cut."""
 
 _LONGEST_SENTENCE = 2_000

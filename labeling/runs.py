@@ -1,0 +1,108 @@
+"""Rows of labeling: a run per configuration, and labels that are only ever added.
+
+A corrected report is a new report version without labels, so it needs labels by itself; the labels
+of the version before stay as they were and are stale by the report's ``is_current``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session, col, select
+
+from dicom_node.database import Clock
+from dicom_node.models import Report
+from labeling.labeler import Labeler, LabelResult
+from labeling.models import Label, LabelingRun
+from labeling.vocabulary import LabelSchema
+
+WITHOUT_RESULT = frozenset({"O", "I", "S", "X"})
+"""OBR-25 (HL7 table 0123): ordered, incomplete, scheduled, cancelled. Their text is no report."""
+
+
+def open_run(session: Session, labeler: Labeler, schema: LabelSchema, clock: Clock) -> LabelingRun:
+    """Return the run of this configuration; it is created when it first reads.
+
+    Labeler, schema, model and prompt together are the configuration, so a change of any of them
+    is a new run and labels anew.
+    """
+    run = session.exec(
+        select(LabelingRun).where(
+            LabelingRun.labeler == labeler.name,
+            LabelingRun.schema_digest == schema.digest,
+            LabelingRun.model_digest == labeler.model_digest,
+            LabelingRun.prompt_digest == labeler.prompt_digest,
+        )
+    ).first()
+    if run is None:
+        run = LabelingRun(
+            labeler=labeler.name,
+            schema_name=schema.name,
+            schema_digest=schema.digest,
+            model_digest=labeler.model_digest,
+            prompt_digest=labeler.prompt_digest,
+            started_at=clock(),
+        )
+        session.add(run)
+        session.flush()
+    return run
+
+
+def reports_without_labels(
+    session: Session, run: LabelingRun, *, limit: int | None = None
+) -> list[Report]:
+    """Return current report versions with a result that the run has not read, oldest first.
+
+    A report that failed has labels with state "failed" and is not tried again by the same run.
+    """
+    labelled = select(Label.report_id).where(Label.run_id == run.id)
+    query = (
+        select(Report)
+        .where(
+            col(Report.is_current).is_(True),
+            col(Report.result_status).not_in(WITHOUT_RESULT),
+            Report.text != "",
+            col(Report.id).not_in(labelled),
+        )
+        .order_by(col(Report.id))
+    )
+    return list(session.exec(query if limit is None else query.limit(limit)))
+
+
+def store_labels(
+    session: Session,
+    run: LabelingRun,
+    report_id: int,
+    results: Sequence[LabelResult],
+    clock: Clock,
+) -> int:
+    """Add the labels of one report and return how many; 0 where the run has labelled it already.
+
+    All labels of a report go in together (the caller's transaction), so a report has either all
+    labels of a run or none, and an interrupted run goes on where it stopped.
+    """
+    if run.id is None:
+        raise ValueError("the run is not stored yet")
+    known = select(Label.id).where(Label.run_id == run.id, Label.report_id == report_id)
+    if session.exec(known.limit(1)).first() is not None:
+        return 0
+    now = clock()
+    for result in results:
+        start, end = result.evidence if result.evidence is not None else (None, None)
+        session.add(
+            Label(
+                run_id=run.id,
+                report_id=report_id,
+                observation=result.observation,
+                site=result.site,
+                state=str(result.state),
+                probability=result.probability,
+                margin=result.margin,
+                evidence_start=start,
+                evidence_end=end,
+                detail=result.detail,
+                created_at=now,
+            )
+        )
+    session.flush()
+    return len(results)
