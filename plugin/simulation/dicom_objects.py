@@ -128,7 +128,7 @@ def _add_acquisition(dataset: Dataset, header: StudyHeader, series: PhantomSerie
     field = header.equipment.magnetic_field_strength
     rows, columns = series.pixels.shape[1:]
     origin = ["DERIVED", "SECONDARY"] if header.derived else ["ORIGINAL", "PRIMARY"]
-    dataset.ImageType = [*origin, "M", "SE"]
+    dataset.ImageType = [*origin, "OTHER"]
     dataset.AcquisitionNumber = 1
     dataset.ScanningSequence = "SE"
     dataset.SequenceVariant = "SK"

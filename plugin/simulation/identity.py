@@ -7,6 +7,7 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -122,9 +123,9 @@ def draw_patient(
 
 def seeded_uids(seed: int) -> UidSource:
     """Return a source of UIDs under 2.25 (PS3.5 B.2): a UUID made from the seed and a name."""
+    return partial(_seeded_uid, seed)
 
-    def uid(name: str) -> str:
-        digest = hashlib.sha256(f"radloop simulation/{seed}/{name}".encode()).digest()
-        return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
 
-    return uid
+def _seeded_uid(seed: int, name: str) -> str:
+    digest = hashlib.sha256(f"radloop simulation/{seed}/{name}".encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"

@@ -12,6 +12,7 @@ import ast
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +92,6 @@ def _level_truth(row: Row) -> LevelTruth:
 
 def _spine(folder: Path, rows: list[Row], truth: SpineTruth) -> ImagedSpine:
     first = rows[0]
-
-    def draw() -> list[PhantomSeries]:
-        return [_series(folder, row) for row in rows]
-
     return ImagedSpine(
         truth=truth,
         equipment=Equipment(
@@ -103,11 +100,15 @@ def _spine(folder: Path, rows: list[Row], truth: SpineTruth) -> ImagedSpine:
             float(first["MagneticFieldStrength"]),
         ),
         study_description=STUDY_DESCRIPTION,
-        draw=draw,
+        draw=partial(_draw, folder, rows),
         sex=first["sex"].strip(),
         derived=True,
         graded=False,
     )
+
+
+def _draw(folder: Path, rows: list[Row]) -> list[PhantomSeries]:
+    return [_series(folder, row) for row in rows]
 
 
 def _series(folder: Path, row: Row) -> PhantomSeries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from plugin.simulation.truth import LEVELS, OBSERVATIONS, SpineTruth, draw_truth
 class ImagedSpine:
     """One examination of one spine: its truth, and its series when they are asked for.
 
-    ``draw`` returns the series; nothing is kept, so that a whole hospital fits in memory.
+    ``draw`` returns the series; nothing is kept, so that a whole hospital fits in memory. A
+    spine can be pickled: a pool of processes may do the drawing.
     ``graded`` tells whether the truth's degrees mean anything beyond present and absent.
     """
 
@@ -36,16 +38,19 @@ def phantom_spine(seed: int, patient: int, *, years_before: int = 0) -> ImagedSp
     if years_before:
         truth = earlier_truth(truth, rng)
     scanner = SCANNERS[int(rng.integers(len(SCANNERS)))]
-
-    def draw() -> list[PhantomSeries]:
-        anatomy = draw_anatomy(np.random.default_rng([seed, patient, 2]))
-        noise = np.random.default_rng([seed, patient, 3, years_before])
-        return [
-            draw_series(truth, scanner, "T1", anatomy, noise),
-            draw_series(truth, scanner, "T2", anatomy, noise),
-        ]
-
+    draw = partial(_draw_phantom, seed, patient, years_before, truth, scanner)
     return ImagedSpine(truth, _equipment(scanner), "SIMULATED lumbar spine MR (phantom)", draw)
+
+
+def _draw_phantom(
+    seed: int, patient: int, years_before: int, truth: SpineTruth, scanner: Scanner
+) -> list[PhantomSeries]:
+    anatomy = draw_anatomy(np.random.default_rng([seed, patient, 2]))
+    noise = np.random.default_rng([seed, patient, 3, years_before])
+    return [
+        draw_series(truth, scanner, "T1", anatomy, noise),
+        draw_series(truth, scanner, "T2", anatomy, noise),
+    ]
 
 
 def earlier_truth(truth: SpineTruth, rng: np.random.Generator) -> SpineTruth:

@@ -1,6 +1,7 @@
 import csv
 import functools
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,13 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     ]
     assert plan().studies.keys() == again.studies.keys()
     assert plan().studies.keys() != plan_hospital(6, patients=40, awaiting=6).studies.keys()
+
+
+def test_a_study_can_travel_to_a_process_that_draws_it() -> None:
+    study = next(iter(plan().studies.values()))
+    travelled = pickle.loads(pickle.dumps(study))
+    assert (travelled.header, travelled.spine.truth) == (study.header, study.spine.truth)
+    assert travelled.uids("a name") == study.uids("a name")
 
 
 def test_events_come_in_order_of_time_and_each_study_once() -> None:
