@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session, col, select
+
+from dicom_node.database import Database
+from dicom_node.hl7_files import read_hl7_file
+from dicom_node.models import Link, Message, Patient, PatientAlias, Quarantined, Report
+from dicom_node.report_versions import comparable_time
+from dicom_node.reports import (
+    current_reports,
+    final_report_exists,
+    keep_refused,
+    receive_message,
+)
+from dicom_node.settings import Hl7Feed
+from tests.hl7_builders import (
+    HL7,
+    ack_code,
+    add,
+    clock,
+    database,
+    merge,
+    oru,
+    receive,
+    shared_folder,
+    study,
+)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Database]:
+    opened = database(tmp_path)
+    yield opened
+    opened.close()
+
+
+def _versions(made: Database) -> list[tuple[int, str, bool, str]]:
+    with made.read() as session:
+        rows = session.exec(select(Report).order_by(col(Report.version))).all()
+        return [(each.version, each.result_status, each.is_current, each.text) for each in rows]
+
+
+def _messages(made: Database) -> list[Message]:
+    with made.read() as session:
+        return list(session.exec(select(Message).order_by(col(Message.id))))
+
+
+def test_a_report_is_stored_with_its_message_and_answered(made: Database) -> None:
+    (ack,) = receive(made, oru(study_uids=["1.2.3"]))
+    assert ack_code(ack) == "AA"
+    assert b"\rMSA|AA|M1\r" in ack
+    assert b"ERR" not in ack
+    (message,) = _messages(made)
+    assert message.content == oru(study_uids=["1.2.3"])
+    assert message.acknowledgement == ack
+    assert (message.sender, message.message_type) == ("RIS|HOSPITAL", "ORU^R01")
+    assert (message.disposition, message.reason) == ("accepted", "")
+    with made.read() as session:
+        (report,) = current_reports(session)
+        assert report.text == (
+            "FINDINGS: L4/L5 disc narrowed.\nIMPRESSION: degenerative disc disease."
+        )
+        assert report.report_identity == "RIS|HOSPITAL|F1"
+        assert report.message_id == message.id
+        assert report.study_instance_uids == ["1.2.3"]
+        patients = session.exec(select(Patient)).all()
+        assert [(each.issuer_of_patient_id, each.patient_id) for each in patients] == [
+            ("HOSP", "P1")
+        ]
+
+
+def test_the_same_message_again_has_no_effect_and_the_same_answer(made: Database) -> None:
+    first, second = receive(made, oru(), oru())
+    assert first == second
+    assert len(_messages(made)) == 1
+    assert len(_versions(made)) == 1
+
+
+def test_the_same_control_id_with_other_content_is_another_message(made: Database) -> None:
+    receive(made, oru(), oru(status="C", lines=["changed"], changed="20260301130000"))
+    assert len(_messages(made)) == 2
+    assert [each[1:3] for each in _versions(made)] == [("F", False), ("C", True)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"this is no HL7",
+        oru(control_id=""),
+        oru(charset="UNICODE UTF-8", lines=["Müller"], encoding="latin-1"),
+        oru(status="Q"),
+        oru(lines=[]),
+        oru(filler="", accession=""),
+        merge("P1^^^HOSP", "P1^^^HOSP"),
+    ],
+    ids=["not hl7", "no MSH-10", "latin-1 as utf-8", "status", "no text", "no order", "self"],
+)
+def test_a_content_fault_is_quarantined_and_answered_aa_with_err(
+    made: Database, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (ack, again) = receive(made, content, content)
+    assert ack_code(ack) == "AA"
+    assert b"\rERR|" in ack
+    assert again == ack
+    (message,) = _messages(made)
+    assert message.content == content
+    assert message.disposition == "quarantined"
+    with made.read() as session:
+        (row,) = session.exec(select(Quarantined)).all()
+        assert (row.kind, row.digest, row.message_id) == ("hl7", message.digest, message.id)
+        assert row.reason == message.reason != ""
+        assert not session.exec(select(Report)).all()
+        assert not session.exec(select(PatientAlias)).all()
+    assert "quarantined" in caplog.text
+    assert "Müller" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (oru(processing="T"), "sent for training or debugging (MSH-11)"),
+        (oru().replace(b"ORU^R01", b"SIU^S12"), "SIU^S12 is not used"),
+        (oru(status="I"), "result status I carries no result"),
+    ],
+)
+def test_what_is_not_used_is_kept_with_the_reason(
+    made: Database, content: bytes, reason: str
+) -> None:
+    (ack,) = receive(made, content)
+    assert ack_code(ack) == "AA"
+    (message,) = _messages(made)
+    assert (message.disposition, message.reason) == ("ignored", reason)
+    assert not _versions(made)
+
+
+def test_a_chain_that_arrives_out_of_order_ends_the_same(made: Database) -> None:
+    receive(
+        made,
+        oru(control_id="3", status="C", lines=["corrected"], changed="20260303"),
+        oru(control_id="1", status="P", lines=["preliminary"], changed="20260301"),
+        oru(control_id="2", status="F", lines=["final"], changed="20260302"),
+    )
+    assert _versions(made) == [
+        (1, "C", True, "corrected"),
+        (2, "P", False, "preliminary"),
+        (3, "F", False, "final"),
+    ]
+
+
+def test_each_version_names_the_one_that_it_supersedes(made: Database) -> None:
+    receive(
+        made,
+        oru(control_id="1", status="P", changed="20260301"),
+        oru(control_id="2", status="F", changed="20260302"),
+    )
+    with made.read() as session:
+        first, second = session.exec(select(Report).order_by(col(Report.version))).all()
+        assert (first.supersedes_id, second.supersedes_id) == (None, first.id)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_u_makes_the_stored_text_final_in_any_order(made: Database, order: tuple[int, int]) -> None:
+    messages = (
+        oru(control_id="1", status="P", lines=["the text"], changed="20260301"),
+        oru(control_id="2", status="U", lines=[], changed="20260302"),
+    )
+    receive(made, *(messages[each] for each in order))
+    with made.read() as session:
+        (report,) = current_reports(session)
+        assert (report.result_status, report.text) == ("F", "the text")
+
+
+@pytest.mark.parametrize("status", ["X", "W"])
+def test_a_cancelled_report_has_no_text_and_no_current_use(made: Database, status: str) -> None:
+    with made.write() as session:
+        add(session, study())
+    receive(made, oru(control_id="1", changed="20260301"))
+    with made.read() as session:
+        assert final_report_exists(session, "1.2.3")
+    receive(made, oru(control_id="2", status=status, lines=["wrong"], changed="20260302"))
+    with made.read() as session:
+        assert current_reports(session) == []
+        assert not final_report_exists(session, "1.2.3")
+        (link,) = session.exec(select(Link)).all()
+        assert link.state == "withdrawn"
+    assert _versions(made)[-1][1:] == (status, True, "")
+
+
+def test_w_in_an_observation_withdraws_whatever_obr_25_says(made: Database) -> None:
+    receive(
+        made,
+        oru(control_id="1", changed="20260301"),
+        oru(control_id="2", status="C", line_status="W", changed="20260302"),
+    )
+    assert _versions(made)[-1][1] == "W"
+
+
+def test_order_groups_are_reports_of_their_own(made: Database) -> None:
+    second = oru(filler="F2", accession="A2", lines=["second"]).split(b"\rORC", 1)[1]
+    receive(made, oru(lines=["first"]) + b"ORC" + second)
+    with made.read() as session:
+        found = [(each.filler_order_number, each.text) for each in current_reports(session)]
+    assert found == [("F1", "first"), ("F2", "second")]
+
+
+def test_a_preliminary_report_is_not_final(made: Database) -> None:
+    with made.write() as session:
+        add(session, study())
+    receive(made, oru(status="P"))
+    with made.read() as session:
+        assert len(current_reports(session)) == 1
+        assert session.exec(select(Link.state)).all() == ["confirmed"]
+        assert not final_report_exists(session, "1.2.3")
+
+
+def test_nothing_is_stored_when_the_effects_fail(made: Database) -> None:
+    def fail(_session: Session, _report: Report) -> None:
+        raise RuntimeError("the linker broke")
+
+    with pytest.raises(RuntimeError):
+        receive_message(made, oru(), HL7, clock, fail)
+    assert not _messages(made)
+    (ack,) = receive(made, oru())
+    assert ack_code(ack) == "AA"
+
+
+def test_a_repeated_or_reversed_merge_changes_nothing(made: Database) -> None:
+    receive(
+        made,
+        merge("P1^^^HOSP", "P2^^^HOSP", control_id="1"),
+        merge("P1^^^HOSP", "P2^^^HOSP", control_id="2"),
+        merge("P2^^^HOSP", "P1^^^HOSP", control_id="3"),
+    )
+    with made.read() as session:
+        assert len(session.exec(select(PatientAlias)).all()) == 1
+    assert [each.disposition for each in _messages(made)] == ["accepted"] * 3
+
+
+def test_what_arrived_of_a_refused_stream_is_kept_apart(made: Database) -> None:
+    ack = keep_refused(made, oru(), "the connection ended inside a message", clock)
+    assert ack_code(ack) == "AR"
+    assert keep_refused(made, oru(), "the connection ended inside a message", clock) == ack
+    assert [each.disposition for each in _messages(made)] == ["quarantined"]
+    (ack,) = receive(made, oru())
+    assert ack_code(ack) == "AA"
+    assert len(_versions(made)) == 1
+    broken = b"no HL7"
+    keep_refused(made, broken, "the connection ended inside a message", clock)
+    assert ack_code(receive(made, broken)[0]) == "AA"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("2026", "202602"),
+        ("20260301", "202603011200"),
+        ("20260301120000", "20260301120000.5"),
+        ("20260301120000+0200", "20260301110000+0000"),
+        ("garbage", "1900"),
+    ],
+)
+def test_times_compare_as_times(earlier: str, later: str) -> None:
+    assert comparable_time(earlier) < comparable_time(later)
+
+
+def test_a_corpus_is_accounted_for(made: Database) -> None:
+    feed = Hl7Feed(sender="SOMERIS|ABCHOSP", accession_number_field="OBR-3", charset="utf-8")
+    settings = HL7.model_copy(update={"feeds": (feed,)})
+    contents = [
+        message
+        for path in sorted(shared_folder("hl7").glob("scout_synthetic_rad/**/*.log"))[::14]
+        for message in read_hl7_file(path)
+    ]
+    acks = receive(made, *contents, hl7=settings)
+    assert Counter(ack_code(each) for each in acks) == {"AA": len(contents)}
+    rows = _messages(made)
+    assert {each.content for each in rows} == set(contents)
+    assert all(each.reason for each in rows if each.disposition != "accepted")
+    accepted = [each for each in rows if each.disposition == "accepted"]
+    with made.read() as session:
+        assert len(session.exec(select(Report)).all()) == len(accepted) > 10
+        assert {each.result_status for each in current_reports(session)} <= {"P", "F"}
