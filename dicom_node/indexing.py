@@ -11,15 +11,15 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from dicom_node.database import Clock, Database, insert_if_absent
-from dicom_node.headers import Header, Unreadable, read_header
-from dicom_node.models import Instance, Patient, Quarantined, Series, Study
-from dicom_node.settings import CallingPeer, DicomSettings
+from dicom_node.filing import Known, Spooled, add_parents, instance_row, known_objects, refusal
+from dicom_node.headers import Unreadable, read_header
+from dicom_node.models import Instance, Patient, Quarantined, Study
+from dicom_node.settings import DicomSettings
 from dicom_node.storage import DicomStore, Notice
 from dicom_node.studies import (
     complete_studies,
@@ -56,22 +56,6 @@ class IndexResult:
     studies: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _Spooled:
-    digest: str
-    header: Header
-    received_at: dt.datetime
-
-
-@dataclass
-class _Known:
-    """What the index holds about the objects of a group, kept up to date while it grows."""
-
-    digests: dict[str, str]  # SOP Instance UID -> digest
-    studies: dict[str, Study]
-    series: dict[str, str]  # Series Instance UID -> Study Instance UID
-
-
 def index_spool(
     database: Database,
     store: DicomStore,
@@ -91,6 +75,10 @@ def index_spool(
         clock: when a study was last seen to grow. Not the time of arrival: after an outage the
             backlog is indexed piece by piece, and a study must not look complete in between.
         on_study: the linker; an error of its own undoes the group, which stays in the spool.
+
+    Raises:
+        OutOfSpace: no room for a notice; what was not moved waits for the next run.
+        OSError: the disk cannot be read or written.
     """
     result = IndexResult()
     _record_notices(database, store, clock, result)
@@ -109,20 +97,10 @@ def _record_notices(
 ) -> None:
     notices = store.notices()
     if notices:
-        _quarantine(database, store, notices, clock(), result)
-
-
-def _quarantine(
-    database: Database,
-    store: DicomStore,
-    notices: Sequence[Notice],
-    now: dt.datetime,
-    result: IndexResult,
-) -> None:
-    with database.write() as session:
-        _insert_notices(session, notices, now)
+        with database.write() as session:
+            _insert_notices(session, notices, clock())
     for notice in notices:
-        store.set_aside(notice)
+        store.file_notice(notice)
     result.quarantined += len(notices)
 
 
@@ -132,7 +110,7 @@ def _insert_notices(session: Session, notices: Iterable[Notice], now: dt.datetim
             "kind": "dicom",
             "digest": notice.digest,
             "reason": notice.reason,
-            "sender": notice.sender,
+            "sender": _printable(notice.sender),
             "sop_instance_uid": _printable(notice.sop_instance_uid),
             "study_instance_uid": notice.study_instance_uid,
             "received_at": now,
@@ -152,19 +130,19 @@ def _index_group(
     result: IndexResult,
 ) -> None:
     spooled, notices = _read_group(paths)
-    added: list[_Spooled] = []
+    added: list[Spooled] = []
     repeated: list[str] = []
     now = clock()
     with database.write() as session:
-        known = _known(session, spooled)
+        known = known_objects(session, spooled)
         for each in spooled:
-            reason = _refusal(each, known)
+            reason = refusal(each, known)
             if reason:
                 notices.append(_notice(each, reason))
             elif each.header.sop_instance_uid in known.digests:
                 repeated.append(each.digest)
             else:
-                _add_study(session, each.header, known, settings, now)
+                add_parents(session, each.header, known, settings, now)
                 known.digests[each.header.sop_instance_uid] = each.digest
                 added.append(each)
         _insert_rows(session, added, notices, known, now)
@@ -181,13 +159,13 @@ def _index_group(
     result.studies |= grown
 
 
-def _read_group(paths: Iterable[Path]) -> tuple[list[_Spooled], list[Notice]]:
-    spooled: list[_Spooled] = []
+def _read_group(paths: Iterable[Path]) -> tuple[list[Spooled], list[Notice]]:
+    spooled: list[Spooled] = []
     notices: list[Notice] = []
     for path in paths:
         try:
             arrival = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)
-            spooled.append(_Spooled(path.stem, read_header(path), arrival))
+            spooled.append(Spooled(path.stem, read_header(path), arrival))
         except Unreadable as error:
             notices.append(
                 Notice(path.stem, str(error), study_instance_uid=error.study_instance_uid)
@@ -195,63 +173,7 @@ def _read_group(paths: Iterable[Path]) -> tuple[list[_Spooled], list[Notice]]:
     return spooled, notices
 
 
-def _known(session: Session, spooled: Sequence[_Spooled]) -> _Known:
-    instances = {each.header.sop_instance_uid for each in spooled}
-    series = {each.header.series_instance_uid for each in spooled}
-    studies = {each.header.study_instance_uid for each in spooled}
-    digests = session.exec(
-        select(Instance.sop_instance_uid, Instance.digest).where(
-            col(Instance.sop_instance_uid).in_(instances)
-        )
-    )
-    parents = session.exec(
-        select(Series.series_instance_uid, Series.study_instance_uid).where(
-            col(Series.series_instance_uid).in_(series)
-        )
-    )
-    rows = session.exec(select(Study).where(col(Study.study_instance_uid).in_(studies)))
-    return _Known(
-        digests=dict(digests.all()),
-        studies={study.study_instance_uid: study for study in rows},
-        series=dict(parents.all()),
-    )
-
-
-def _refusal(each: _Spooled, known: _Known) -> str:
-    """Return why an object must not be filed, or an empty string."""
-    header = each.header
-    study = known.studies.get(header.study_instance_uid)
-    checks = (
-        (
-            known.digests.get(header.sop_instance_uid, each.digest) != each.digest,
-            "another object with the same SOP Instance UID is stored already",
-        ),
-        (
-            known.series.get(header.series_instance_uid, header.study_instance_uid)
-            != header.study_instance_uid,
-            "its series belongs to another study",
-        ),
-        (
-            study is not None and _contradicts(study, header),
-            "its study belongs to another patient",
-        ),
-    )
-    return next((reason for fails, reason in checks if fails), "")
-
-
-def _contradicts(study: Study, header: Header) -> bool:
-    """Compare patient identities; one that is silent or assumed contradicts nothing by itself."""
-    if study.patient_id and header.patient_id and study.patient_id != header.patient_id:
-        return True
-    return bool(
-        study.issuer_of_patient_id
-        and not study.issuer_assumed
-        and header.issuer_of_patient_id
-        and study.issuer_of_patient_id != header.issuer_of_patient_id
-    )
-
-
-def _notice(each: _Spooled, reason: str) -> Notice:
+def _notice(each: Spooled, reason: str) -> Notice:
     header = each.header
     return Notice(
         digest=each.digest,
@@ -262,88 +184,16 @@ def _notice(each: _Spooled, reason: str) -> Notice:
     )
 
 
-def _add_study(
-    session: Session, header: Header, known: _Known, settings: DicomSettings, now: dt.datetime
-) -> None:
-    """Make or touch the rows above an instance."""
-    study = known.studies.get(header.study_instance_uid)
-    if study is None:
-        study = _new_study(header, settings, now)
-        known.studies[study.study_instance_uid] = study
-    elif not study.patient_id:
-        # The first instance was silent about its patient: the first that speaks decides.
-        _identify(study, header, settings)
-    study.last_received_at = now
-    session.add(study)
-    if header.series_instance_uid not in known.series:
-        known.series[header.series_instance_uid] = header.study_instance_uid
-        # Parents first: there is no relationship that would tell the session this order.
-        session.flush()
-        session.add(_new_series(header))
-
-
-def _new_study(header: Header, settings: DicomSettings, now: dt.datetime) -> Study:
-    peer = _peer(settings, header.calling_ae_title)
-    accession, accession_assumed = _issuer(
-        header.accession_number,
-        header.issuer_of_accession_number,
-        peer.issuer_of_accession_number if peer else "",
-        settings.default_issuer_of_accession_number,
-    )
-    study = Study(
-        study_instance_uid=header.study_instance_uid,
-        accession_number=header.accession_number,
-        issuer_of_accession_number=accession,
-        accession_issuer_assumed=accession_assumed,
-        study_date=header.study_date,
-        study_time=header.study_time,
-        study_description=header.study_description,
-        calling_ae_title=header.calling_ae_title,
-        first_received_at=now,
-        last_received_at=now,
-    )
-    _identify(study, header, settings)
-    return study
-
-
-def _identify(study: Study, header: Header, settings: DicomSettings) -> None:
-    """Give the study the patient identity of this instance."""
-    peer = _peer(settings, header.calling_ae_title)
-    study.patient_id = header.patient_id
-    study.issuer_of_patient_id, study.issuer_assumed = _issuer(
-        header.patient_id,
-        header.issuer_of_patient_id,
-        peer.issuer_of_patient_id if peer else "",
-        settings.default_issuer_of_patient_id,
-    )
-    study.patient_name = header.patient_name
-    study.patient_birth_date = header.patient_birth_date
-    study.patient_sex = header.patient_sex
-
-
-def _new_series(header: Header) -> Series:
-    return Series(
-        series_instance_uid=header.series_instance_uid,
-        study_instance_uid=header.study_instance_uid,
-        modality=header.modality,
-        series_number=header.series_number,
-        series_description=header.series_description,
-        body_part_examined=header.body_part_examined,
-        manufacturer=header.manufacturer,
-        manufacturer_model_name=header.manufacturer_model_name,
-    )
-
-
 def _insert_rows(
     session: Session,
-    added: Sequence[_Spooled],
+    added: Sequence[Spooled],
     notices: Sequence[Notice],
-    known: _Known,
+    known: Known,
     now: dt.datetime,
 ) -> None:
     session.flush()
     if added:
-        session.execute(insert(Instance), [_instance_row(each) for each in added])
+        session.execute(insert(Instance), [instance_row(each) for each in added])
     identities = {
         (study.issuer_of_patient_id, study.patient_id)
         for study in known.studies.values()
@@ -358,34 +208,6 @@ def _insert_rows(
         ],
     )
     _insert_notices(session, notices, now)
-
-
-def _instance_row(each: _Spooled) -> dict[str, Any]:
-    header = each.header
-    return {
-        "sop_instance_uid": header.sop_instance_uid,
-        "digest": each.digest,
-        "series_instance_uid": header.series_instance_uid,
-        "sop_class_uid": header.sop_class_uid,
-        "transfer_syntax_uid": header.transfer_syntax_uid,
-        "instance_number": header.instance_number,
-        "size": header.size,
-        "calling_ae_title": header.calling_ae_title,
-        "called_ae_title": header.called_ae_title,
-        "received_at": each.received_at,
-    }
-
-
-def _peer(settings: DicomSettings, ae_title: str) -> CallingPeer | None:
-    return next((peer for peer in settings.peers if peer.ae_title.strip() == ae_title), None)
-
-
-def _issuer(identifier: str, declared: str, *assumed: str) -> tuple[str, bool]:
-    """Return the issuer of an identifier and whether it had to be assumed."""
-    if declared or not identifier:
-        return declared, False
-    guess = next((each for each in assumed if each), "")
-    return guess, bool(guess)
 
 
 def _printable(text: str) -> str:

@@ -110,10 +110,10 @@ class Lobby:
     def _accept(self) -> None:
         try:
             connection, address = self._listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
             # Another process was faster, the peer has left, or descriptors are short.
             return
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self._guests) >= _MAXIMUM_WAITING:
             self._leave(next(iter(self._guests))).close()
         deadline = time.monotonic() + self._seconds

@@ -202,11 +202,21 @@ class DicomStore:
 
     def set_aside(self, notice: Notice) -> None:
         """Move a spooled file to quarantine with its notice, after its row is committed."""
-        self._write(self._quarantine / f"{notice.digest}{_NOTICE_SUFFIX}", (_notice_bytes(notice),))
+        self._keep_notice(notice)
         spooled = self._spool / f"{notice.digest}{_SUFFIX}"
-        if spooled.exists():
-            spooled.replace(self.quarantined_path(notice.digest))
+        spooled.replace(self.quarantined_path(notice.digest))
+
+    def file_notice(self, notice: Notice) -> None:
+        """Move a receiver's notice beside its object, after its row is committed.
+
+        A spooled file of the same digest stays: the same bytes may have come properly since.
+        """
+        self._keep_notice(notice)
         (self._spool / f"{notice.digest}{_NOTICE_SUFFIX}").unlink(missing_ok=True)
+
+    def _keep_notice(self, notice: Notice) -> None:
+        target = self._quarantine / f"{notice.digest}{_NOTICE_SUFFIX}"
+        self._write(target, (_notice_bytes(notice),))
 
     def _archived(self, digest: str) -> Path:
         return self._archive / digest[:2] / f"{digest}{_SUFFIX}"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -42,7 +43,7 @@ class Node:
         self.receivers.start()
         self.address = self.receivers.address
 
-    def mr(self, **names: str) -> RawAssociation:
+    def mr(self, **names: Any) -> RawAssociation:
         return RawAssociation(self.address, [(MR, EXPLICIT)], **names)
 
     def echoes(self) -> bool:

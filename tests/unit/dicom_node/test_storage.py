@@ -164,8 +164,10 @@ def test_quarantine_keeps_bytes_and_tells_the_indexer_why(store: DicomStore) -> 
     assert store.quarantined_path(digest).read_bytes().endswith(bytes(image.data))
     (notice,) = store.notices()
     assert (notice.digest, notice.reason, notice.sender) == (digest, "a reason", "SCANNER")
-    store.set_aside(notice)
+    store.store(image)
+    store.file_notice(notice)
     assert store.notices() == []
+    assert store.spooled_count() == 1
     assert (store.root / "quarantine" / f"{digest}.json").exists()
 
 
