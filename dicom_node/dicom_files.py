@@ -49,6 +49,8 @@ def read_stored_file(path: Path) -> StoredFile:
         raise Permanent(f"the file meta information lacks {', '.join(missing)}")
     if meta.MediaStorageSOPClassUID == MediaStorageDirectoryStorage:
         raise Permanent("a media directory (DICOMDIR) is not stored")
+    if not (meta.MediaStorageSOPClassUID.is_valid and meta.TransferSyntaxUID.is_valid):
+        raise Permanent("the file meta information names a UID that is none")
     return StoredFile(path, *(str(meta[keyword].value) for keyword in _REQUIRED))
 
 

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (
@@ -100,7 +99,8 @@ class StorageSender:
         self._peer = peer
         self._calling_ae_title = calling_ae_title
         self._timeouts = timeouts or Timeouts()
-        self._contexts = dict.fromkeys(tuple(contexts)[:_MAXIMUM_CONTEXTS])
+        self._wanted = dict.fromkeys(contexts)
+        self._offered: list[tuple[str, str]] = []
         self._refused: set[tuple[str, str]] = set()
         self._association: Any = None
         self._message_id = 0
@@ -155,27 +155,34 @@ class StorageSender:
         return int(answer.Status)
 
     def _open_for(self, context: tuple[str, str]) -> None:
-        known = context in self._contexts
-        if known and self._association is not None and self._association.is_established:
+        """Have an association open that offers ``context``, and with it what comes after it."""
+        established = self._association is not None and self._association.is_established
+        if established and context in self._offered:
             return
         if context in self._refused:
             raise NothingAccepted("the peer accepts neither the SOP class nor its encoding")
         self.close()
-        if not known and len(self._contexts) >= _MAXIMUM_CONTEXTS:
-            self._contexts.clear()
-        self._contexts[context] = None
-        requested = [_context(*pair) for pair in self._contexts]
+        self._wanted.setdefault(context)
+        wanted = list(self._wanted)
+        start = wanted.index(context) if len(wanted) > _MAXIMUM_CONTEXTS else 0
+        self._offered = wanted[start : start + _MAXIMUM_CONTEXTS]
+        self._associate()
+
+    def _associate(self) -> None:
+        # One context for one encoding: the peer accepts or refuses each by itself.
+        requested = [build_context(kind, [syntax]) for kind, syntax in self._offered]
         self.reachable = False
         try:
             self._association = _associate(
                 self._peer, self._calling_ae_title, requested, self._timeouts
             )
+            self.reachable = True
         except NothingAccepted:
-            self._refused.update(self._contexts)
-            self._contexts.clear()
+            self._refused.update(self._offered)
+            for pair in self._offered:
+                del self._wanted[pair]
+            self.reachable = True
             raise
-        finally:
-            self.reachable = self._association is not None or context in self._refused
 
 
 def send_instances(
@@ -300,13 +307,6 @@ def _contexts_of(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
         if pair not in seen:
             seen.add(pair)
             yield pair
-
-
-def _context(sop_class_uid: str, transfer_syntax_uid: str) -> PresentationContext:
-    """One context for one encoding, so that the peer accepts or refuses each by itself."""
-    if not (UID(sop_class_uid).is_valid and UID(transfer_syntax_uid).is_valid):
-        raise Permanent("the file names a UID that is none")
-    return build_context(sop_class_uid, [transfer_syntax_uid])
 
 
 class _Entity(AE):  # type: ignore[misc]
