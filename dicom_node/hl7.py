@@ -36,6 +36,9 @@ from dicom_node.identity import Identifier, same_issuer
 from dicom_node.settings import Hl7Settings
 
 _DEFAULT_VERSION = "2.5.1"
+# hl7apy needs about a millisecond for a repetition, and a peer may send as many as it likes.
+_MAXIMUM_REPETITIONS = 50
+_MAXIMUM_FIELD = 10_000
 _NULL = '""'  # HL7 v2: the value is to be deleted; here it means that there is none
 _UID = re.compile(r"[0-9.]{1,64}")
 _UID_IDENTIFIER = re.compile(r"^(113014|110180|112002)\b|(study|series|sr) instance uid", re.I)
@@ -112,6 +115,8 @@ class _Reader:
         """
         name = f"{segment.name}_{number}"
         texts = segment[number].split(self.delimiters.repetition)
+        if len(texts) > _MAXIMUM_REPETITIONS or len(segment[number]) > _MAXIMUM_FIELD:
+            raise ContentFault(segment.name, number, 102, "the field is far too long")
         try:
             return [self._components(text, name) for text in texts if text and text != _NULL]
         except (HL7apyException, ValueError, LookupError, AttributeError, TypeError) as error:
@@ -120,6 +125,9 @@ class _Reader:
             ) from error
 
     def _components(self, text: str, name: str) -> Components:
+        marks = (self.delimiters.component, self.delimiters.subcomponent)
+        if not any(mark in text for mark in marks):
+            return ((self.plain(text).strip(),),)
         field = parse_field(text, name, self.version, self._encoding, VALIDATION_LEVEL.TOLERANT)
         found: dict[int, tuple[str, ...]] = {}
         for place, child in enumerate(field.children, start=1):
@@ -175,18 +183,12 @@ def _patient(reader: _Reader, pid: Segment) -> ParsedPatient:
     )
 
 
-def _required_pid(reader: _Reader) -> Segment:
-    pid = next((each for each in reader.segments if each.name == "PID"), None)
-    if pid is None:
-        raise ContentFault("PID", 0, 100, "the message has no PID segment")
-    return pid
-
-
 def _read_merges(reader: _Reader) -> ParsedMessage:
     """ADT^A40: PID-3 survives, MRG-1 is prior; they pair up by issuer, else with the first."""
     default = reader.feed.issuer_of_patient_id
     merges: list[PatientMerge] = []
-    survivors = reader.identifiers(_required_pid(reader), 3, 4, default)
+    pid = next((each for each in reader.segments if each.name == "PID"), Segment("PID", ()))
+    survivors = reader.identifiers(pid, 3, 4, default)
     for mrg in (each for each in reader.segments if each.name == "MRG"):
         for prior in reader.identifiers(mrg, 1, 4, default):
             matching = [each for each in survivors if same_issuer(each, prior)]
@@ -203,18 +205,17 @@ def _read_merges(reader: _Reader) -> ParsedMessage:
 
 def _read_reports(reader: _Reader) -> ParsedMessage:
     """ORU^R01: each OBR with what precedes (PID, ORC) and follows it (OBX, ZDS)."""
-    pid = _required_pid(reader)
-    patient = _patient(reader, pid)
+    patient: ParsedPatient | None = None
     reports: list[ParsedReport] = []
-    groups = list(order_groups(reader.segments))
-    if not groups:
+    for before, obr, after in order_groups(reader.segments):
+        if pid := next((each for each in before if each.name == "PID"), None):
+            patient = _patient(reader, pid)
+        if patient is None:
+            raise ContentFault("PID", 0, 100, "no PID segment stands before the first OBR")
+        orc = next((each for each in before if each.name == "ORC"), Segment("ORC", ()))
+        reports.append(_report(reader, patient, orc, obr, after))
+    if not reports:
         raise ContentFault("OBR", 0, 100, "the message has no OBR segment")
-    for before, obr, after in groups:
-        for each in before:
-            if each.name == "PID":
-                patient = _patient(reader, each)
-        order = next((each for each in before if each.name == "ORC"), Segment("ORC", ()))
-        reports.append(_report(reader, patient, order, obr, after))
     return ParsedMessage(reader.envelope, reports=tuple(reports))
 
 

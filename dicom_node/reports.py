@@ -36,7 +36,7 @@ from dicom_node.report_status import (
 from dicom_node.report_versions import OnReport, ReadReport, add_version
 from dicom_node.settings import Hl7Settings
 
-OnMerge = Callable[[Session, PatientAlias], None]
+OnMerge = Callable[[Session, PatientAlias], object]
 
 _REFUSED_STREAM = "refused stream"
 _log = logging.getLogger(__name__)
@@ -80,9 +80,6 @@ def receive_message(
     """
     envelope = read_envelope(content)
     digest = hashlib.sha256(content).hexdigest()
-    with database.read() as session:
-        if known := _acknowledged(session, envelope, digest):
-            return known
     reading = _read(content, settings)
     ack = build_ack("AA", content, clock(), reading.fault)
     try:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import codecs
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _codec(name: str) -> str:
+    try:
+        codecs.lookup(name or "ascii")
+    except LookupError:
+        raise ValueError("there is no codec of this name") from None
+    return name
+
+
+Codec = Annotated[str, AfterValidator(_codec)]
+"""The name of a Python codec; empty where a general default applies."""
 
 
 class Section(BaseModel):
@@ -48,7 +61,7 @@ class Hl7Feed(Section):
     sender: str
     issuer_of_patient_id: str = ""
     issuer_of_accession_number: str = ""
-    charset: str = ""  # a Python codec name; used where MSH-18 is empty
+    charset: Codec = ""  # a Python codec name; used where MSH-18 is empty
     accession_number_field: Literal["auto", "OBR-18", "OBR-3"] = "auto"  # auto: 18, else 3
 
 
@@ -60,7 +73,7 @@ class Hl7Settings(Section):
     maximum_message_bytes: int = Field(default=16 * 1024**2, ge=1024)
     frame_deadline_seconds: float = Field(default=30.0, gt=0)
     maximum_connections: int = Field(default=64, ge=1)
-    default_charset: str = "ascii"
+    default_charset: Codec = Field(default="ascii", min_length=1)
     default_issuer_of_patient_id: str = ""
     default_issuer_of_accession_number: str = ""
     feeds: tuple[Hl7Feed, ...] = ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,9 @@ def test_every_character_set_of_table_0211_round_trips(declared: str, codec: str
         (oru(lines=[r"\XFF\ "]), "MSH", 18),
         (oru().replace(b"MSH|^~\\&", b"MSH|^^^^"), "MSH", 2),
         (oru().replace(b"\rPID", b"\rno segment\rPID"), "MSH", 0),
-        (oru().split(b"\rPID")[0] + b"\r", "PID", 0),
+        (oru().replace(b"\rPID|", b"\rNTE|"), "PID", 0),
+        (oru(patient="~".join(f"{each}^^^A" for each in range(1000))), "PID", 3),
+        (oru(name="^".join("x" * 9000)), "PID", 5),
         (oru().split(b"\rORC")[0] + b"\r", "OBR", 0),
         (oru(study_uids=["../../x"]), "OBX", 5),
         (merge("P1^^^HOSP", "P1^^^HOSP"), "MRG", 1),
@@ -296,3 +299,10 @@ def test_real_files_are_parsed_or_refused_with_a_reason() -> None:
                 said.append(parsed.ignored or f"{len(parsed.reports or parsed.merges)}")
     assert len(said) >= 20
     assert all(said)
+
+
+def test_a_long_message_takes_time_in_proportion() -> None:
+    content = oru(lines=["x" * 70] * 20_000)
+    began = time.process_time()
+    assert len(_report(content).lines) == 20_000
+    assert time.process_time() - began < 2
