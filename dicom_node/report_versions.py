@@ -18,7 +18,7 @@ from dicom_node.hl7_content import ParsedReport
 from dicom_node.models import Report, ReportedStudy
 from dicom_node.report_status import EFFECTS, Effect
 
-OnReport = Callable[[Session, Report], None]
+OnReport = Callable[[Session, Report], object]
 
 _TIME = re.compile(r"(\d{4,14})(?:\.(\d{1,6}))?([+-]\d{4})?")
 

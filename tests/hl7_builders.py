@@ -132,7 +132,7 @@ def receive(
             content,
             hl7,
             clock,
-            lambda session, report: link_report(session, report, linking, clock) and None,
+            lambda session, report: link_report(session, report, linking, clock),
             lambda session, alias: link_patient(session, alias, linking, clock),
         )
         for content in messages
