@@ -25,9 +25,14 @@ _PAIR = re.compile(
     rf"|(?<=\d){_VERTEBRA})+)(?!\d)",
     re.IGNORECASE,
 )
+# "L4 and L5 are aligned": two neighbours mean the disc between them.
+_NEIGHBOURS = re.compile(
+    r"(?<![\w\-/–])(?P<first>[LTC]\s?\d{1,2})\s+and\s+(?P<second>[LTCS]\s?\d{1,2})(?!\s?[-/–]|\d)",
+    re.IGNORECASE,
+)
 # "... L3/4, 4/5 and 5/1": a bare pair counts only after a level.
 _BARE_PAIR = re.compile(
-    r"\s*(?:,|and|&|\+|or)+\s*(?P<first>[1-5])\s?[-–/]\s?(?P<second>[1-5]|S\s?1)(?![\d/.])",
+    r"\s*(?:,|and|&|\+|or)+\s*(?P<first>[1-5])\s?[-–/]\s?(?P<second>[1-5]|S\s?1)(?!\d|[/.]\d)",
     re.IGNORECASE,
 )
 _SPAN = re.compile(
@@ -117,6 +122,10 @@ class LevelFinder:
             first, last = _vertebra(match["first"]), _vertebra(match["second"])
             if first is not None and last is not None and first < last:
                 yield self._mention(match.start(), match.end(), range(first, last))
+        for match in _NEIGHBOURS.finditer(text):
+            first, last = _vertebra(match["first"]), _vertebra(match["second"])
+            if first is not None and last == first + 1:
+                yield self._mention(match.start(), match.end(), [first])
         for match in _PAIR.finditer(text):
             yield from self._pair(text, match)
         for match in self._name.finditer(text):
@@ -183,6 +192,6 @@ def _chain(text: str) -> list[int]:
         if place is not None and places and place <= places[-1] and part == "1":
             place = {"L": _PLACE["S1"], "T": _PLACE["L1"], "C": _PLACE["T1"]}.get(region)
         if place is None or (places and place <= places[-1]):
-            return []
+            break  # "L1/L2 - L1 and L2 are aligned": the header ends here
         places.append(place)
     return list(range(places[0], places[-1])) if len(places) > 1 else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from labeling.rules_assertion import assertion
 from labeling.rules_levels import LevelFinder, Mention
@@ -91,52 +91,87 @@ class StatementFinder:
     def find(self, text: str, sentences: Iterable[Sentence]) -> Iterator[Statement]:
         """Yield the statements of sentences that are given in the order of ``text``."""
         context: _Context | None = None
-        named: set[str] = set()
+        said = _Said(self._all)
         kind: Kind | None = None
         for sentence in sentences:
             if sentence.kind is not kind:
-                kind, context = sentence.kind, None
-                named.clear()
+                kind, context, said = sentence.kind, None, _Said(self._all)
             words = re.sub(r"\s", " ", text[sentence.start : sentence.end])
             words = self._lexicon.correct(words)
-            mentions = self._resolved(self._levels.find(words), named)
-            named |= {site for mention in mentions if not mention.all for site in mention.sites}
+            mentions = self._levels.find(words)
             context = _next_context(context, sentence, words, mentions)
             here = context.sites if context is not None and not mentions else None
-            for observation, sites, state in self._statements(words, mentions, here):
+            claims = list(self._claims(words, mentions, here))
+            said.add(claims, mentions)
+            for claim in claims:
                 yield Statement(
-                    observation, sites, state, sentence.start, sentence.end, sentence.kind
+                    claim.observation,
+                    said.remaining(claim) if claim.remaining else claim.sites,
+                    claim.state,
+                    sentence.start,
+                    sentence.end,
+                    sentence.kind,
                 )
 
-    def _resolved(self, mentions: list[Mention], named: set[str]) -> list[Mention]:
-        """Give "the remaining levels" the sites that the section has not named before."""
-        known = set(named)
-        for mention in mentions:
-            if not mention.remaining and not mention.all:
-                known |= mention.sites
-        rest = self._all - known
-        return [replace(each, sites=rest) if each.remaining else each for each in mentions]
-
-    def _statements(
+    def _claims(
         self, words: str, mentions: list[Mention], context: frozenset[str] | None
-    ) -> Iterator[tuple[str, frozenset[str] | None, State]]:
+    ) -> Iterator[_Claim]:
         found: list[tuple[int, int]] = []
         for observation, terms in self._lexicon.terms.items():
             for start, end, state in _named(words, terms):
                 found.append((start, end))
                 mention = _attached(words, start, end, mentions)
                 if mention is None:
-                    yield observation, context, state
+                    yield _Claim(observation, context, state)
                 elif not mention.other_region:
-                    yield observation, mention.sites, state
-        for sites, state in _general(words, mentions, context, found):
+                    yield _Claim(observation, mention.sites, state, mention.remaining)
+        for mention, state in _general(words, mentions, found):
             for observation in self._lexicon.terms:
-                yield observation, sites, state
+                if mention is None:
+                    yield _Claim(observation, context, state, general=True)
+                else:
+                    yield _Claim(observation, mention.sites, state, mention.remaining, True)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A statement whose "remaining levels" are not yet known."""
+
+    observation: str
+    sites: frozenset[str] | None
+    state: State
+    remaining: bool = False
+    general: bool = False
+
+
+class _Said:
+    """What a section has said so far, to know which levels "the remaining levels" are."""
+
+    def __init__(self, sites: frozenset[str]) -> None:
+        self._sites = sites
+        self._named: set[str] = set()
+        self._stated: dict[str, set[str]] = {}
+
+    def add(self, claims: list[_Claim], mentions: list[Mention]) -> None:
+        """Take in the claims and levels of a sentence."""
+        for mention in mentions:
+            if not mention.all and not mention.remaining:
+                self._named |= mention.sites
+        for claim in claims:
+            self._stated.setdefault(claim.observation, set()).update(claim.sites or ())
+
+    def remaining(self, claim: _Claim) -> frozenset[str]:
+        """Return the levels not named before or, for a finding, without a word about it."""
+        if claim.general:
+            return self._sites - self._named
+        return self._sites - self._stated.get(claim.observation, set())
 
 
 def _next_context(
     context: _Context | None, sentence: Sentence, words: str, mentions: list[Mention]
 ) -> _Context | None:
+    if mentions and mentions[0].remaining:
+        return None
     if mentions and _HEADER.fullmatch(words[: mentions[0].start]):
         rest = words[mentions[0].end :]
         alone = len(mentions) == 1 and not re.search(r"\w", _HEADER_REST.sub("", rest))
@@ -186,25 +221,21 @@ def _attached(words: str, start: int, end: int, mentions: list[Mention]) -> Ment
 
 
 def _general(
-    words: str,
-    mentions: list[Mention],
-    context: frozenset[str] | None,
-    found: list[tuple[int, int]],
-) -> Iterator[tuple[frozenset[str] | None, State]]:
+    words: str, mentions: list[Mention], found: list[tuple[int, int]]
+) -> Iterator[tuple[Mention | None, State]]:
     """Yield statements that name no observation: a level or the study is normal, or unchanged."""
     for mention, start, end in _pieces(words, mentions):
         if any(start < last and first < end for first, last in found):
             continue
-        sites = context if mention is None else mention.sites
         piece = words[start:end]
         if mention is not None:
             if mention.other_region:
                 continue
             piece = words[start : mention.start] + " " + words[mention.end : end]
         if _ALL_NORMAL.fullmatch(piece):
-            yield sites, State.ABSENT
+            yield mention, State.ABSENT
         elif _ALL_STABLE.fullmatch(piece):
-            yield sites, State.STABLE_UNKNOWN
+            yield mention, State.STABLE_UNKNOWN
 
 
 def _pieces(words: str, mentions: list[Mention]) -> Iterator[tuple[Mention | None, int, int]]:

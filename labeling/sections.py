@@ -38,8 +38,6 @@ class Kind(StrEnum):
 READ = frozenset({Kind.FINDINGS, Kind.IMPRESSION, Kind.ADDENDUM, Kind.BODY})
 """Sections that may label."""
 
-_REPORTING = frozenset({Kind.FINDINGS, Kind.IMPRESSION})
-
 _HEADINGS: dict[Kind, str] = {
     Kind.HISTORY: r"(?:(?:clinical|relevant|patient|brief|medical)[ \t]+)?histor(?:y|ies)"
     r"|(?:clinical[ \t]+)?(?:indications?|details?|question|background)"
@@ -123,15 +121,15 @@ def find_sections(text: str) -> tuple[Section, ...]:
     marks = _headings(text)
     if not marks:
         return (Section(Kind.BODY, 0, len(text), 0),)
-    reporting = [mark.start for mark in marks if mark.kind in _REPORTING]
+    findings = [mark.start for mark in marks if mark.kind is Kind.FINDINGS]
     sections: list[Section] = []
     if marks[0].start > 0:
-        titled = Kind.TITLE if any(mark.kind is Kind.FINDINGS for mark in marks) else Kind.BODY
+        titled = Kind.TITLE if findings else Kind.BODY
         sections.append(Section(titled, 0, marks[0].start, 0))
     ends = [mark.start for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
         section = Section(mark.kind, mark.start, end, mark.end)
-        if mark.kind in READ or any(later >= end for later in reporting):
+        if mark.kind in READ or any(later >= end for later in findings):
             sections.append(section)
         else:
             sections.extend(_until_blank_line(text, section))

@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+
+from labeling.agreement import Judgement, agreement, auroc, choose_labeler, macro_f1
+from labeling.thresholds import (
+    UNCALIBRATED,
+    InvalidThresholds,
+    Threshold,
+    Thresholds,
+    fit_thresholds,
+)  # fmt: skip
+from labeling.vocabulary import State
+
+P, A, U, N, F = (
+    State.PRESENT,
+    State.ABSENT,
+    State.UNCERTAIN,
+    State.NOT_MENTIONED,
+    State.FAILED,
+)
+
+
+def judgements(pairs, observation="x", scores=None):
+    return [
+        Judgement(observation, f"p{i}", label, reference, None if scores is None else scores[i])
+        for i, (reference, label) in enumerate(pairs)
+    ]
+
+
+def test_agreement_is_computed_by_hand():
+    pairs = [(P, P), (P, P), (P, A), (A, A), (N, P), (A, N), (A, A), (U, P)]
+    result = agreement(judgements(pairs))["x"]
+    assert (result.n, result.n_present, result.n_uncertain_reference) == (7, 3, 1)
+    assert result.sensitivity == pytest.approx(2 / 3)
+    assert result.specificity == pytest.approx(3 / 4)
+    assert result.balanced_accuracy.value == pytest.approx((2 / 3 + 3 / 4) / 2)
+    assert result.macro_f1.value == pytest.approx((4 / 6 + 6 / 8) / 2)
+    assert result.confusion[(A, A)] == 2
+    assert result.auroc is None
+    assert result.balanced_accuracy.low <= result.balanced_accuracy.value
+
+
+def test_failing_earns_nothing():
+    result = agreement(judgements([(P, F), (P, F), (A, F), (A, F)]))["x"]
+    assert result.n_failed == 4
+    assert result.balanced_accuracy.value == 0.5
+
+
+def test_saying_absent_always_is_worth_half():
+    result = agreement(judgements([(P, A)] + [(A, A)] * 99), resamples=0)["x"]
+    assert result.balanced_accuracy.value == 0.5
+    assert math.isnan(result.balanced_accuracy.low)
+
+
+def test_one_class_gives_no_number():
+    result = agreement(judgements([(A, A), (A, A)]))["x"]
+    assert math.isnan(result.balanced_accuracy.value)
+    assert math.isnan(result.macro_f1.value)
+
+
+def test_intervals_are_wider_where_reports_share_a_patient():
+    pairs = [(P, P), (P, A), (A, A), (A, P)] * 10
+    alone = agreement(judgements(pairs))["x"].balanced_accuracy
+    shared = [
+        Judgement("x", f"p{i // 10}", label, reference)
+        for i, (reference, label) in enumerate(sorted(pairs, key=str))
+    ]
+    together = agreement(shared)["x"].balanced_accuracy
+    assert together.high - together.low > alone.high - alone.low
+
+
+def test_auroc_counts_ties_half():
+    reference = np.array([True, True, False, False])
+    assert auroc(reference, np.array([1.0, 0.0, 0.0, -1.0])) == pytest.approx(0.875)
+    assert auroc(reference, np.array([2.0, 1.0, 0.0, -1.0])) == 1.0
+    assert macro_f1(reference, reference) == 1.0
+    result = agreement(judgements([(P, P), (A, A)], scores=[2.0, 1.0]))["x"]
+    assert result.auroc is not None
+    assert result.auroc.value == 1.0
+
+
+def test_the_better_labeler_is_chosen_and_ties_go_to_the_rules():
+    good = judgements([(P, P), (A, A)])
+    poor = judgements([(P, A), (A, A)])
+    assert choose_labeler({"rules": poor, "token_scores": good}).labeler == "token_scores"
+    choice = choose_labeler({"token_scores": good, "rules": good})
+    assert choice.labeler == "rules"
+    assert "rules 1.000, token_scores 1.000" in choice.sentence
+    with pytest.raises(ValueError, match="no observation"):
+        choose_labeler({"rules": judgements([(A, A)])})
+
+
+def test_thresholds_decide_with_a_band():
+    threshold = Threshold(cut=1.0, band=0.5)
+    assert [threshold.decide(m) for m in (1.6, 1.5, 0.5, 0.4)] == [P, U, U, A]
+    assert UNCALIBRATED.of("x") == Threshold()
+    assert UNCALIBRATED.digest == ""
+
+
+def test_fitting_finds_the_gap_and_leaves_out_the_uncertain():
+    margins = {"x": [-5.0, -4.5, -4.0, -2.0, -1.5, -1.0, 9.0]}
+    fitted = fit_thresholds(margins, {"x": [A, N, A, P, P, P, U]})
+    assert fitted.of("x") == Threshold(cut=-3.0, band=0.0, fitted_on=6)
+    assert Thresholds.from_json(fitted.to_json()).of("x") == fitted.of("x")
+    assert fitted.digest
+
+
+def test_too_few_labels_fit_nothing():
+    fitted = fit_thresholds({"x": [1.0, 2.0, 3.0]}, {"x": [P, A, A]})
+    assert fitted.by_observation == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"x": {"cat": 1}}'])
+def test_other_text_is_no_thresholds(text):
+    with pytest.raises(InvalidThresholds):
+        Thresholds.from_json(text)
