@@ -15,3 +15,11 @@ class Permanent(PluginError):
 
 class NeedsReview(PluginError):
     """Only a person can decide: evidence contradicts itself or an outcome is ambiguous."""
+
+
+class NodeIsRunning(Transient):
+    """Another process holds the data folder."""
+
+
+class ChildFailed(Transient):
+    """A child process that labels, trains or predicts ended without a result."""

@@ -1,1 +1,76 @@
-"""Numbered changes of the database layout."""
+"""Numbered changes of the database layout, applied in order and recorded.
+
+The first migration creates every table as the models describe it. A later change of a model comes
+with a numbered function here; a test compares a migrated database with the models.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, Session, SQLModel, col, select
+
+# The imports fill SQLModel.metadata with every table.
+import dicom_node.models
+import labeling.models
+import training.models
+from dicom_node.database import Database, UtcDateTime, utc_now
+
+__all__ = ["SchemaVersion", "is_migrated", "migrate"]
+
+TABLES = (dicom_node.models, labeling.models, training.models)
+
+
+class SchemaVersion(SQLModel, table=True):
+    """A migration that was applied."""
+
+    __tablename__ = "schema_version"
+
+    number: int = Field(primary_key=True)
+    applied_at: dt.datetime = Field(sa_type=UtcDateTime, nullable=False)
+
+
+def _create_every_table(connection: sa.Connection) -> None:
+    SQLModel.metadata.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (_create_every_table,)
+
+
+def migrate(database: Database) -> int:
+    """Bring the database to the newest layout; return the number of migrations applied now.
+
+    Raises:
+        RuntimeError: the database was written by a newer radloop.
+    """
+    SQLModel.metadata.tables["schema_version"].create(database.engine, checkfirst=True)
+    applied = 0
+    with database.write() as session:
+        done = _newest(session)
+        if done > len(MIGRATIONS):
+            raise RuntimeError(f"the database has layout {done}, newer than this radloop knows")
+        for number, change in enumerate(MIGRATIONS[done:], start=done + 1):
+            change(session.connection())
+            session.add(SchemaVersion(number=number, applied_at=utc_now()))
+            applied += 1
+    return applied
+
+
+def is_migrated(database: Database) -> bool:
+    """Tell whether the database has any layout yet; it has none while a node first starts."""
+    with database.read() as session:
+        return sa.inspect(session.connection()).has_table(SchemaVersion.__tablename__) and bool(
+            _newest(session)
+        )
+
+
+def _newest(session: Session) -> int:
+    return (
+        session.exec(
+            select(SchemaVersion.number).order_by(col(SchemaVersion.number).desc())
+        ).first()
+        or 0
+    )

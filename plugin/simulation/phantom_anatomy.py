@@ -6,7 +6,7 @@ head. Typical sizes and angles of adult lumbar spines were chosen by hand; they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,12 @@ class Anatomy:
     fat_depth: float  # of the subcutaneous fat
     muscle_depth: float
     lateral: tuple[float, float, float]  # offset, amplitude and phase of a mild sideways curve
+    wedge: tuple[float, ...]  # share by which a disc is higher in front than its middle
+    node: tuple[tuple[float, float], ...]  # dent in a disc's endplates: depth, place along it
+    body_marrow: tuple[float, ...]  # factor on the signal of each body
+    endplate_marrow: tuple[tuple[float, float], ...]  # change above and below each disc, a share
+    epidural_fat: float  # behind the sac
+    sac_offset: float  # how far the sac has left the back wall at L5-S1
     herniation_side: tuple[float, ...]  # x of a herniation at each of LEVELS, were there one
     isocentre: tuple[float, float, float]  # where the anchor disc lies in the scanner
     texture_seed: int
@@ -51,8 +57,8 @@ class Anatomy:
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw one patient: sizes, curvature and signal that all of the patient's series share."""
     count = len(DISCS)
-    size = _normal(rng, 1.0, 0.06, 0.86, 1.14)
-    thickness = _normal(rng, 1.0, 0.13, 0.7, 1.3)  # discs of a patient vary together
+    size = _normal(rng, 1.0, 0.09, 0.79, 1.21)
+    thickness = _normal(rng, 1.0, 0.15, 0.68, 1.35)  # discs of a patient vary together
     lordosis = _normal(rng, 1.0, 0.15, 0.65, 1.35)
     lean = _normal(rng, 0.0, 2.5, -6, 6)
     age = float(rng.uniform(0.0, 1.0))
@@ -64,17 +70,17 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     tilt = np.asarray(_DISC_TILT) * lordosis + lean + rng.normal(0, 1.5, count).clip(-3, 3)
     return Anatomy(
         size=size,
-        disc_height=tuple(h * size * thickness for h in vary(_DISC_HEIGHT, 0.09)),
+        disc_height=tuple(h * size * thickness for h in vary(_DISC_HEIGHT, 0.10)),
         disc_depth=tuple(d * size for d in vary(_DISC_DEPTH, 0.03)),
         disc_tilt=tuple(float(t) for t in tilt),
         body_height=tuple(h * size for h in vary(_BODY_HEIGHT, 0.035)),
         hydration=tuple(
-            float(h) for h in (0.95 - 0.6 * age + rng.normal(0, 0.18, count)).clip(0.05, 1)
+            float(h) for h in (0.95 - 0.6 * age + rng.normal(0, 0.25, count)).clip(0, 1)
         ),
         marrow=_normal(rng, 1.0, 0.12, 0.75, 1.3),
-        canal_depth=_normal(rng, 15.5, 1.5, 12.5, 19.0),
+        canal_depth=size * _normal(rng, 15.8, 1.6, 12.5, 19.5),
         canal_waves=(
-            float(rng.uniform(0.0, 1.0)),
+            float(rng.uniform(0.0, 1.4)),
             float(rng.uniform(60, 140)),
             float(rng.uniform(0, 2 * np.pi)),
         ),
@@ -86,6 +92,12 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
             _normal(rng, 0, 1.8, -4, 4),
             float(rng.uniform(0, 2 * np.pi)),
         ),
+        wedge=tuple(float(w) for w in rng.normal(0, 0.12, count).clip(-0.25, 0.25)),
+        node=tuple(_node(rng) for _ in range(count)),
+        body_marrow=tuple(float(m) for m in rng.normal(1, 0.1, count - 1).clip(0.75, 1.25)),
+        endplate_marrow=tuple((_endplate(rng), _endplate(rng)) for _ in range(count)),
+        epidural_fat=float(rng.uniform(0.0, 3.5)),
+        sac_offset=float(rng.uniform(0.0, 4.0)),
         herniation_side=tuple(float(x) for x in rng.uniform(-5.0, 5.0, len(LEVELS))),
         isocentre=(
             float(rng.normal(0, 4)),
@@ -100,6 +112,17 @@ def _normal(rng: np.random.Generator, mean: float, spread: float, low: float, hi
     return float(np.clip(rng.normal(mean, spread), low, high))
 
 
+def _node(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw depth and place (mm) of a dent in the endplates; most discs have none."""
+    depth = float(rng.uniform(0.8, 2.2)) if rng.random() < 0.25 else 0.0
+    return depth, float(rng.uniform(-9.0, 9.0))
+
+
+def _endplate(rng: np.random.Generator) -> float:
+    """Draw the change of marrow beside an endplate: fatty, oedematous or sclerotic, or none."""
+    return float(rng.uniform(-0.5, 0.7)) if rng.random() < 0.35 else 0.0
+
+
 @dataclass(frozen=True)
 class Disc:
     """A disc in the plane through the spine's middle: centre (y, z), tilt (radians), size in mm."""
@@ -110,6 +133,8 @@ class Disc:
     height: float
     depth: float
     hydration: float
+    wedge: float
+    node: tuple[float, float]
     narrowing: float = 0.0
     herniation: float = 0.0
     herniation_side: float = 0.0
@@ -179,17 +204,15 @@ def _disc(i: int, truth: SpineTruth, anatomy: Anatomy) -> Disc:
         height=anatomy.disc_height[i],
         depth=anatomy.disc_depth[i],
         hydration=anatomy.hydration[i],
+        wedge=anatomy.wedge[i],
+        node=anatomy.node[i],
     )
     if name not in LEVELS:
         return disc
     found = truth.levels[name]
-    return Disc(
-        name=name,
-        centre=disc.centre,
-        tilt=disc.tilt,
+    return replace(
+        disc,
         height=disc.height * (1 - found.disc_narrowing),
-        depth=disc.depth,
-        hydration=disc.hydration,
         narrowing=found.disc_narrowing,
         herniation=found.herniation,
         herniation_side=anatomy.herniation_side[LEVELS.index(name)],
@@ -199,8 +222,7 @@ def _disc(i: int, truth: SpineTruth, anatomy: Anatomy) -> Disc:
 
 
 def _at(disc: Disc, centre: NDArray[np.float64]) -> Disc:
-    values = {**disc.__dict__, "centre": (float(centre[0]), float(centre[1]))}
-    return Disc(**values)
+    return replace(disc, centre=(float(centre[0]), float(centre[1])))
 
 
 def _step(upper: Disc, lower: Disc, body: float) -> NDArray[np.float64]:

@@ -116,5 +116,9 @@ def in_plane(disc: Disc, y: Floats, z: Floats, lower_side: bool | None) -> tuple
 def half_height(disc: Disc, u: Floats) -> Floats:
     """Half of the disc's height at a place along it: biconvex, higher in front when it tilts."""
     share = np.clip(u / (disc.depth / 2), -1.1, 1.1)
-    wedge = -0.22 * np.sin(disc.tilt) * share
-    return np.asarray(disc.height / 2 * (1.1 - 0.3 * share**2 + wedge), dtype=np.float32)
+    wedge = -(0.22 * np.sin(disc.tilt) + disc.wedge) * share
+    height = disc.height / 2 * (1.1 - 0.3 * share**2 + wedge)
+    depth, place = disc.node
+    if depth > 0:
+        height = height + depth * np.exp(-(((u - place) / 3.5) ** 2))
+    return np.asarray(height, dtype=np.float32)

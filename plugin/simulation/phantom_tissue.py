@@ -80,8 +80,8 @@ class SlicePainter:
         around = signal[near]
         self._posterior(around, x[near], along[near], behind[near])
         self._canal_contents(around, x[near], z[near], along[near], behind[near])
-        for upper, lower in pairwise(self._column.discs):
-            self._body(signal, (x, y, z), grains, upper, lower)
+        for body in range(len(self._column.discs) - 1):
+            self._body(signal, (x, y, z), grains, body)
         for disc in self._column.discs:
             self._disc(signal, (x, y, z), grains, disc)
         self._side_structures(around, x[near], along[near], behind[near])
@@ -142,6 +142,8 @@ class SlicePainter:
             _inside(a.canal_depth / 2 + 1.5 - np.abs(behind - a.canal_depth / 2)) * inside,
             s.ligament + 0.25 * (s.fat - s.ligament),
         )
+        fat = behind - start - depth - 0.5
+        _lay(signal, _inside(fat) * _inside(a.epidural_fat - fat) * (np.abs(x) < 7), s.fat * 0.9)
         fluid = _inside(half - np.abs(behind - middle))
         _lay(signal, fluid * inside, s.fluid)
         cord_half = (
@@ -160,7 +162,8 @@ class SlicePainter:
         depth = a.canal_depth - 2.5 + amplitude * np.sin(along / wavelength * 2 * np.pi + phase)
         sacrum = self._column.levels[-3]
         depth = depth * np.clip(1 - (along - sacrum - 12) / 55.0, 0.02, 1)
-        start = np.full_like(along, 1.4)
+        lowest = along - self._column.levels[-3]
+        start = 1.4 + a.sac_offset / (1 + np.exp(-lowest / 9.0))
         for disc, level in zip(self._column.discs, self._column.levels, strict=True):
             bump = np.exp(-(((along - level) / _STENOSIS_REACH) ** 2))
             loss = disc.stenosis * depth * bump
@@ -173,11 +176,11 @@ class SlicePainter:
         signal: Floats,
         grid: tuple[Floats, Floats, Floats],
         grains: dict[float, Floats],
-        upper: Disc,
-        lower: Disc,
+        body: int,
     ) -> None:
         """A vertebral body between two discs, with its cortex and the vein's notch."""
-        s = self._signals
+        s, a = self._signals, self._anatomy
+        upper, lower = self._column.discs[body : body + 2]
         window = pixels_near(grid, between(upper, lower), 42.0)
         if window is None:
             return
@@ -201,7 +204,10 @@ class SlicePainter:
         part = signal[window]
         _lay(part, _inside(distance + 1.3), s.cortex)
         grain = 1 + 0.25 * (grains[7.0][window] - 0.5) + 0.2 * (grains[30.0][window] - 0.5)
-        _lay(part, _inside(distance), s.marrow * self._anatomy.marrow * grain)
+        grain = grain * a.marrow * a.body_marrow[body]
+        grain = grain * (1 + a.endplate_marrow[body][1] * np.exp(-from_top.clip(0) / 4.5))
+        grain = grain * (1 + a.endplate_marrow[body + 1][0] * np.exp(-from_bottom.clip(0) / 4.5))
+        _lay(part, _inside(distance), s.marrow * grain)
         notch = 2.2 - np.hypot(back - 1.5, (share - 0.5) * 14)
         _lay(part, _inside(notch) * (np.abs(x) < 8) * _inside(distance) * 0.6, s.fluid * 0.8)
 

@@ -1,0 +1,184 @@
+"""``radloop serve``: the node's processes and threads, started and stopped together.
+
+Receiver processes take images and know no database. This process indexes, listens for HL7, links,
+runs durable work, answers the local socket and serves the status page.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from dicom_node.indexing import index_spool
+from dicom_node.linking import Linker, link_patient, link_report, link_study
+from dicom_node.mllp import MllpListener
+from dicom_node.receiver import Receivers
+from dicom_node.reports import keep_refused, receive_message
+from dicom_node.storage import DicomStore
+from plugin.console import ConsoleServer
+from plugin.context import open_context
+from plugin.control import ControlServer
+from plugin.extensions import load
+from plugin.folders import DataFolder
+from plugin.logs import configure_logging
+from plugin.operations import run_operation
+from plugin.pipeline import waiting_predictions, waiting_transmissions
+from plugin.settings import Settings
+from plugin.stages.label import label_reports
+from plugin.stages.predict import Predictor
+from plugin.stages.send import send_report
+from plugin.workflows import Workflows
+
+log = logging.getLogger("radloop")
+
+_INDEX_SECONDS = 0.2
+_SWEEP_SECONDS = 0.5
+
+
+class Node:
+    """Everything that runs while the node serves; use as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stop = threading.Event()
+        self._failed = threading.Event()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Node:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Wait until ``stop`` is set or a part failed; return True when nothing failed."""
+        while not stop.wait(0.2):
+            if self._failed.is_set():
+                return False
+        return True
+
+    def _start(self, stack: ExitStack) -> None:
+        settings = self.settings
+        folder = DataFolder(settings.data_folder)
+        folder.create()
+        stack.enter_context(folder.exclusive())
+        self.context = context = stack.enter_context(open_context(settings))
+        self._linker: Linker = load("linkers", settings.linking.linker)
+        self.store = DicomStore(folder.root)
+        self.store.recover()
+        predictor = stack.enter_context(Predictor(context))
+        workflows = Workflows(
+            folder.workflow_database_url,
+            predict=predictor.predict,
+            send=lambda uid, peer, attempt: send_report(context, uid, peer, attempt),
+        )
+        stack.callback(workflows.close)
+        for name, seconds, work in (
+            ("index", _INDEX_SECONDS, self._index),
+            ("sweep", _SWEEP_SECONDS, lambda: self._sweep(workflows)),
+        ):
+            stack.enter_context(self._thread(name, seconds, work))
+        listener = MllpListener(
+            settings.hl7,
+            self._store_message,
+            lambda content, reason: keep_refused(context.database, content, reason, context.clock),
+            context.clock,
+        )
+        listener.start()
+        stack.callback(listener.stop)
+        receivers = Receivers(settings.dicom, folder.root)
+        receivers.start()
+        stack.callback(receivers.stop)
+        control = ControlServer(folder.control_socket, self._operation)
+        stack.callback(control.close)
+        console = ConsoleServer(settings)
+        stack.callback(console.close)
+        self.ports = {"dicom": receivers.port, "hl7": listener.port, "http": console.port}
+
+    def _store_message(self, content: bytes) -> bytes:
+        context = self.context
+        link = (self.settings.linking, context.clock, self._linker)
+        return receive_message(
+            context.database,
+            content,
+            self.settings.hl7,
+            context.clock,
+            lambda session, report: link_report(session, report, *link),
+            lambda session, alias: link_patient(session, alias, *link),
+        )
+
+    def _index(self) -> None:
+        context = self.context
+        link = (self.settings.linking, context.clock, self._linker)
+        index_spool(
+            context.database,
+            self.store,
+            self.settings.dicom,
+            context.clock,
+            lambda session, study: link_study(session, study, *link),
+        )
+
+    def _sweep(self, workflows: Workflows) -> None:
+        context = self.context
+        if self.settings.labeling.automatic:
+            label_reports(context, self.settings.labeling.automatic, lambda _: None)
+        with context.database.read() as session:
+            predictions = waiting_predictions(context, session)
+            transmissions = waiting_transmissions(session)
+        for each in predictions:
+            workflows.enqueue_prediction(each.model_id, each.study_instance_uid, each.study_digest)
+        for row in transmissions:
+            workflows.enqueue_transmission(row.sop_instance_uid, row.peer, row.rounds)
+
+    def _operation(
+        self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]
+    ) -> dict[str, Any]:
+        return run_operation(self.context, command, arguments, progress)
+
+    @contextmanager
+    def _thread(self, name: str, seconds: float, work: Callable[[], Any]) -> Iterator[None]:
+        def run() -> None:
+            while not self._stop.wait(seconds):
+                try:
+                    work()
+                except Exception as error:
+                    # The class only: the text of an unexpected error may name a patient.
+                    log.error("%s failed: %s", name, type(error).__name__)
+                    log.debug("traceback", exc_info=True)
+                    if self._stop.wait(5.0):
+                        return
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+
+def serve(settings: Settings) -> None:
+    """Run the node until SIGTERM or SIGINT; print the ports that it listens on."""
+    configure_logging()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Node(settings) as node:
+        ports = node.ports
+        log.info("research use only, not for clinical decisions")
+        log.info(
+            "%s receives images on port %d, HL7 on port %d; status page http://127.0.0.1:%d/",
+            settings.dicom.ae_title,
+            ports["dicom"],
+            ports["hl7"],
+            ports["http"],
+        )
+        node.wait(stop)
+        log.info("stopping")

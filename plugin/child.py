@@ -1,0 +1,154 @@
+"""Child processes for models: labeling, training and prediction never run where messages are acked.
+
+The parent writes jobs as JSON lines to the child's standard input and reads events as JSON lines
+from its standard output: ``progress``, ``item`` (one piece of the result), then ``done`` or
+``failed``. A child ends when its input ends, so it cannot outlive its parent. Threads are bounded
+and the priority is lowered: on two cores the node must stay responsive while a model works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from plugin.context import Progress
+from plugin.errors import ChildFailed, Permanent
+
+Emit = Callable[[str, Any], None]
+"""``emit("progress", text)`` or ``emit("item", value)`` inside the child."""
+
+
+class ChildProcess:
+    """One child that runs jobs in turn; use as a context manager.
+
+    Args:
+        log: file that takes the child's standard error.
+        threads: how many threads its numerical libraries may use.
+    """
+
+    def __init__(self, log: Path, threads: int) -> None:
+        self._log: IO[bytes] = log.open("ab")
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "plugin.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=_environment(threads),
+        )
+
+    def __enter__(self) -> ChildProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the child can take another job."""
+        return self._process.poll() is None
+
+    def run(self, task: str, job: dict[str, Any], progress: Progress) -> Iterator[Any]:
+        """Run a job; yield the items of its result as they come.
+
+        Raises:
+            ChildFailed: the child ended without finishing (killed, out of memory).
+            Permanent: the task refused the job; the message is the task's own.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise ChildFailed("the child process has no pipes")
+        with self._lock:
+            try:
+                stdin.write(json.dumps({"task": task, "job": job}).encode() + b"\n")
+                stdin.flush()
+            except BrokenPipeError:
+                raise ChildFailed(f"the child process for {task} is gone") from None
+            for line in stdout:
+                event, value = json.loads(line)
+                if event == "progress":
+                    progress(value)
+                elif event == "item":
+                    yield value
+                elif event == "failed":
+                    raise Permanent(value)
+                else:
+                    return
+        raise ChildFailed(f"the child process for {task} ended without a result")
+
+    def close(self) -> None:
+        """End the child: close its input, then insist."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    bounded = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {
+        **os.environ,
+        **{name: str(threads) for name in bounded},
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def main() -> None:
+    """Serve jobs from standard input until it ends."""
+    from plugin.tasks import TASKS
+
+    os.nice(10)
+    # Libraries that print must not disturb the protocol: keep the real output to ourselves.
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def emit(event: str, value: Any) -> None:
+        output.write(json.dumps([event, value]).encode() + b"\n")
+        output.flush()
+
+    jobs = _jobs_until_parent_ends()
+    for request in jobs:
+        try:
+            TASKS[request["task"]](request["job"], emit)
+        except Exception as error:
+            emit("failed", f"{type(error).__name__}: {error}")
+            if os.environ.get("RADLOOP_DEBUG"):
+                raise
+        else:
+            emit("done", None)
+
+
+def _jobs_until_parent_ends() -> Iterator[Any]:
+    """Yield jobs; end the whole process at once when the parent closes the input or dies."""
+    import queue
+
+    waiting: queue.Queue[bytes] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            waiting.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield json.loads(waiting.get())
+
+
+if __name__ == "__main__":
+    main()

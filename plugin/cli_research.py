@@ -1,0 +1,220 @@
+"""Commands of the research side: from labels and reference labels to models and reports."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plugin.cli_send import ConfigOption
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+reference = typer.Typer(no_args_is_help=True, help="Labels by human readers.")
+cohort = typer.Typer(no_args_is_help=True, help="Frozen cohorts: members, folds, exclusions.")
+models = typer.Typer(no_args_is_help=True, help="The registry of trained models.")
+sr = typer.Typer(no_args_is_help=True, help="The structured reports made from predictions.")
+llm = typer.Typer(no_args_is_help=True, help="The store of on-premise language models.")
+link = typer.Typer(no_args_is_help=True, help="Which report belongs to which study, and why.")
+labeler = typer.Typer(no_args_is_help=True, help="What labelers there are and how good they are.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.command(name="label")(label_command)
+    app.command(name="train")(train_command)
+    app.command(name="predict")(predict_command)
+    for name, group in (
+        ("reference", reference),
+        ("cohort", cohort),
+        ("models", models),
+        ("sr", sr),
+        ("llm", llm),
+        ("link", link),
+        ("labeler", labeler),
+    ):
+        app.add_typer(group, name=name)
+
+
+def _operate(config: Path, command: str, as_json: bool, **arguments: Any) -> None:
+    from plugin.operations import operate
+    from plugin.settings import load_settings
+
+    def progress(line: str) -> None:
+        typer.echo(line, err=True)
+
+    result = operate(load_settings(config), command, arguments, progress)
+    _show(result, as_json)
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    from plugin.tables import print_result
+
+    print_result(result)
+
+
+def _read(config: Path, question: str, as_json: bool, **arguments: Any) -> None:
+    from plugin.questions import ask
+    from plugin.settings import load_settings
+
+    _show(ask(load_settings(config), question, arguments), as_json)
+
+
+@reference.command("import")
+def reference_import(
+    file: Annotated[Path, typer.Argument(exists=True, help="CSV or JSONL; see README.")],
+    config: ConfigOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Import human labels: level (report or image), subject, observation, site, reader, state."""
+    _operate(config, "reference import", as_json, path=str(file.absolute()))
+
+
+def label_command(
+    config: ConfigOption,
+    labeler: Annotated[str, typer.Option(help="rules, token_scores, or a plugin's.")] = "rules",
+    as_json: JsonOption = False,
+) -> None:
+    """Label every current report that the labeler has not read yet."""
+    _operate(config, "label", as_json, labeler=labeler)
+
+
+@labeler.command("list")
+def labeler_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the labelers that are installed and those that the settings allow."""
+    _read(config, "labelers", as_json)
+
+
+@labeler.command("agreement")
+def labeler_agreement(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Compare each labeler with the readers' report labels and say which one the rule picks."""
+    _read(config, "agreement", as_json)
+
+
+@cohort.command("freeze")
+def cohort_freeze(
+    name: str,
+    config: ConfigOption,
+    labeler: Annotated[str, typer.Option(help="Whose labels become the targets.")] = "rules",
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion."""
+    _operate(config, "cohort freeze", as_json, name=name, labeler=labeler)
+
+
+@cohort.command("show")
+def cohort_show(name: str, config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Show the newest cohort of this name: members by fold, exclusions by reason."""
+    _read(config, "cohort", as_json, name=name)
+
+
+def train_command(
+    cohort: Annotated[str, typer.Argument(help="Name of a frozen cohort.")],
+    config: ConfigOption,
+    name: Annotated[str, typer.Option(help="Name of the model in the registry.")] = "lumbar-discs",
+    as_json: JsonOption = False,
+) -> None:
+    """Train a classifier on a frozen cohort and register it as a candidate."""
+    _operate(config, "train", as_json, cohort=cohort, name=name)
+
+
+@models.command("list")
+def models_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the registered models with stage and figures on held-out patients."""
+    _read(config, "models", as_json)
+
+
+@models.command("promote")
+def models_promote(
+    model: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME:VERSION.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    config: ConfigOption,
+    by: Annotated[str, typer.Option(help="Who decides; it is recorded.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a candidate the live model of its name; the one before it retires."""
+    who = by or getpass.getuser()
+    _operate(config, "promote", as_json, model=model, by=who, reason=reason)
+
+
+def predict_command(
+    config: ConfigOption,
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not wait for the quiet time of a study.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict on every complete study that waits for a live model."""
+    _operate(config, "predict", as_json, now=now)
+
+
+@sr.command("list")
+def sr_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the structured reports and what became of each at the archive."""
+    _read(config, "reports", as_json)
+
+
+@sr.command("show")
+def sr_show(
+    file: Annotated[Path, typer.Argument(exists=True, help="A DICOM SR file.")],
+    html: Annotated[Path | None, typer.Option(help="Write HTML here instead of text.")] = None,
+) -> None:
+    """Render a structured report as text or HTML."""
+    from plugin.reporting import render_file
+
+    rendered = render_file(file, as_html=html is not None)
+    if html is None:
+        typer.echo(rendered)
+    else:
+        html.write_text(rendered, encoding="utf-8")
+        typer.echo(f"wrote {html}")
+
+
+@sr.command("resend")
+def sr_resend(sop_instance_uid: str, config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Queue a structured report that failed for sending again."""
+    _operate(config, "sr resend", as_json, sop_instance_uid=sop_instance_uid)
+
+
+@llm.command("add")
+def llm_add(
+    source: Annotated[
+        str, typer.Argument(help="A .gguf file, a Hugging Face folder, a wheel, or 'embedded'.")
+    ],
+    config: ConfigOption,
+    name: Annotated[str, typer.Option(help="Name in the store.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a language model into the store and record its SHA-256; nothing is downloaded."""
+    from plugin.language_models import add_model
+    from plugin.settings import load_settings
+
+    _show(add_model(load_settings(config), source, name), as_json)
+
+
+@llm.command("list")
+def llm_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the models in the store."""
+    _read(config, "language models", as_json)
+
+
+@link.command("list")
+def link_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List what is not linked, with the reason."""
+    _read(config, "unlinked", as_json)
+
+
+@link.command("explain")
+def link_explain(
+    report: Annotated[int, typer.Argument(help="Number of the report.")],
+    config: ConfigOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell why a report is or is not linked."""
+    _read(config, "explain", as_json, report=report)

@@ -1,0 +1,88 @@
+"""Commands that act as a peer of a node: send images, send HL7 messages, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="RADLOOP_CONFIG", help="The settings file made by radloop init."
+    ),
+]
+"""The settings file, needed by every command that speaks for a node."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.command()(send)
+    app.command(name="send-hl7")(send_hl7)
+    app.command()(echo)
+
+
+def send(
+    folder: Annotated[Path, typer.Argument(exists=True, help="A folder of DICOM files, or one.")],
+    config: ConfigOption,
+    calling_aet: Annotated[str, typer.Option(help="Our AE title as a sender.")] = "RADLOOP_SEND",
+) -> None:
+    """Send every DICOM file under FOLDER to the node (C-STORE) and list what was refused."""
+    from dicom_node.dicom_files import find_dicom_files
+    from dicom_node.storage_scu import send_instances
+    from plugin.settings import load_settings
+
+    dicom = load_settings(config).dicom
+    sent = 0
+    refused: list[tuple[Path, str]] = []
+    paths = []
+    for path, reason in find_dicom_files(folder):
+        if reason:
+            refused.append((path, reason))
+        else:
+            paths.append(path)
+    for result in send_instances(dicom, calling_aet, paths):
+        if result.delivered:
+            sent += 1
+        else:
+            refused.append((result.path, result.reason))
+    _report("files", sent, refused)
+
+
+def send_hl7(
+    file: Annotated[Path, typer.Argument(exists=True, help="A file of HL7 v2 messages.")],
+    config: ConfigOption,
+) -> None:
+    """Send every HL7 message in FILE to the node (MLLP) and list what was not accepted."""
+    from dicom_node.hl7_files import read_hl7_file
+    from dicom_node.mllp_client import send_messages
+    from plugin.settings import load_settings
+
+    hl7 = load_settings(config).hl7
+    accepted = 0
+    refused: list[tuple[Path, str]] = []
+    for number, result in enumerate(
+        send_messages(hl7.host, hl7.port, read_hl7_file(file)), start=1
+    ):
+        if result.code == "AA" and not result.text:
+            accepted += 1
+        else:
+            refused.append((file, f"message {number}: {result.code} {result.text}"))
+    _report("messages", accepted, refused)
+
+
+def echo(config: ConfigOption) -> None:
+    """Verify that the node answers (C-ECHO)."""
+    from dicom_node.storage_scu import echo as c_echo
+    from plugin.settings import load_settings
+
+    dicom = load_settings(config).dicom
+    c_echo(dicom, "RADLOOP_ECHO")
+    typer.echo(f"{dicom.ae_title} answers on port {dicom.port}")
+
+
+def _report(what: str, sent: int, refused: list[tuple[Path, str]]) -> None:
+    typer.echo(f"{sent} {what} sent and accepted, {len(refused)} not")
+    for path, reason in refused:
+        typer.echo(f"  {path}: {reason}")

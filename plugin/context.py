@@ -1,0 +1,64 @@
+"""What every stage needs at hand: settings, folders, database, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from dicom_node.database import Clock, Database, utc_now
+from labeling.schema_file import schema_of
+from labeling.vocabulary import LabelSchema
+from plugin.folders import DataFolder
+from plugin.migrations import is_migrated, migrate
+from plugin.settings import Settings
+
+Progress = Callable[[str], None]
+"""Takes one line of progress; never holds anything about a patient."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One open node: the arguments of every stage."""
+
+    settings: Settings
+    folder: DataFolder
+    database: Database
+    clock: Clock
+
+    def schema(self) -> LabelSchema:
+        """Read the label schema that the settings name."""
+        return schema_of(self.settings.labeling)
+
+
+@contextmanager
+def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context]:
+    """Open the data folder for writing; the caller holds the folder's lock."""
+    folder = DataFolder(settings.data_folder)
+    folder.create()
+    database = Database(folder.database_url)
+    try:
+        migrate(database)
+        yield Context(settings, folder, database, clock)
+    finally:
+        database.close()
+
+
+@contextmanager
+def open_for_reading(settings: Settings) -> Iterator[Session | None]:
+    """Open the last commit for reading, whether or not the node runs; None where nothing is."""
+    folder = DataFolder(settings.data_folder)
+    if not folder.database.exists():
+        yield None
+        return
+    database = Database(folder.database_url)
+    try:
+        if not is_migrated(database):
+            yield None
+            return
+        with database.read() as session:
+            yield session
+    finally:
+        database.close()

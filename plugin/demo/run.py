@@ -1,0 +1,267 @@
+"""The demonstration from start to end: every stage must do its work, or the exit status says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from sqlmodel import Session
+
+from dicom_node.settings import PacsPeer
+from plugin.context import open_for_reading
+from plugin.demo.checks import check_labels, check_links
+from plugin.demo.display import Display
+from plugin.demo.feed import Hospital
+from plugin.demo.node import DemoNode, wait_until
+from plugin.demo.results import render_reports, render_study
+from plugin.demo.settings import MODEL_NAME, free_ports, write_settings
+from plugin.demo.tables import print_summary
+from plugin.errors import Permanent
+from plugin.settings import load_settings
+from plugin.simulation.hospital import HospitalPlan, plan_hospital
+from plugin.simulation.pacs import Pacs, start_pacs
+
+_MARK = ".radloop-demo"
+_COHORT = "demo"
+_LABELERS = ("rules", "token_scores")
+_ARCHIVE_AE_TITLE = "DEMOPACS"
+
+
+@dataclass
+class _Demo:
+    out: Path
+    plan: HospitalPlan
+    node: DemoNode
+    archive: Pacs
+    display: Display
+    hospital: Hospital
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def run_demo(out: Path, *, patients: int, images: Path | None, seed: int) -> int:
+    """Run the loop on a simulated hospital; return 0 only if every stage did its work.
+
+    Args:
+        out: where everything goes; an earlier demonstration there is replaced.
+        patients: how many patients the hospital has.
+        images: a folder of real slices to wrap as DICOM; None draws phantoms.
+        seed: of the hospital.
+
+    Raises:
+        Permanent: ``out`` holds something that is not a demonstration.
+    """
+    console = Console()
+    console.print("[bold]radloop[/]: the whole loop on a simulated hospital. Research use only.")
+    _clear(out)
+    with ExitStack() as stack:
+        display = stack.enter_context(Display(console))
+        demo = _start(stack, display, out, patients, images, seed)
+        for stage in (_send, _link, _label, _train, _predict, _render):
+            stage(demo)
+    demo.summary["seconds"] = display.seconds
+    problems = find_problems(demo.summary)
+    demo.summary["problems"] = problems
+    (out / "summary.json").write_text(json.dumps(demo.summary, indent=2), encoding="utf-8")
+    print_summary(demo.summary, console)
+    for problem in problems:
+        console.print(f"[red]not as it should be:[/] {problem}")
+    _print_paths(out, console)
+    return 1 if problems else 0
+
+
+def find_problems(summary: dict[str, Any]) -> list[str]:
+    """Return what a stage did not do; empty when the loop ran as it should."""
+    links, reports, sr = summary["links"], summary["reports"], summary["sr"]
+    checks = (
+        (summary["instances"] != summary["sent"]["instances"], "an acknowledged image is missing"),
+        (summary["messages"] != summary["sent"]["messages"], "an acknowledged message is missing"),
+        (links["wrong"] > 0, "a report is linked to a study that is not its own"),
+        (links["missing"] > 0, "a report is not linked to its study"),
+        (
+            reports["unlinked_expected"] != reports["sent_to_stay_unlinked"],
+            "a report that must stay unlinked is linked",
+        ),
+        (not all(summary["labels"].get(name) for name in _LABELERS), "a labeler gave no labels"),
+        (summary["cohort"]["members"] == 0, "the cohort is empty"),
+        (not summary["classifier"]["auroc"], "the classifier was not evaluated"),
+        (sr["predicted_studies"] == 0, "no study was predicted"),
+        (sr["delivered"] != sr["predicted_studies"], "a structured report was not delivered"),
+        (sr["outside_their_study"] > 0, "a structured report lies outside its study"),
+    )
+    return [problem for applies, problem in checks if applies]
+
+
+def _clear(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARK).exists():
+            raise Permanent(f"{out} is not empty and not a demonstration; choose another --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).write_text("radloop demo puts its results here and replaces them\n")
+
+
+def _start(
+    stack: ExitStack, display: Display, out: Path, patients: int, images: Path | None, seed: int
+) -> _Demo:
+    with display.stage("node", "starting an archive and the node") as say:
+        plan = plan_hospital(seed, patients=patients, images=images)
+        archive = start_pacs(out / "archive", _ARCHIVE_AE_TITLE)
+        stack.callback(archive.stop)
+        ports = free_ports()
+        config = write_settings(out / "node", ports, archive.ae_title, archive.port)
+        node = DemoNode(config, out / "node" / "node.log")
+        stack.callback(node.stop)
+        added = node.command("llm", "add", "embedded")
+        node.start()
+        say(f"RADLOOP receives images on {ports.dicom}, HL7 on {ports.hl7}; {archive.description}")
+    peer = PacsPeer(name="node", ae_title="RADLOOP", port=ports.dicom)
+    pacs = PacsPeer(name="archive", ae_title=archive.ae_title, port=archive.port)
+    hospital = Hospital(plan, peer, ports.hl7, pacs, out / "hospital")
+    demo = _Demo(out, plan, node, archive, display, hospital)
+    demo.summary |= {
+        "research_use_only": True,
+        "simulated": True,
+        "images": "real slices, simulated pairing with reports" if images else "phantom",
+        "archive": archive.description,
+        "language_model": added,
+        "seed": seed,
+        "patients": patients,
+    }
+    return demo
+
+
+def _send(demo: _Demo) -> None:
+    with demo.display.stage("send", "the hospital sends") as say:
+        sent = demo.hospital.send_everything(say)
+    demo.summary["sent"] = {**asdict(sent), "acknowledgements": dict(sent.acknowledgements)}
+
+
+def _link(demo: _Demo) -> None:
+    with demo.display.stage("link", "indexing and linking") as say:
+        wait_until(
+            lambda: demo.node.status()["instances"] >= demo.hospital.sent.instances,
+            120,
+            "the index",
+        )
+        status = demo.node.status()
+        with _read(demo) as session:
+            check = check_links(session, demo.plan)
+        demo.summary |= {key: status[key] for key in ("studies", "instances", "messages")}
+        demo.summary["links"] = {
+            "by_state": status["links"],
+            "confirmed": check.confirmed,
+            "wrong": check.wrong,
+            "missing": check.missing,
+        }
+        demo.summary["reports"] = {
+            "versions": status["reports"],
+            "unlinked_expected": check.unlinked_expected,
+            "sent_to_stay_unlinked": len(demo.plan.expected_unlinked),
+            "unlinked": status["unlinked"],
+        }
+        say(
+            f"{status['instances']:,} instances in {status['studies']} studies, "
+            f"{check.confirmed} links, {check.wrong} wrong, "
+            f"{check.unlinked_expected} reports rightly unlinked"
+        )
+
+
+def _label(demo: _Demo) -> None:
+    demo.summary["labels"] = {}
+    with demo.display.stage("reference", "labels of a simulated reader") as say:
+        path = demo.out / "reference_labels.csv"
+        demo.plan.write_reference_csv(path)
+        imported = demo.node.command("reference", "import", str(path))
+        if imported["problems"]:
+            raise Permanent(f"reference labels were refused: {imported['problems'][0]}")
+        say(f"{imported['imported']} labels of a simulated reader")
+    for labeler in _LABELERS:
+        with demo.display.stage(labeler, f"{labeler} reads the reports") as say:
+            done = demo.node.command("label", "--labeler", labeler, progress=say)
+            with _read(demo) as session:
+                found = check_labels(session, demo.plan, labeler)
+            demo.summary["labels"][labeler] = found
+            mean = sum(row["balanced_accuracy"] for row in found.values()) / len(found)
+            say(
+                f"{done['reports']} reports, {done['labels']:,} labels; balanced accuracy "
+                f"against the texts {mean:.2f}"
+            )
+
+
+def _train(demo: _Demo) -> None:
+    with demo.display.stage("cohort", "choosing a labeler and freezing a cohort") as say:
+        choice = demo.node.command("labeler", "agreement")
+        demo.summary["labeler"] = choice
+        cohort = demo.node.command(
+            "cohort", "freeze", _COHORT, "--labeler", choice["chosen"], progress=say
+        )
+        demo.summary["cohort"] = cohort
+        say(f"{cohort['members']} members, labels by {choice['chosen']}")
+    with demo.display.stage("train", "training on the cohort") as say:
+        trained = demo.node.command("train", _COHORT, "--name", MODEL_NAME, progress=say)
+        observations = trained["test"]["observations"]
+        demo.summary["classifier"] = {
+            "model": trained["model"],
+            "auroc": {name: row["auroc"]["value"] for name, row in observations.items()},
+            "observations": observations,
+            "not_used": trained["not_used"],
+        }
+        demo.node.command(
+            "models", "promote", MODEL_NAME, "--reason", "demonstration", "--by", "demo"
+        )
+        values = demo.summary["classifier"]["auroc"].items()
+        said = ", ".join(f"{name} {value:.2f}" for name, value in values if value is not None)
+        say(f"{trained['model']} is live; AUROC on held-out patients: {said}")
+
+
+def _predict(demo: _Demo) -> None:
+    awaiting = len(demo.plan.awaiting)
+    with demo.display.stage("predict", "predicting on studies without a report") as say:
+
+        def finished() -> bool:
+            status = demo.node.status()
+            states = status["transmissions"]
+            say(f"structured reports: {states or 'none yet'} of {awaiting}")
+            ended = states.get("delivered", 0) + states.get("failed", 0)
+            return bool(ended >= awaiting)
+
+        wait_until(finished, 180, "the structured reports")
+        held = demo.archive.received("SR")
+        inside = {each.study_instance_uid for each in held} & demo.plan.awaiting
+        sent = demo.node.command("sr", "list")["reports"]
+        demo.summary["sr"] = {
+            "predicted_studies": len(sent),
+            "delivered": len(held),
+            "states": demo.node.status()["transmissions"],
+            "outside_their_study": len(held) - len(inside),
+        }
+        say(f"{len(held)} structured reports in the archive, one for each of {len(inside)} studies")
+
+
+def _render(demo: _Demo) -> None:
+    with demo.display.stage("render", "rendering reports and pictures") as say:
+        count = render_reports(demo.node.command("sr", "list")["reports"], demo.out / "reports")
+        settings = load_settings(demo.node.config)
+        render_study(settings, demo.summary["classifier"]["observations"], demo.out / "pictures")
+        say(f"{count} reports as text and HTML, pictures")
+
+
+@contextmanager
+def _read(demo: _Demo) -> Iterator[Session]:
+    """The node's tables, read beside the running node."""
+    with open_for_reading(load_settings(demo.node.config)) as session:
+        if session is None:
+            raise Permanent("the node has no database")
+        yield session
+
+
+def _print_paths(out: Path, console: Console) -> None:
+    console.print("look at:")
+    for name in ("summary.json", "pictures", "reports", "node/radloop.toml", "node/node.log"):
+        console.print(f"  {out / name}")

@@ -1,0 +1,86 @@
+"""The demonstration's node: its settings file, with ports that are free on this machine."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL_NAME = "lumbar-discs"
+QUIET_SECONDS = 3.0
+
+_TEXT = """\
+# Settings of the demonstration, on loopback. Research use only; every patient is simulated.
+data_folder = "data"
+
+[dicom]
+ae_title = "RADLOOP"
+port = {dicom}
+study_quiet_seconds = {quiet}
+minimum_free_bytes = 104857600
+
+[hl7]
+port = {hl7}
+default_charset = "utf-8"
+
+[labeling]
+schema_name = "spine"
+labelers = ["rules", "token_scores"]
+
+[[prediction]]
+model = "{model}"
+modality = "MR"
+body_part = "LSPINE"
+series_description = "T2"
+
+[reporting]
+peer = "demo-pacs"
+institution = "Simulated hospital"
+
+[[pacs]]
+name = "demo-pacs"
+ae_title = "{pacs_ae}"
+port = {pacs}
+first_retry_seconds = 1.0
+
+[console]
+port = {http}
+"""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports of the node."""
+
+    dicom: int
+    hl7: int
+    http: int
+
+
+def free_ports() -> Ports:
+    """Return three ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(3)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return Ports(*(each.getsockname()[1] for each in sockets))
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def write_settings(folder: Path, ports: Ports, pacs_ae_title: str, pacs_port: int) -> Path:
+    """Write ``folder``/radloop.toml and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "radloop.toml"
+    text = _TEXT.format(
+        dicom=ports.dicom,
+        hl7=ports.hl7,
+        http=ports.http,
+        pacs=pacs_port,
+        pacs_ae=pacs_ae_title,
+        quiet=QUIET_SECONDS,
+        model=MODEL_NAME,
+    )
+    path.write_text(text, encoding="utf-8")
+    return path

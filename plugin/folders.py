@@ -1,0 +1,106 @@
+"""Where everything lies under the data folder, and who may write there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plugin.errors import NodeIsRunning
+
+
+class DataFolder:
+    """The paths under one data folder; every folder is 0700, because all of it is patient data."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def database(self) -> Path:
+        """File of the main database."""
+        return self.root / "radloop.sqlite"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the main database."""
+        return f"sqlite:///{self.database}"
+
+    @property
+    def workflow_database_url(self) -> str:
+        """SQLAlchemy URL of the durable workflows' database."""
+        return f"sqlite:///{self.root / 'workflows.sqlite'}"
+
+    @property
+    def control_socket(self) -> Path:
+        """Local socket of the running node."""
+        return self.root / "control.sock"
+
+    @property
+    def language_models(self) -> Path:
+        """The model store of language models."""
+        return self.root / "language_models"
+
+    @property
+    def weights(self) -> Path:
+        """Trained weights, one safetensors file per digest."""
+        return self.root / "weights"
+
+    @property
+    def reports(self) -> Path:
+        """Structured reports that were built, one file per SOP Instance UID."""
+        return self.root / "structured_reports"
+
+    @property
+    def child_log(self) -> Path:
+        """What child processes write to their standard error."""
+        return self.root / "children.log"
+
+    @property
+    def cohorts(self) -> Path:
+        """Cohort manifests."""
+        return self.root / "cohorts"
+
+    def create(self) -> None:
+        """Make every folder that is missing."""
+        for folder in (self.root, self.language_models, self.weights, self.reports, self.cohorts):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+    def patient_key_salt(self) -> bytes:
+        """Return the secret that turns patient identities into keys; made once, mode 0600.
+
+        RADLOOP_PATIENT_KEY_SALT in the environment wins, for sites that keep secrets elsewhere.
+        """
+        from_environment = os.environ.get("RADLOOP_PATIENT_KEY_SALT")
+        if from_environment:
+            return from_environment.encode()
+        path = self.root / "patient_key_salt"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_bytes()
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        return path.read_bytes()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the data folder: one process writes at a time.
+
+        Raises:
+            NodeIsRunning: another process holds it.
+        """
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise NodeIsRunning(f"another radloop process is writing to {self.root}") from None
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,15 @@
+"""Logging to standard error, one line an event, without anything about a patient."""
+
+from __future__ import annotations
+
+import logging
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send radloop's log to standard error; libraries speak only when they warn."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("radloop").setLevel(level)
+    # pynetdicom logs what peers send, identifiers included; its warnings add nothing to ours.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -1,0 +1,100 @@
+"""Commands that change something, by name; run in the node's process or, when it is down, here.
+
+SQLite has one writer: while ``radloop serve`` runs, a command travels through its local socket;
+when it is down, the command takes the folder's lock and runs in its own process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from plugin import control
+from plugin.context import Context, Progress, open_context
+from plugin.errors import Permanent
+from plugin.folders import DataFolder
+from plugin.settings import Settings
+
+Arguments = dict[str, Any]
+
+
+def _label(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.label import label_reports
+
+    return label_reports(context, arguments["labeler"], progress)
+
+
+def _import_references(
+    context: Context, arguments: Arguments, progress: Progress
+) -> dict[str, Any]:
+    from plugin.stages.reference import import_references
+
+    return import_references(context, arguments["path"])
+
+
+def _freeze(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.cohort import freeze_cohort
+
+    return freeze_cohort(context, arguments["name"], arguments["labeler"])
+
+
+def _train(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.train import train_model
+
+    return train_model(context, arguments["cohort"], arguments["name"], progress)
+
+
+def _promote(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.train import promote_model
+
+    return promote_model(context, arguments["model"], arguments["by"], arguments["reason"])
+
+
+def _predict(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.predict import predict_waiting
+
+    return predict_waiting(context, progress, ignore_quiet_time=arguments["now"])
+
+
+def _resend(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.send import queue_again
+
+    return queue_again(context, arguments["sop_instance_uid"])
+
+
+OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
+    "label": _label,
+    "reference import": _import_references,
+    "cohort freeze": _freeze,
+    "train": _train,
+    "promote": _promote,
+    "predict": _predict,
+    "sr resend": _resend,
+}
+
+
+def run_operation(
+    context: Context, command: str, arguments: Arguments, progress: Progress
+) -> dict[str, Any]:
+    """Run the named operation on an open node.
+
+    Raises:
+        Permanent: there is no such operation.
+    """
+    operation = OPERATIONS.get(command)
+    if operation is None:
+        raise Permanent(f"the node does not know the command {command!r}")
+    return operation(context, arguments, progress)
+
+
+def operate(
+    settings: Settings, command: str, arguments: Arguments, progress: Progress
+) -> dict[str, Any]:
+    """Run the named operation through the running node, or here when none runs."""
+    folder = DataFolder(settings.data_folder)
+    try:
+        return control.call(folder.control_socket, command, arguments, progress)
+    except ConnectionRefusedError:
+        folder.create()
+        with folder.exclusive(), open_context(settings) as context:
+            return run_operation(context, command, arguments, progress)

@@ -1,0 +1,121 @@
+"""What commands read: questions to the tables, answered without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from dicom_node.models import Transmission
+from plugin.context import open_for_reading
+from plugin.errors import Permanent
+from plugin.extensions import names
+from plugin.folders import DataFolder
+from plugin.settings import Settings
+
+Arguments = dict[str, Any]
+Question = Callable[[Session, Settings, Arguments], dict[str, Any]]
+
+
+def _labelers(_session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    return {"installed": names("labelers"), "allowed": list(settings.labeling.labelers)}
+
+
+def _agreement(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.agreement import agreement_of_labelers
+
+    return agreement_of_labelers(session, settings)
+
+
+def _cohort(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.cohort import newest_cohort, summarise
+
+    return summarise(session, newest_cohort(session, arguments["name"]))
+
+
+def _models(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from training.registry import models
+
+    return {
+        "models": [
+            {
+                "model": each.reference,
+                "stage": str(each.stage),
+                "auroc": each.auroc,
+                "cohort": each.cohort_digest[:12],
+                "weights": each.model.weights_digest[:12],
+                "decided_by": each.decided_by,
+                "reason": each.reason,
+            }
+            for each in models(session)
+        ]
+    }
+
+
+def _reports(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    root = DataFolder(settings.data_folder).root
+    rows = session.exec(select(Transmission).order_by(col(Transmission.id)))
+    return {
+        "reports": [
+            {
+                "sop_instance_uid": row.sop_instance_uid,
+                "state": row.state,
+                "peer": row.peer,
+                "attempts": row.attempts,
+                "last_error": row.last_error,
+                "file": str(root / row.path),
+            }
+            for row in rows
+        ]
+    }
+
+
+def _language_models(
+    _session: Session, settings: Settings, _arguments: Arguments
+) -> dict[str, Any]:
+    from labeling.model_store import ModelStore
+
+    store = ModelStore(DataFolder(settings.data_folder).language_models)
+    models = [store.get(name) for name in store.names()]
+    return {"models": [{"name": each.name, "sha256": each.sha256} for each in models]}
+
+
+def _unlinked(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from dicom_node.linking import unlinked_reports
+
+    return {
+        "unlinked": [
+            {"report": number, "reason": reason} for number, reason in unlinked_reports(session)
+        ]
+    }
+
+
+def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from dicom_node.linking import explain
+
+    return {"report": arguments["report"], "why": explain(session, arguments["report"])}
+
+
+QUESTIONS: dict[str, Question] = {
+    "labelers": _labelers,
+    "agreement": _agreement,
+    "cohort": _cohort,
+    "models": _models,
+    "reports": _reports,
+    "language models": _language_models,
+    "unlinked": _unlinked,
+    "explain": _explain,
+}
+
+
+def ask(settings: Settings, question: str, arguments: Arguments) -> dict[str, Any]:
+    """Answer a question from the last commit; works whether or not the node runs.
+
+    Raises:
+        Permanent: nothing has been received yet.
+    """
+    with open_for_reading(settings) as session:
+        if session is None:
+            raise Permanent(f"{settings.data_folder} holds nothing yet: start the node first")
+        return QUESTIONS[question](session, settings, arguments)

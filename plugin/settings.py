@@ -1,0 +1,100 @@
+"""The one place that reads settings: a TOML file, with secrets from the environment.
+
+Unknown keys are refused by name, so that a misspelt setting cannot pass for a default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from dicom_node.errors import InvalidSettings
+from dicom_node.settings import (
+    DicomSettings,
+    Hl7Settings,
+    LinkingSettings,
+    PacsPeer,
+    ReportingSettings,
+    Section,
+)
+from labeling.settings import LabelingSettings
+from training.settings import PredictionRule, TrainingSettings
+
+
+class ConsoleSettings(Section):
+    """The read-only status page; it has no login and therefore stays on loopback."""
+
+    host: str = Field(default="127.0.0.1", pattern=r"^(127\.\d+\.\d+\.\d+|localhost|::1)$")
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class Settings(Section):
+    """Everything that a site can set; each section belongs to the package that uses it."""
+
+    data_folder: Path = Path("data")
+    dicom: DicomSettings = DicomSettings()
+    hl7: Hl7Settings = Hl7Settings()
+    linking: LinkingSettings = LinkingSettings()
+    labeling: LabelingSettings = LabelingSettings()
+    training: TrainingSettings = TrainingSettings()
+    prediction: tuple[PredictionRule, ...] = ()
+    reporting: ReportingSettings = ReportingSettings()
+    pacs: tuple[PacsPeer, ...] = ()
+    console: ConsoleSettings = ConsoleSettings()
+
+    def peer(self, name: str) -> PacsPeer:
+        """Return the archive of this name.
+
+        Raises:
+            InvalidSettings: no [[pacs]] section has the name.
+        """
+        for peer in self.pacs:
+            if peer.name == name:
+                return peer
+        raise InvalidSettings(f"no [[pacs]] section is named {name!r}")
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the settings file at ``path``; relative folders are relative to that file.
+
+    Raises:
+        InvalidSettings: the file is missing, is not TOML, or has an unknown key or a bad value;
+            the message names the key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidSettings(
+            f"there is no settings file {path}; `radloop init` makes one"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"{path} cannot be read as TOML: {error}") from None
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise InvalidSettings(f"{path}: {_explain(error)}") from None
+    _check_references(path, settings)
+    return settings.model_copy(
+        update={"data_folder": (path.parent / settings.data_folder).absolute()}
+    )
+
+
+def _check_references(path: Path, settings: Settings) -> None:
+    names = {peer.name for peer in settings.pacs}
+    if settings.reporting.peer and settings.reporting.peer not in names:
+        raise InvalidSettings(
+            f"{path}: reporting.peer is {settings.reporting.peer!r}, but no [[pacs]] has that name"
+        )
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for each in error.errors():
+        key = ".".join(str(part) for part in each["loc"])
+        if each["type"] == "extra_forbidden":
+            problems.append(f"unknown key {key}")
+        else:
+            problems.append(f"{key}: {each['msg']}")
+    return "; ".join(problems)

@@ -1,0 +1,92 @@
+"""The commented settings file that ``radloop init`` writes; deploy/example.toml equals it."""
+
+from __future__ import annotations
+
+from string import Template
+
+_TEMPLATE = Template("""\
+# radloop settings. Research use only. Unknown keys are refused by name.
+# Paths are relative to this file.
+
+data_folder = "data"                # images, reports, database: patient data, mode 0700
+
+[dicom]                             # where the PACS or the modalities send images (C-STORE)
+ae_title = "$ae_title"
+host = "127.0.0.1"                  # set the address of a network card to serve the hospital
+port = $dicom_port
+receiver_processes = 2              # receiving never waits for a model: separate processes
+study_quiet_seconds = 60.0          # a study is complete when nothing came for so long
+minimum_free_bytes = 1073741824     # below this, new associations are refused until space returns
+accept_unknown_peers = true         # false: only the peers listed below may send
+default_issuer_of_patient_id = ""   # assumed where images do not state (0010,0021)
+default_issuer_of_accession_number = ""   # assumed where images do not state (0008,0051)
+
+# [[dicom.peers]]                   # a sender, and what to assume where its images are silent
+# ae_title = "MR1"
+# host = "192.0.2.10"
+# issuer_of_patient_id = "HOSPITAL"
+# issuer_of_accession_number = "RIS"
+
+[hl7]                               # where the RIS or the interface engine sends reports (MLLP)
+host = "127.0.0.1"
+port = $hl7_port
+default_charset = "ascii"           # used where MSH-18 is empty
+default_issuer_of_patient_id = ""   # assumed where PID-3 has no assigning authority
+default_issuer_of_accession_number = ""
+
+# [[hl7.feeds]]                     # one sending application and facility (MSH-3|MSH-4)
+# sender = "RIS|HOSPITAL"
+# issuer_of_patient_id = "HOSPITAL"
+# issuer_of_accession_number = "RIS"
+# charset = "latin-1"
+
+[linking]                           # when a report and a study belong together
+date_window_days = 1                # study date and observation date may differ by so much
+
+[labeling]
+schema_name = "spine"
+labelers = ["rules", "token_scores"]
+automatic = ""                      # a labeler that reads each new report; empty: by command
+
+[labeling.language_model]
+name = "smollm2-135m-instruct"      # an entry of the model store: see `radloop llm --help`
+threads = 2
+
+[training]
+classifier = "disc_network"
+uncertain_policy = "mask"           # mask, inclusive (as present) or exclusive (as absent)
+
+# [[prediction]]                    # which live model runs on which complete study
+# model = "lumbar-discs"
+# modality = "MR"
+# body_part = "LSPINE"
+# series_description = "T2"
+# only_without_final_report = true
+
+[reporting]                         # the structured report that goes back to the archive
+device_name = "radloop"
+institution = ""
+peer = ""                           # name of a [[pacs]] below; empty: nothing is sent
+
+# [[pacs]]
+# name = "research"                 # start with a research archive, not with the clinical one
+# ae_title = "PACS"
+# host = "127.0.0.1"
+# port = 4242
+
+[console]
+port = $http_port                         # read-only status page, loopback only
+""")
+
+
+def render(
+    *,
+    ae_title: str = "RADLOOP",
+    dicom_port: int = 11112,
+    hl7_port: int = 2575,
+    http_port: int = 8080,
+) -> str:
+    """Return the settings file as text, with the given AE title and ports."""
+    return _TEMPLATE.substitute(
+        ae_title=ae_title, dicom_port=dicom_port, hl7_port=hl7_port, http_port=http_port
+    )

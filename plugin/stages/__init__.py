@@ -1,0 +1,1 @@
+"""One file for each stage that the application runs, from label to send."""

@@ -1,0 +1,110 @@
+"""Stage: labels and links become a frozen cohort, with a manifest on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from dicom_node.studies import complete_studies
+from labeling.models import LabelingRun
+from plugin.context import Context
+from plugin.durable import write_durably
+from plugin.errors import Permanent
+from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of
+from training.models import Cohort
+from training.settings import PredictionRule
+
+
+def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
+    """Freeze the studies that the labeler's newest run has labels for.
+
+    The image rule is that of the first [[prediction]] section, so that a model is trained on what
+    it will see; without one, the schema's modality and body parts decide.
+
+    Returns:
+        The cohort's digest, members by fold, exclusions by reason, and the manifest's path.
+
+    Raises:
+        Permanent: the labeler has not read any report yet.
+    """
+    schema = context.schema()
+    rules = context.settings.prediction
+    rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
+    with context.database.write() as session:
+        query = CohortQuery(
+            name=name,
+            schema=schema,
+            run_id=newest_run(session, labeler),
+            modality=rule.modality,
+            body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
+            series_description=rule.series_description,
+        )
+        complete = complete_studies(
+            session, context.clock(), context.settings.dicom.study_quiet_seconds
+        )
+        cohort = freeze(
+            session,
+            query,
+            context.settings.training,
+            context.clock,
+            context.folder.patient_key_salt(),
+            complete,
+        )
+        record = manifest(session, cohort)
+        summary = summarise(session, cohort)
+    path = context.folder.cohorts / f"{cohort.digest}.json"
+    write_durably(path, json.dumps(record, indent=1).encode())
+    return {**summary, "manifest": str(_relative(path, context))}
+
+
+def summarise(session: Session, cohort: Cohort) -> dict[str, Any]:
+    """Return digest, members by fold and exclusions by reason of a cohort, JSON-ready."""
+    folds: dict[str, int] = {}
+    for member in members_of(session, cohort):
+        if not member.exclusion_reason:
+            folds[member.fold] = folds.get(member.fold, 0) + 1
+    return {
+        "name": cohort.name,
+        "digest": cohort.digest,
+        "frozen_at": cohort.frozen_at.isoformat(),
+        "members": sum(folds.values()),
+        "folds": folds,
+        "exclusions": exclusions(session, cohort),
+    }
+
+
+def newest_run(session: Session, labeler: str) -> int:
+    """Return the id of the labeler's newest run.
+
+    Raises:
+        Permanent: there is none.
+    """
+    query = (
+        select(LabelingRun.id)
+        .where(LabelingRun.labeler == labeler)
+        .order_by(col(LabelingRun.id).desc())
+    )
+    found = session.exec(query).first()
+    if found is None:
+        raise Permanent(f"labeler {labeler!r} has not read any report yet: see `radloop label`")
+    return found
+
+
+def newest_cohort(session: Session, name: str) -> Cohort:
+    """Return the newest cohort of this name.
+
+    Raises:
+        Permanent: there is none.
+    """
+    query = select(Cohort).where(Cohort.name == name).order_by(col(Cohort.id).desc())
+    found = session.exec(query).first()
+    if found is None:
+        raise Permanent(f"there is no cohort {name!r}: see `radloop cohort freeze`")
+    return found
+
+
+def _relative(path: Path, context: Context) -> Path:
+    return path.relative_to(context.folder.root)

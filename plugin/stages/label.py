@@ -1,0 +1,89 @@
+"""Stage: reports that have no label yet are read by a labeler, in a child process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from labeling.labeler import LabelResult
+from labeling.models import LabelingRun
+from labeling.runs import open_run, reports_without_labels, store_labels
+from labeling.vocabulary import State
+from plugin.child import ChildProcess
+from plugin.context import Context, Progress
+from plugin.errors import Permanent
+
+_REPORTS_A_JOB = 8
+
+
+@dataclass(frozen=True)
+class LabelerIdentity:
+    """What a labeling run records of its labeler."""
+
+    name: str
+    model_digest: str
+    prompt_digest: str
+
+
+def label_reports(context: Context, labeler: str, progress: Progress) -> dict[str, Any]:
+    """Label every current report that this labeler has not read; resumable at any point.
+
+    Returns:
+        ``run`` (id), ``labeler``, ``reports`` and ``labels`` (numbers of this call).
+
+    Raises:
+        Permanent: the labeler is not named in the settings or cannot be loaded.
+    """
+    settings = context.settings.labeling
+    if labeler not in settings.labelers:
+        known = ", ".join(settings.labelers)
+        raise Permanent(f"labeler {labeler!r} is not in the settings (labeling.labelers: {known})")
+    with ChildProcess(context.folder.child_log, settings.language_model.threads) as child:
+        setup = _setup(context, labeler)
+        (identity,) = child.run("identify_labeler", setup, progress)
+        with context.database.write() as session:
+            who = LabelerIdentity(labeler, **identity)
+            run = open_run(session, who, context.schema(), context.clock)
+            waiting = [(each.id, each.text) for each in reports_without_labels(session, run)]
+        done = labels = 0
+        for start in range(0, len(waiting), _REPORTS_A_JOB):
+            chunk = waiting[start : start + _REPORTS_A_JOB]
+            job = {**setup, "reports": chunk}
+            for report_id, results in child.run("label", job, progress):
+                with context.database.write() as session:
+                    _store(context, session, run, report_id, results)
+                done, labels = done + 1, labels + len(results)
+                progress(f"{labeler}: {done} of {len(waiting)} reports")
+    return {"run": run.id, "labeler": labeler, "reports": done, "labels": labels}
+
+
+def _setup(context: Context, labeler: str) -> dict[str, Any]:
+    return {
+        "labeler": labeler,
+        "settings": context.settings.labeling.model_dump(mode="json"),
+        "model_store": str(context.folder.language_models),
+    }
+
+
+def _store(
+    context: Context,
+    session: Session,
+    run: LabelingRun,
+    report_id: int,
+    rows: list[dict[str, Any]],
+) -> None:
+    results = [
+        LabelResult(
+            observation=row["observation"],
+            site=row["site"],
+            state=State(row["state"]),
+            probability=row["probability"],
+            margin=row["margin"],
+            evidence=None if row["evidence"] is None else tuple(row["evidence"]),
+            detail=row["detail"],
+        )
+        for row in rows
+    ]
+    store_labels(session, run, report_id, results, context.clock)

@@ -1,0 +1,177 @@
+"""Stage: a live model predicts on a study, and the prediction becomes a structured report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from sqlmodel import Session
+
+from dicom_node.models import Transmission
+from dicom_node.storage import DicomStore
+from dicom_node.studies import study_digest
+from plugin.child import ChildProcess
+from plugin.context import Context, Progress
+from plugin.durable import write_durably
+from plugin.errors import NeedsReview
+from plugin.extensions import load
+from plugin.pipeline import WaitingPrediction, waiting_predictions
+from plugin.reporting import AnalysedStudy
+from training.models import Cohort, Model, Prediction, TrainingRun
+from training.predictions import SitePrediction, record_carrier, store_predictions
+from training.selection import SeriesRule
+from training.series import analysed_series, instance_digests
+from training.settings import PredictionRule
+
+
+class Predictor:
+    """Predicts study by study; its child process, and torch in it, stay loaded in between."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._child: ChildProcess | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._child.close()
+
+    def predict(self, model_id: int, study_instance_uid: str, digest: str) -> None:
+        """Predict on one study, store the rows and the report; safe to run twice.
+
+        Nothing is stored when the study has changed since ``digest`` was taken: the sweep asks
+        again for the study as it is now.
+
+        Raises:
+            ChildFailed: the child process died; trying again may help.
+        """
+        job, files = self._job(model_id, study_instance_uid)
+        with self._lock:
+            found = self._running_child().run("predict", job, _mute)
+            rows = [SitePrediction(**row) for row in found]
+        with self._context.database.write() as session:
+            if study_digest(session, study_instance_uid) != digest:
+                return
+            model = session.get_one(Model, model_id)
+            stored = store_predictions(
+                session,
+                model,
+                study_instance_uid,
+                digest,
+                rows,
+                model.operating_points,
+                self._context.clock,
+            )
+            evidence = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
+            self._report(session, model, study_instance_uid, stored, evidence)
+
+    def _running_child(self) -> ChildProcess:
+        if self._child is None or not self._child.alive:
+            folder, threads = self._context.folder, self._context.settings.training.threads
+            self._child = ChildProcess(folder.child_log, threads)
+        return self._child
+
+    def _job(self, model_id: int, study_instance_uid: str) -> tuple[dict[str, Any], list[Any]]:
+        context = self._context
+        store = DicomStore(context.folder.root)
+        with context.database.read() as session:
+            model = session.get_one(Model, model_id)
+            rule = _rule(context, model)
+            series = analysed_series(session, study_instance_uid, series_rule(rule))
+            if series is None:
+                raise NeedsReview("the study has no series that fits the rule any more")
+            files = [store.path(digest) for digest in instance_digests(session, series)]
+        schema = context.schema()
+        job = {
+            "weights": str(context.folder.weights / f"{model.weights_digest}.safetensors"),
+            "weights_digest": model.weights_digest,
+            "classifier": context.settings.training.classifier,
+            "threads": context.settings.training.threads,
+            "files": [str(path) for path in files],
+            "observations": [each.id for each in schema.observations],
+            "sites": [site.id for site in schema.sites],
+        }
+        return job, files
+
+    def _report(
+        self,
+        session: Session,
+        model: Model,
+        study_instance_uid: str,
+        rows: list[Prediction],
+        evidence: Sequence[Dataset],
+    ) -> None:
+        if all(row.sop_instance_uid for row in rows):
+            return
+        context = self._context
+        reporting = context.settings.reporting
+        run = session.get_one(TrainingRun, model.training_run_id)
+        study = AnalysedStudy(
+            evidence=evidence,
+            predictions=rows,
+            model=model,
+            cohort_digest=session.get_one(Cohort, run.cohort_id).digest,
+            schema=context.schema(),
+            study_digest=rows[0].study_digest,
+        )
+        encoded, report = load("exporters", reporting.exporter)(
+            study, reporting, min(row.predicted_at for row in rows)
+        )
+        path = context.folder.reports / f"{report.SOPInstanceUID}.dcm"
+        write_durably(path, encoded)
+        record_carrier(session, rows, report.SOPInstanceUID)
+        if reporting.peer:
+            session.add(
+                Transmission(
+                    sop_instance_uid=report.SOPInstanceUID,
+                    sop_class_uid=report.SOPClassUID,
+                    study_instance_uid=study_instance_uid,
+                    peer=reporting.peer,
+                    path=str(path.relative_to(context.folder.root)),
+                    created_at=context.clock(),
+                )
+            )
+
+
+def predict_waiting(
+    context: Context, progress: Progress, *, ignore_quiet_time: bool
+) -> dict[str, Any]:
+    """Predict now on every study that waits for a live model.
+
+    Returns:
+        ``predicted`` (number of studies).
+    """
+    with context.database.read() as session:
+        waiting = waiting_predictions(context, session, ignore_quiet_time=ignore_quiet_time)
+    with Predictor(context) as predictor:
+        for number, each in enumerate(waiting, start=1):
+            _predict(predictor, each)
+            progress(f"{number} of {len(waiting)} studies")
+    return {"predicted": len(waiting)}
+
+
+def series_rule(rule: PredictionRule) -> SeriesRule:
+    """Return the rule for series that a prediction rule of the settings contains."""
+    body_parts = (rule.body_part,) if rule.body_part else ()
+    return SeriesRule(rule.modality, body_parts, rule.series_description)
+
+
+def _predict(predictor: Predictor, each: WaitingPrediction) -> None:
+    predictor.predict(each.model_id, each.study_instance_uid, each.study_digest)
+
+
+def _rule(context: Context, model: Model) -> PredictionRule:
+    for rule in context.settings.prediction:
+        if rule.model == model.name:
+            return rule
+    raise NeedsReview(f"no [[prediction]] rule names the model {model.name}")
+
+
+def _mute(_: str) -> None:
+    """Prediction of one study is too short for progress."""

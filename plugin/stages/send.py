@@ -1,0 +1,107 @@
+"""Stage: a structured report goes to the archive, with retry, and never to the wrong patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from sqlmodel import Session, select
+
+from dicom_node.errors import Transient
+from dicom_node.models import Transmission
+from dicom_node.send_outcomes import Outcome, SendResult
+from dicom_node.settings import PacsPeer
+from dicom_node.sr_identity import identity_conflicts
+from dicom_node.storage_scu import find_study_identity, send_instances
+from plugin.context import Context
+from plugin.errors import Permanent
+
+_LONGEST_DELAY_SECONDS = 900.0
+
+
+def send_report(
+    context: Context, sop_instance_uid: str, peer_name: str, attempt: int
+) -> float | None:
+    """Send one structured report once; record what the archive answered.
+
+    Returns:
+        Seconds to wait before the next attempt, or None when this was the last.
+    """
+    peer = context.settings.peer(peer_name)
+    with context.database.read() as session:
+        row = _row(session, sop_instance_uid, peer_name)
+    if row.state == "delivered":
+        return None
+    path = context.folder.root / row.path
+    try:
+        conflict = _identity_conflict(context, peer, path)
+    except Transient as error:
+        result = SendResult(path, sop_instance_uid, None, Outcome.TRANSIENT, str(error))
+    else:
+        if conflict:
+            reason = f"the archive holds this study with another {conflict}"
+            result = SendResult(path, sop_instance_uid, None, Outcome.NEEDS_REVIEW, reason)
+        else:
+            (result,) = send_instances(peer, context.settings.dicom.ae_title, [path])
+    again = result.outcome is Outcome.TRANSIENT and attempt < peer.maximum_attempts
+    _record(context, row, result, "delivered" if result.delivered else _undelivered(again))
+    if not again:
+        return None
+    return float(min(peer.first_retry_seconds * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS))
+
+
+def _undelivered(again: bool) -> str:
+    return "queued" if again else "failed"
+
+
+def queue_again(context: Context, sop_instance_uid: str) -> dict[str, Any]:
+    """Queue a report that failed for sending again; a person asked for it.
+
+    Raises:
+        Permanent: there is no such report, or it has not failed.
+    """
+    with context.database.write() as session:
+        query = select(Transmission).where(
+            Transmission.sop_instance_uid == sop_instance_uid, Transmission.state == "failed"
+        )
+        rows = list(session.exec(query))
+        if not rows:
+            raise Permanent(f"no failed transmission of {sop_instance_uid}")
+        for row in rows:
+            row.state = "queued"
+            row.rounds += 1
+            session.add(row)
+    return {"queued": len(rows)}
+
+
+def _row(session: Session, sop_instance_uid: str, peer: str) -> Transmission:
+    query = select(Transmission).where(
+        Transmission.sop_instance_uid == sop_instance_uid, Transmission.peer == peer
+    )
+    return session.exec(query).one()
+
+
+def _identity_conflict(context: Context, peer: PacsPeer, path: Path) -> str:
+    """Compare the archive's identity of the study with the report's; name what contradicts.
+
+    An archive that files the object under another patient answers success all the same, so the
+    comparison comes before sending. An archive that cannot be asked, or does not hold the study
+    yet, is not a contradiction.
+    """
+    ours = pydicom.dcmread(path, stop_before_pixels=True)
+    answer = find_study_identity(peer, context.settings.dicom.ae_title, ours.StudyInstanceUID)
+    conflicts = {name for theirs in answer.studies for name in identity_conflicts(ours, theirs)}
+    return ", ".join(sorted(conflicts))
+
+
+def _record(context: Context, row: Transmission, result: SendResult, state: str) -> None:
+    now = context.clock()
+    with context.database.write() as session:
+        stored = session.get_one(Transmission, row.id)
+        stored.state = state
+        stored.attempts += 1
+        stored.last_status = result.status
+        stored.last_error = result.reason
+        stored.delivered_at = now if result.delivered else None
+        session.add(stored)

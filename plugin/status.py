@@ -1,0 +1,145 @@
+"""The state of the node at a glance, read from the tables and the folders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import func
+from sqlmodel import Session, SQLModel, col, select
+
+from dicom_node.linking import unlinked_reports
+from dicom_node.models import (
+    Instance,
+    Link,
+    Message,
+    Quarantined,
+    Report,
+    Series,
+    Study,
+    Transmission,
+)
+from dicom_node.storage import DicomStore
+from labeling.models import Label, LabelingRun
+from plugin.context import open_for_reading
+from plugin.control import node_answers
+from plugin.folders import DataFolder
+from plugin.settings import Settings
+from training.models import Model, Prediction
+
+_LISTED = 50
+
+
+def node_status(settings: Settings) -> dict[str, Any]:
+    """Return counts, links by state, what is quarantined and what is not linked, JSON-ready."""
+    folder = DataFolder(settings.data_folder)
+    found: dict[str, Any] = {
+        "running": node_answers(folder.control_socket),
+        "research_use_only": True,
+        "data_folder": str(folder.root),
+    }
+    with open_for_reading(settings) as session:
+        if session is None:
+            return {**found, "empty": True}
+        spooled = DicomStore(folder.root).spooled_count()
+        return {**found, "spooled": spooled, **_counts(session)}
+
+
+def _counts(session: Session) -> dict[str, Any]:
+    return {
+        "instances": _count(session, Instance),
+        "series": _count(session, Series),
+        "studies": _count(session, Study),
+        "messages": _count(session, Message),
+        "messages_by_disposition": _by(session, Message.disposition),
+        "reports": _count(session, Report),
+        "links": _by(session, Link.state),
+        "unlinked": [
+            {"report": number, "reason": reason}
+            for number, reason in unlinked_reports(session)[:_LISTED]
+        ],
+        "labels": _count(session, Label),
+        "labels_by_labeler": dict(
+            session.exec(
+                select(LabelingRun.labeler, func.count())
+                .join(Label, col(Label.run_id) == col(LabelingRun.id))
+                .group_by(LabelingRun.labeler)
+            ).all()
+        ),
+        "models": _count(session, Model),
+        "predictions": _count(session, Prediction),
+        "transmissions": _by(session, Transmission.state),
+        "quarantined": _quarantined(session),
+        "ignored": _ignored(session),
+    }
+
+
+def _count(session: Session, table: type[SQLModel]) -> int:
+    return session.exec(select(func.count()).select_from(table)).one()
+
+
+def _by(session: Session, column: Any) -> dict[str, int]:
+    return {
+        str(key): number
+        for key, number in session.exec(select(column, func.count()).group_by(column))
+    }
+
+
+def _quarantined(session: Session) -> list[dict[str, Any]]:
+    query = select(Quarantined).order_by(col(Quarantined.id).desc()).limit(_LISTED)
+    return [
+        {
+            "kind": row.kind,
+            "digest": row.digest,
+            "reason": row.reason,
+            "received_at": row.received_at.isoformat(),
+        }
+        for row in session.exec(query)
+    ]
+
+
+def _ignored(session: Session) -> dict[str, int]:
+    query = (
+        select(Message.reason, func.count())
+        .where(Message.disposition == "ignored")
+        .group_by(Message.reason)
+        .limit(_LISTED)
+    )
+    return dict(session.exec(query).all())
+
+
+def render_status(found: dict[str, Any], console: Console | None = None) -> None:
+    """Print the status as tables for a person."""
+    console = console or Console()
+    state = "running" if found["running"] else "not running"
+    console.print(f"radloop is {state}; data in {found['data_folder']}; research use only")
+    if found.get("empty"):
+        console.print("nothing has been received yet")
+        return
+    table = Table(show_header=False)
+    for key in (
+        "instances",
+        "spooled",
+        "series",
+        "studies",
+        "messages",
+        "reports",
+        "labels",
+        "models",
+        "predictions",
+    ):
+        table.add_row(key, f"{found[key]:,}")
+    for key in ("messages_by_disposition", "links", "labels_by_labeler", "transmissions"):
+        parts = ", ".join(f"{name} {number:,}" for name, number in sorted(found[key].items()))
+        table.add_row(key.replace("_", " "), parts or "none")
+    console.print(table)
+    for title, rows in (
+        ("quarantined", [f"{row['kind']}: {row['reason']}" for row in found["quarantined"]]),
+        ("not linked", [f"report {row['report']}: {row['reason']}" for row in found["unlinked"]]),
+        ("ignored messages", [f"{n} x {reason}" for reason, n in found["ignored"].items()]),
+    ):
+        if rows:
+            console.print(f"{title}:")
+            for row in rows:
+                console.print(f"  {row}", markup=False)

@@ -1,0 +1,45 @@
+"""Results of commands as tables for a person; the same values go out as JSON with --json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_result(result: dict[str, Any], console: Console | None = None) -> None:
+    """Print a JSON-ready result: single values as lines, lists of rows as tables."""
+    console = console or Console()
+    for key, value in result.items():
+        title = key.replace("_", " ")
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            _print_rows(title, value, console)
+        elif isinstance(value, dict):
+            console.print(f"{title}:")
+            for name, each in value.items():
+                console.print(f"  {name}: {_cell(each)}", markup=False)
+        else:
+            console.print(f"{title}: {_cell(value)}", markup=False)
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for name in columns:
+        table.add_column(name.replace("_", " "))
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return ", ".join(_cell(each) for each in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_cell(each)}" for name, each in value.items()) or "none"
+    return str(value)

@@ -1,0 +1,100 @@
+"""What a child process can be asked to do; runs inside the child and knows no database."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from plugin.child import Emit
+from plugin.extensions import load
+
+_labelers: dict[str, Any] = {}
+
+
+def _labeler(job: dict[str, Any]) -> Any:
+    """Load the labeler of a job once; a language model stays in memory for the next job."""
+    from labeling.model_store import ModelStore
+    from labeling.schema_file import schema_of
+    from labeling.settings import LabelingSettings
+
+    setup = {name: job[name] for name in ("labeler", "settings", "model_store")}
+    key = json.dumps(setup, sort_keys=True)
+    if key not in _labelers:
+        settings = LabelingSettings.model_validate(job["settings"])
+        store = ModelStore(Path(job["model_store"]))
+        factory = load("labelers", job["labeler"])
+        _labelers[key] = factory(schema_of(settings), settings, store)
+    return _labelers[key]
+
+
+def _identify_labeler(job: dict[str, Any], emit: Emit) -> None:
+    labeler = _labeler(job)
+    emit(
+        "item",
+        {"model_digest": labeler.model_digest, "prompt_digest": labeler.prompt_digest},
+    )
+
+
+def _label(job: dict[str, Any], emit: Emit) -> None:
+    labeler = _labeler(job)
+    for report_id, text in job["reports"]:
+        rows = [
+            {
+                "observation": result.observation,
+                "site": result.site,
+                "state": str(result.state),
+                "probability": result.probability,
+                "margin": result.margin,
+                "evidence": result.evidence,
+                "detail": result.detail,
+            }
+            for result in labeler.label_report(text)
+        ]
+        emit("item", [report_id, rows])
+
+
+def _train(job: dict[str, Any], emit: Emit) -> None:
+    from training.experiment import train_on_members
+    from training.settings import TrainingSettings
+    from training.weights import save_weights
+
+    settings = TrainingSettings.model_validate(job["settings"])
+    result, record = train_on_members(
+        job["members"],
+        job["observations"],
+        job["sites"],
+        settings,
+        load("classifiers", settings.classifier),
+        lambda line: emit("progress", line),
+    )
+    folder = Path(job["weights_folder"])
+    unnamed = folder / f"new-{os.getpid()}.safetensors"
+    digest = save_weights(unnamed, result, job["provenance"])
+    unnamed.replace(folder / f"{digest}.safetensors")
+    emit("item", {**record, "weights_digest": digest})
+
+
+def _predict(job: dict[str, Any], emit: Emit) -> None:
+    from training.inference import predict
+
+    for row in predict(
+        Path(job["weights"]),
+        job["weights_digest"],
+        [Path(file) for file in job["files"]],
+        job["observations"],
+        job["sites"],
+        family=load("classifiers", job["classifier"]),
+        threads=job["threads"],
+    ):
+        emit("item", row._asdict())
+
+
+TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
+    "identify_labeler": _identify_labeler,
+    "label": _label,
+    "train": _train,
+    "predict": _predict,
+}

@@ -1,0 +1,96 @@
+"""Durable work on DBOS: prediction and sending survive a stop and run exactly once.
+
+A workflow's id is ``stage:subject:version``, so enqueueing twice is harmless. The main database
+says what needs work and a sweep enqueues what is missing: losing this queue loses no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dbos import DBOS, SetWorkflowID
+
+PREDICTION_QUEUE = "prediction"
+TRANSMISSION_QUEUE = "transmission"
+
+# Fixed by hand: the default hashes the source, and pending work would be stranded on upgrade.
+_APPLICATION_VERSION = "1"
+_EXECUTOR = "main"
+
+PredictStudy = Callable[[int, str, str], None]
+"""Predicts on one study: model id, Study Instance UID, study digest."""
+
+SendReport = Callable[[str, str, int], float | None]
+"""Sends one SR: SOP Instance UID, peer, attempt; returns seconds until the next attempt."""
+
+
+class Workflows:
+    """Runs the two durable workflows until closed; one at a time in a process."""
+
+    def __init__(self, database_url: str, predict: PredictStudy, send: SendReport) -> None:
+        DBOS(
+            config={
+                "name": "radloop",
+                "system_database_url": database_url,
+                "application_version": _APPLICATION_VERSION,
+                "executor_id": _EXECUTOR,
+                "log_level": "ERROR",
+                "console_log_level": "ERROR",
+                "max_executor_threads": 4,
+                "use_listen_notify": False,
+                "scheduler_polling_interval_sec": 60.0,
+            }
+        )
+        self._predict_workflow = DBOS.workflow(name="predict_study")(_predict_workflow(predict))
+        self._send_workflow = DBOS.workflow(name="send_report")(_send_workflow(send))
+        DBOS.launch()
+        # One model works at a time; sending waits for the network, so several may wait at once.
+        DBOS.register_queue(PREDICTION_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
+        DBOS.register_queue(TRANSMISSION_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
+
+    def enqueue_prediction(self, model_id: int, study_instance_uid: str, digest: str) -> None:
+        """Ask for a prediction; the same request again is harmless."""
+        with SetWorkflowID(f"predict:{study_instance_uid}:{model_id}:{digest}"):
+            DBOS.enqueue_workflow(
+                PREDICTION_QUEUE, self._predict_workflow, model_id, study_instance_uid, digest
+            )
+
+    def enqueue_transmission(self, sop_instance_uid: str, peer: str, round_number: int) -> None:
+        """Ask for a structured report to be sent; ``round_number`` grows when a person retries."""
+        with SetWorkflowID(f"send:{sop_instance_uid}:{peer}:{round_number}"):
+            DBOS.enqueue_workflow(TRANSMISSION_QUEUE, self._send_workflow, sop_instance_uid, peer)
+
+    def close(self) -> None:
+        """Stop taking work; running workflows are resumed at the next start."""
+        DBOS.destroy(workflow_completion_timeout_sec=2, destroy_registry=True)
+
+
+# DBOS marks the functions that it wraps, and a bound method cannot be marked: hence the inner ones.
+
+
+def _predict_workflow(predict: PredictStudy) -> Callable[[int, str, str], None]:
+    @DBOS.step(name="predict", retries_allowed=True, max_attempts=3)
+    def step(model_id: int, study_instance_uid: str, digest: str) -> None:
+        predict(model_id, study_instance_uid, digest)
+
+    def predict_study(model_id: int, study_instance_uid: str, digest: str) -> None:
+        step(model_id, study_instance_uid, digest)
+
+    return predict_study
+
+
+def _send_workflow(send: SendReport) -> Callable[[str, str], None]:
+    @DBOS.step(name="send")
+    def step(sop_instance_uid: str, peer: str, attempt: int) -> float | None:
+        return send(sop_instance_uid, peer, attempt)
+
+    def send_report(sop_instance_uid: str, peer: str) -> None:
+        attempt = 0
+        while True:
+            attempt += 1
+            delay = step(sop_instance_uid, peer, attempt)
+            if delay is None:
+                return
+            DBOS.sleep(delay)
+
+    return send_report

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from dicom_node.errors import InvalidSettings
+from plugin.settings import load_settings
+from plugin.settings_template import render
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "radloop.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rendered_settings_load_and_carry_the_ports(tmp_path: Path) -> None:
+    path = write(tmp_path, render(ae_title="NODE", dicom_port=1, hl7_port=2, http_port=3))
+    settings = load_settings(path)
+    assert (settings.dicom.ae_title, settings.dicom.port) == ("NODE", 1)
+    assert (settings.hl7.port, settings.console.port) == (2, 3)
+    assert settings.data_folder == tmp_path / "data"
+
+
+def test_commented_examples_load_when_uncommented(tmp_path: Path) -> None:
+    lines = []
+    for line in render().splitlines():
+        stripped = line.removeprefix("# ")
+        is_example = line.startswith("# ") and (stripped.startswith("[[") or " = " in stripped)
+        lines.append(stripped if is_example else line)
+    settings = load_settings(write(tmp_path, "\n".join(lines)))
+    assert settings.pacs[0].name == "research"
+    assert settings.prediction[0].model == "lumbar-discs"
+    assert settings.dicom.peers[0].ae_title == "MR1"
+    assert settings.hl7.feeds[0].sender == "RIS|HOSPITAL"
+
+
+def test_the_example_file_is_what_init_writes() -> None:
+    assert (REPOSITORY / "deploy/example.toml").read_text(encoding="utf-8") == render()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[dicom]\nportt = 1", "unknown key dicom.portt"),
+        ("[dicm]\nport = 1", "unknown key dicm"),
+        ("[dicom]\nport = 70000", "dicom.port"),
+        ("[[pacs]]\nname = 'a'", "pacs.0.ae_title"),
+        ("[reporting]\npeer = 'nowhere'", "reporting.peer"),
+        ("[console]\nhost = '0.0.0.0'", "console.host"),
+        ("not toml", "cannot be read as TOML"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(InvalidSettings, match=named.replace(".", r"\.")):
+        load_settings(write(tmp_path, text))
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="radloop init"):
+        load_settings(tmp_path / "radloop.toml")

@@ -1,0 +1,157 @@
+"""From the files of a cohort to evaluated weights, in one call that knows no database.
+
+Runs in a child process: images are decoded here. Everything that comes back is JSON-ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.baseline import logistic_baseline
+from training.classifier import ClassifierFamily
+from training.errors import Permanent
+from training.metrics import evaluate, operating_points
+from training.samples import DiscSample, read_discs, study_samples
+from training.settings import TrainingSettings
+from training.trainer import TrainingResult, train
+
+BASELINE = "logistic regression on the same pixels"
+
+
+def train_on_members(
+    members: Sequence[Mapping[str, Any]],
+    observations: Sequence[str],
+    sites: Sequence[str],
+    settings: TrainingSettings,
+    family: ClassifierFamily,
+    progress: Callable[[str], None],
+) -> tuple[TrainingResult, dict[str, Any]]:
+    """Train on a cohort and evaluate on its test fold against human reference labels.
+
+    Args:
+        members: study_instance_uid, patient_key, fold, targets by observation and site, files.
+        observations: what to train; one without positives or negatives in the training fold is
+            left out, with the reason.
+        sites: sites of the schema, one output row each.
+        settings: of the training.
+        family: network and transforms.
+        progress: told one line at a time.
+
+    Returns:
+        The trained classifier and, for the record, ``thresholds``, ``curve``, ``test`` (see
+        ``metrics.evaluate``), ``not_used`` and ``not_trained`` (with reasons), ``counts``.
+
+    Raises:
+        Permanent: nothing can be trained; the reason says why.
+    """
+    samples, not_used = _samples(members, sites, progress)
+    trained, not_trained = _trainable(samples, observations)
+    if not trained:
+        raise Permanent("no observation has both positives and negatives in the training fold")
+    result = train(
+        samples,
+        trained,
+        settings,
+        family=family,
+        progress=lambda each: progress(
+            f"epoch {each.epoch}: validation loss {each.validation_loss:.3f}"
+        ),
+    )
+    progress("evaluating on held-out patients")
+    baseline = logistic_baseline(samples, trained, settings.seed)
+    thresholds = _thresholds(samples, trained, result)
+    record = {
+        "thresholds": thresholds,
+        "curve": [asdict(each) for each in result.curve],
+        "test": _test(samples, trained, result, baseline, thresholds, settings),
+        "not_used": not_used,
+        "not_trained": not_trained,
+        "counts": {
+            fold: sum(each.fold == fold for each in samples)
+            for fold in ("train", "validation", "test")
+        },
+    }
+    return result, record
+
+
+def _samples(
+    members: Sequence[Mapping[str, Any]], sites: Sequence[str], progress: Callable[[str], None]
+) -> tuple[list[DiscSample], list[dict[str, str]]]:
+    """Read every member's images, find the discs and cut them out; say what cannot be used."""
+    samples: list[DiscSample] = []
+    not_used: list[dict[str, str]] = []
+    for number, member in enumerate(members, start=1):
+        progress(f"reading images: study {number} of {len(members)}")
+        study = member["study_instance_uid"]
+        try:
+            discs = read_discs([Path(file) for file in member["files"]], sites)
+        except Permanent as error:
+            not_used.append({"study": study, "fold": member["fold"], "reason": str(error)})
+            continue
+        if reasons := set(discs.reasons.values()):
+            why = "; ".join(sorted(reasons))
+            missing = f"{len(discs.reasons)} of {len(sites)} discs: {why}"
+            not_used.append({"study": study, "fold": member["fold"], "reason": missing})
+        samples += study_samples(
+            discs, study, member["patient_key"], member["targets"], member["fold"]
+        )
+    return samples, not_used
+
+
+def _trainable(
+    samples: Sequence[DiscSample], observations: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    trained, not_trained = [], {}
+    for name in observations:
+        known = {each.targets.get(name) for each in samples if each.fold == "train"}
+        if {0.0, 1.0} <= known:
+            trained.append(name)
+        else:
+            not_trained[name] = "the training fold lacks positives or negatives"
+    return trained, not_trained
+
+
+def _column(samples: Sequence[DiscSample], fold: str, name: str) -> tuple[list[int], list[float]]:
+    rows = [index for index, each in enumerate(samples) if each.fold == fold]
+    return rows, [samples[index].targets.get(name, np.nan) for index in rows]
+
+
+def _thresholds(
+    samples: Sequence[DiscSample], trained: Sequence[str], result: TrainingResult
+) -> dict[str, float | None]:
+    targets, probabilities = {}, {}
+    for position, name in enumerate(trained):
+        rows, targets[name] = _column(samples, "validation", name)
+        probabilities[name] = result.probabilities[rows, position]
+    points = operating_points(targets, probabilities)
+    return {name: point.threshold for name, point in points.items()}
+
+
+def _test(
+    samples: Sequence[DiscSample],
+    trained: Sequence[str],
+    result: TrainingResult,
+    baseline: Any,
+    thresholds: Mapping[str, float | None],
+    settings: TrainingSettings,
+) -> dict[str, Any]:
+    targets, ours, theirs = {}, {}, {}
+    for position, name in enumerate(trained):
+        rows, targets[name] = _column(samples, "test", name)
+        ours[name] = result.probabilities[rows, position]
+        theirs[name] = baseline[rows, position]
+    keys = [each.patient_key for each in samples if each.fold == "test"]
+    return evaluate(
+        targets,
+        ours,
+        keys,
+        thresholds,
+        samples=settings.bootstrap_samples,
+        seed=settings.seed,
+        baselines={BASELINE: theirs},
+    )

@@ -1,0 +1,39 @@
+"""Which one series of a study is analysed, in training and in prediction alike."""
+
+from __future__ import annotations
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from dicom_node.models import Instance, Series
+from training.selection import SeriesRule
+
+
+def analysed_series(session: Session, study_instance_uid: str, rule: SeriesRule) -> str | None:
+    """Return the Series Instance UID that the rule selects in a study, or None.
+
+    Of several series that fit, the one with the most instances is taken, then the one whose UID
+    sorts first, so that the choice does not depend on the order of arrival.
+    """
+    size = func.count(col(Instance.sop_instance_uid))
+    query = (
+        select(Series)
+        .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
+        .where(Series.study_instance_uid == study_instance_uid, Series.modality == rule.modality)
+        .group_by(col(Series.series_instance_uid))
+        .order_by(size.desc(), col(Series.series_instance_uid))
+    )
+    for series in session.exec(query):
+        if rule.accepts(series.body_part_examined, series.series_description):
+            return series.series_instance_uid
+    return None
+
+
+def instance_digests(session: Session, series_instance_uid: str) -> list[str]:
+    """Return the digests of a series' instances, which name their files in the archive."""
+    query = (
+        select(Instance.digest)
+        .where(Instance.series_instance_uid == series_instance_uid)
+        .order_by(col(Instance.digest))
+    )
+    return list(session.exec(query))
