@@ -120,7 +120,7 @@ def _node(rng: np.random.Generator) -> tuple[float, float]:
 
 def _endplate(rng: np.random.Generator) -> float:
     """Draw the change of marrow beside an endplate: fatty, oedematous or sclerotic, or none."""
-    return float(rng.uniform(-0.5, 0.7)) if rng.random() < 0.35 else 0.0
+    return float(rng.uniform(-0.35, 0.6)) if rng.random() < 0.3 else 0.0
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ class SlicePainter:
         front = u + half - waist - 2 * half * (1 - sides)
         back = half - 0.6 * waist - u
         lateral = _BODY_HALF_WIDTH - 1.5 * np.sin(np.pi * share) - np.abs(x)
-        distance = np.minimum.reduce([from_top - 0.6, from_bottom - 0.6, front, back, lateral])
+        distance = np.minimum.reduce([from_top - 1.0, from_bottom - 1.0, front, back, lateral])
         corner = np.minimum(np.minimum(from_top, from_bottom) + np.minimum(front, back), 99) - 3.0
         distance = np.minimum(distance, corner * 0.7)
         part = signal[window]
@@ -236,9 +236,9 @@ class SlicePainter:
         _lay(part, _inside(distance), s.annulus * grain)
         hydration = np.clip(disc.hydration - 0.35 * disc.narrowing, 0, 1)
         wet = s.nucleus_dry + (s.nucleus_wet - s.nucleus_dry) * hydration
-        inner = np.minimum(height - 1.0 - np.abs(v), half * 0.68 - np.abs(u - 0.05 * half))
+        inner = np.minimum(height - 1.6 - np.abs(v), half * 0.66 - np.abs(u - 0.05 * half))
         inner = np.minimum(inner, _BODY_HALF_WIDTH * 0.75 - np.abs(x))
-        _lay(part, np.clip(inner / 2.5 + 0.4, 0, 1), wet * grain)
+        _lay(part, np.clip(inner / 2.0 + 0.4, 0, 1), wet * grain)
         self._herniate(part, (x, u - half, v), disc)
 
     def _herniate(self, part: Floats, local: tuple[Floats, Floats, Floats], disc: Disc) -> None:

@@ -1,0 +1,109 @@
+"""Where an image could show a disc: dark bars with marrow above and below, in any lumbar tilt.
+
+Works on sagittal planes resampled to 1 mm; rows run to the feet and columns to the back. A tilt is
+in degrees, positive where the disc's front end is lower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from training.disc_shape import measure
+from training.geometry import Floats
+
+# Bright structures thinner than this vanish, so that a nucleus as bright as marrow between two
+# dark endplates is one dark bar.
+_OPENING = 14  # mm
+_COARSE = 2  # mm per pixel at which bars are sought
+_HALF_LENGTH = 12.0  # mm, half of a bar and half of the marrow beside it
+_BODY_OFFSET = 11.5  # mm from the disc's middle to the marrow that is compared
+_BODY_THICKNESS = 9.0  # mm
+_BAR_THICKNESS = 3.0  # mm
+_TILTS = np.arange(-30.0, 66.0, 6.0)
+_LEAST = 0.10  # contrast below which a bar is not considered
+_NEIGHBOURHOOD = 9.0  # mm within which only the strongest bar counts
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Bars that may be discs.
+
+    ``row`` and ``column`` of the middle in mm, ``tilt`` in degrees, ``contrast`` from 0 to about
+    1, ``depth`` in mm from front to back wall of the bodies beside it.
+    """
+
+    row: Floats
+    column: Floats
+    tilt: Floats
+    contrast: Floats
+    depth: Floats
+
+
+def flatten(image: Floats) -> Floats:
+    """Divide out the slow change of brightness across an image of 1 mm pixels."""
+    slow = ndimage.gaussian_filter(image, 22.0)
+    return np.asarray(np.clip(image / (slow + 0.08 * image.mean() + 1e-6), 0, 2.5))
+
+
+def find_candidates(image: Floats, most: int = 70) -> Candidates:
+    """Find the strongest bars of a 1 mm image; at most ``most`` of them."""
+    flat = flatten(image)
+    opened = ndimage.grey_opening(flat, size=(_OPENING, _OPENING))
+    coarse = ndimage.zoom(opened, 1 / _COARSE, order=1, grid_mode=True, mode="nearest")
+    responses = np.stack([_bar_contrast(coarse, tilt) for tilt in _TILTS])
+    best = responses.max(axis=0)
+    size = int(_NEIGHBOURHOOD / _COARSE) // 2 * 2 + 1
+    peaks = (best == ndimage.maximum_filter(best, size=size)) & (best > _LEAST)
+    rows, columns = np.nonzero(peaks)
+    order = np.argsort(-best[rows, columns])[:most]
+    rows, columns = rows[order], columns[order]
+    index = responses[:, rows, columns].argmax(axis=0)
+    tilts = _peak_tilt(responses[:, rows, columns], index)
+    places = zip((rows + 0.5) * _COARSE - 0.5, (columns + 0.5) * _COARSE - 0.5, tilts, strict=True)
+    shapes = [measure(flat, *place) for place in places]
+    return Candidates(
+        row=np.asarray([s.row for s in shapes]),
+        column=np.asarray([s.column for s in shapes]),
+        tilt=tilts,
+        contrast=best[rows, columns],
+        depth=np.asarray([s.depth for s in shapes]),
+    )
+
+
+def _bar_contrast(image: Floats, tilt: float) -> Floats:
+    """Return how much darker a bar of this tilt is than the marrow around, at every pixel.
+
+    It counts against the least of four pieces of marrow: front and back, above and below.
+    """
+    turned = ndimage.rotate(image, -tilt, reshape=True, order=1, mode="constant", cval=0.0)
+    length = round(_HALF_LENGTH / _COARSE)
+    body = ndimage.uniform_filter(turned, (round(_BODY_THICKNESS / _COARSE), length))
+    bar = ndimage.uniform_filter1d(turned, length, axis=1)
+    bar = ndimage.gaussian_filter1d(bar, _BAR_THICKNESS / 2 / _COARSE, axis=0)
+    away, along = _BODY_OFFSET / _COARSE, _HALF_LENGTH / 2 / _COARSE
+    marrow = np.minimum.reduce(
+        [
+            ndimage.shift(body, (v, u), order=1, mode="nearest")
+            for v in (-away, away)
+            for u in (-along, along)
+        ]
+    )
+    bars = [ndimage.shift(bar, (0, u), order=1, mode="nearest") for u in (-along, along)]
+    contrast = (marrow - np.maximum(*bars)) / (marrow + 0.25)
+    back = ndimage.rotate(contrast, tilt, reshape=False, order=1, mode="constant", cval=-1.0)
+    top = [(b - n) // 2 for b, n in zip(back.shape, image.shape, strict=True)]
+    return np.asarray(back[top[0] : top[0] + image.shape[0], top[1] : top[1] + image.shape[1]])
+
+
+def _peak_tilt(responses: Floats, index: Floats) -> Floats:
+    """Refine each tilt by a parabola through the best response and its neighbours."""
+    inner = np.clip(index, 1, len(_TILTS) - 2).astype(int)
+    at = np.arange(responses.shape[1])
+    low, mid, high = (responses[inner + k, at] for k in (-1, 0, 1))
+    bend = low - 2 * mid + high
+    shift = np.where(bend < -1e-6, (low - high) / (2 * np.minimum(bend, -1e-6)), 0.0)
+    step = _TILTS[1] - _TILTS[0]
+    return np.asarray(_TILTS[inner] + np.clip(shift, -1, 1) * step)

@@ -1,0 +1,114 @@
+"""Weights on disk: a safetensors file that says what it is, named and checked by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from training.errors import Permanent, Transient
+from training.trainer import TrainingResult
+
+_FORMAT = "radloop-classifier-1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained classifier as read from its file; ``provenance`` is what the writer gave."""
+
+    family: str
+    observations: tuple[str, ...]
+    offsets: tuple[float, ...]
+    temperature: float
+    thresholds: dict[str, float]
+    provenance: dict[str, Any]
+    state: dict[str, torch.Tensor]
+
+
+def save_weights(path: Path, result: TrainingResult, provenance: Mapping[str, Any]) -> str:
+    """Write the weights with their provenance, durably, and return the file's SHA-256.
+
+    Args:
+        path: the file to write; it appears whole or not at all.
+        result: what training returned.
+        provenance: JSON values: cohort digest, code version, labeler, settings and the like; no
+            value may name a patient.
+
+    Raises:
+        Permanent: the provenance is not JSON.
+        Transient: the disk refused.
+    """
+    about = {
+        "family": result.family,
+        "observations": list(result.observations),
+        "offsets": list(result.offsets),
+        "temperature": result.temperature,
+        "thresholds": result.thresholds,
+        "seed": result.seed,
+        "best_epoch": result.best_epoch,
+        "provenance": dict(provenance),
+    }
+    try:
+        metadata = {"format": _FORMAT, "classifier": json.dumps(about, sort_keys=True)}
+    except (TypeError, ValueError) as error:
+        raise Permanent("the provenance of the weights cannot be written as JSON") from error
+    content = save_tensors({k: v.contiguous() for k, v in result.state.items()}, metadata)
+    _write(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_weights(path: Path, expected_digest: str) -> Weights:
+    """Read weights whose SHA-256 is the expected one.
+
+    Raises:
+        Permanent: the digest differs, or the file is no classifier of this program.
+        Transient: the file could not be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Transient("the weights could not be read") from error
+    if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), expected_digest.lower()):
+        raise Permanent("the weights do not have the expected digest")
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = json.loads(header["__metadata__"]["classifier"])
+        return Weights(
+            family=str(about["family"]),
+            observations=tuple(about["observations"]),
+            offsets=tuple(float(o) for o in about["offsets"]),
+            temperature=float(about["temperature"]),
+            thresholds={str(k): float(v) for k, v in about["thresholds"].items()},
+            provenance=about["provenance"],
+            state=load_tensors(content),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise Permanent("the weights are no classifier of this program") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is whole and on disk, or absent."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Transient("the weights could not be written") from error
