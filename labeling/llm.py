@@ -74,6 +74,8 @@ class LanguageModel:
         self.markers = frozenset(
             {*tokenizer.all_special_tokens, *map(str, tokenizer.get_added_vocab()), *_ROLE_MARKERS}
         )
+        self._special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+        self._special -= {tokenizer.unk_token_id}
         config = model.config
         self._longest = int(getattr(config, "max_position_embeddings", 2048))
         # A sliding window would need a mask for each kind of layer.
@@ -180,7 +182,8 @@ class LanguageModel:
 
     def _answer_ids(self, words: Sequence[str]) -> list[int]:
         encoded = [self._tokenizer.encode(word, add_special_tokens=False) for word in words]
-        return sorted({ids[0] for ids in encoded if len(ids) == 1})
+        unknown = self._tokenizer.unk_token_id
+        return sorted({ids[0] for ids in encoded if len(ids) == 1 and ids[0] != unknown})
 
     def _prefix(self, frame: _Frame, report: str) -> list[int]:
         tokens = self._encode_text(report)
@@ -203,7 +206,7 @@ class LanguageModel:
         ids: list[int] = self._tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=True
         )
-        return ids
+        return [token for token in ids if token not in self._special]
 
     def _frame(self, prompt: Prompt) -> _Frame:
         text = self._render(prompt)
