@@ -23,14 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from labeling.errors import Permanent
+from labeling.packing import Branch, layout, packs
 from labeling.prompt import Prompt, ReportTooLong
 
 MAXIMUM_REPORT_TOKENS = 4096
-_PACK = 1024  # tokens of questions in one forward pass
+PACK = 1024
+"""Tokens of questions in one forward pass."""
+
 _REPORT, _QUESTION = "\ue000R\ue000", "\ue000Q\ue000"  # private use: never in a template
 _YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 _NO = ("no", "No", "NO", " no", " No", " NO")
@@ -50,15 +54,6 @@ class _Frame:
     before_report: list[int]
     after_report: list[int]
     after_question: list[int]
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """A run of tokens that follows the report, or another run, and may end in an answer."""
-
-    tokens: list[int]
-    parent: int | None
-    answers: bool
 
 
 class LanguageModel:
@@ -109,7 +104,7 @@ class LanguageModel:
                     **({} if options else {"use_safetensors": True}),
                     **common,
                 )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise UnusableLanguageModel(
                 f"the model {path.name} cannot be loaded ({type(error).__name__})"
             ) from error
@@ -134,7 +129,7 @@ class LanguageModel:
         with torch.inference_mode():
             cache = DynamicCache(config=self._model.config)
             self._model(input_ids=torch.tensor([prefix]), past_key_values=cache, logits_to_keep=1)
-            for pack in _packs(branches):
+            for pack in packs(branches, PACK):
                 margins += self._score_pack(len(prefix), pack, cache)
         return _by_stem(prompt, margins)
 
@@ -148,7 +143,7 @@ class LanguageModel:
         """Return the number of tokens of a text."""
         return len(self._encode_text(text))
 
-    def _score_alone(self, prefix: list[int], branches: list[_Branch]) -> list[float]:
+    def _score_alone(self, prefix: list[int], branches: list[Branch]) -> list[float]:
         margins: list[float] = []
         with torch.inference_mode():
             for branch in branches:
@@ -159,9 +154,9 @@ class LanguageModel:
                     margins += self._margins(logits[0])
         return margins
 
-    def _score_pack(self, prefix: int, branches: list[_Branch], cache: DynamicCache) -> list[float]:
+    def _score_pack(self, prefix: int, branches: list[Branch], cache: DynamicCache) -> list[float]:
         """Read branches side by side after the cached prefix, and leave the cache as it was."""
-        tokens, positions, mask, ends = _layout(prefix, branches)
+        tokens, positions, mask, ends = layout(prefix, branches)
         logits = self._model(
             input_ids=tokens,
             position_ids=positions,
@@ -191,14 +186,14 @@ class LanguageModel:
             raise ReportTooLong("the report has more tokens than the model may read")
         return frame.before_report + tokens + frame.after_report
 
-    def _branches(self, prompt: Prompt, frame: _Frame) -> list[_Branch]:
-        branches: list[_Branch] = []
+    def _branches(self, prompt: Prompt, frame: _Frame) -> list[Branch]:
+        branches: list[Branch] = []
         for stem in prompt.stems:
             parent = len(branches)
-            branches.append(_Branch(self._encode_text(stem.text), None, answers=False))
+            branches.append(Branch(self._encode_text(stem.text), None, answers=False))
             for _, question in stem.questions:
                 tokens = self._encode_text(question) + frame.after_question
-                branches.append(_Branch(tokens, parent, answers=True))
+                branches.append(Branch(tokens, parent, answers=True))
         return branches
 
     def _encode_text(self, text: str) -> list[int]:
@@ -249,64 +244,3 @@ class LanguageModel:
 def _by_stem(prompt: Prompt, margins: list[float]) -> list[list[float]]:
     rest = iter(margins)
     return [[next(rest) for _ in stem.questions] for stem in prompt.stems]
-
-
-def _packs(branches: list[_Branch]) -> list[list[_Branch]]:
-    """Cut the branches into packs of bounded length; a stem is repeated where a cut parts it."""
-    packs: list[list[_Branch]] = [[]]
-    stem_at: dict[int, int] = {}
-    length = 0
-    for branch in branches:
-        if branch.parent is None:
-            continue
-        stem = branches[branch.parent]
-        needed = len(branch.tokens) + (0 if branch.parent in stem_at else len(stem.tokens))
-        if packs[-1] and length + needed > _PACK:
-            packs.append([])
-            stem_at, length = {}, 0
-            needed = len(branch.tokens) + len(stem.tokens)
-        if branch.parent not in stem_at:
-            stem_at[branch.parent] = len(packs[-1])
-            packs[-1].append(stem)
-        packs[-1].append(_Branch(branch.tokens, stem_at[branch.parent], answers=True))
-        length += needed
-    return packs
-
-
-def _layout(
-    prefix: int, branches: list[_Branch]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Lay branches out side by side.
-
-    Returns:
-        token ids [1, n]; positions [1, n]; the additive mask [1, 1, n, prefix + n], zero where a
-        token may look and the least number elsewhere; the index of each answering token.
-    """
-    total = sum(len(branch.tokens) for branch in branches)
-    starts: list[int] = []
-    tokens: list[int] = []
-    positions: list[int] = []
-    ends: list[int] = []
-    sees = torch.zeros(total, prefix + total, dtype=torch.bool)
-    sees[:, :prefix] = True
-    for branch in branches:
-        start, size = len(tokens), len(branch.tokens)
-        own = slice(prefix + start, prefix + start + size)
-        sees[start : start + size, own] = torch.ones(size, size, dtype=torch.bool).tril()
-        first = prefix
-        if branch.parent is not None:
-            above, above_size = starts[branch.parent], len(branches[branch.parent].tokens)
-            sees[start : start + size, prefix + above : prefix + above + above_size] = True
-            first += above_size
-        starts.append(start)
-        tokens += branch.tokens
-        positions += range(first, first + size)
-        if branch.answers:
-            ends.append(len(tokens) - 1)
-    mask = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
-    return (
-        torch.tensor([tokens]),
-        torch.tensor([positions]),
-        mask[None, None],
-        torch.tensor(ends),
-    )

@@ -73,7 +73,7 @@ def test_sharing_the_report_changes_no_margin(tiny):
 def test_packs_of_any_length_give_the_same_margins(tiny, monkeypatch):
     report = report_for_prompt(REPORT, tiny.markers)
     expected = flat(tiny.score(PROMPT, report))
-    monkeypatch.setattr("labeling.llm._PACK", 60)
+    monkeypatch.setattr("labeling.llm.PACK", 60)
     assert flat(tiny.score(PROMPT, report)) == pytest.approx(expected, abs=1e-4)
 
 
