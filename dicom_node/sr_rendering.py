@@ -126,9 +126,11 @@ def _evidence_rows(document: Dataset, report: ReportContent) -> list[tuple[str, 
 
 
 def _finding_lines(findings: Iterable[Finding]) -> Iterable[str]:
+    findings = list(findings)
+    width = max((len(finding.condition.meaning) for finding in findings), default=0)
     for finding in findings:
         line = (
-            f"  {_MARKS[finding.state]} {finding.condition.meaning:<28} {finding.site_id:<8}"
+            f"  {_MARKS[finding.state]} {finding.condition.meaning:<{width}} {finding.site_id:<8}"
             f" {_percent(finding.probability):>8} {finding.state.value}"
         )
         if finding.threshold is not None and finding.probability is not None:

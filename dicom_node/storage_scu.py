@@ -8,6 +8,7 @@ again can help.
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -356,6 +357,7 @@ def _associate(
     except OSError as error:
         raise Transient(f"the peer's host cannot be found: {error.strerror}") from error
     if association.is_established:
+        _keep_answers(association)
         return association
     entity.forget_failed(association)
     if association.is_rejected:
@@ -364,6 +366,21 @@ def _associate(
     if association.rejected_contexts:
         raise NothingAccepted("the peer accepts none of the services asked for")
     raise Transient("the peer cannot be reached or ended the association")
+
+
+def _keep_answers(association: Any) -> None:
+    """Keep the association's own thread from taking the answers that its caller waits for.
+
+    The thread looks for requests of the peer. It may have passed its pause just before a message is
+    sent, and then it takes the answer, and the caller waits until its timeout. A peer that we
+    called sends no requests, so the thread needs no messages at all.
+    """
+    take = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return (None, None) if threading.current_thread() is association else take(block)
+
+    association.dimse.get_msg = get_msg
 
 
 def _without_delay(event: Any) -> None:

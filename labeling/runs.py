@@ -7,12 +7,13 @@ of the version before stay as they were and are stale by the report's ``is_curre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
 from dicom_node.models import Report
-from labeling.labeler import Labeler, LabelResult
+from labeling.labeler import LabelResult
 from labeling.models import Label, LabelingRun
 from labeling.vocabulary import LabelSchema
 
@@ -20,7 +21,25 @@ WITHOUT_RESULT = frozenset({"O", "I", "S", "X"})
 """OBR-25 (HL7 table 0123): ordered, incomplete, scheduled, cancelled. Their text is no report."""
 
 
-def open_run(session: Session, labeler: Labeler, schema: LabelSchema, clock: Clock) -> LabelingRun:
+class LabelerIdentity(Protocol):
+    """What a run records of its labeler; the labeler itself may live in another process."""
+
+    @property
+    def name(self) -> str:
+        """Entry-point name."""
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the weights, or of the rules' source."""
+
+    @property
+    def prompt_digest(self) -> str:
+        """SHA-256 of prompt and thresholds, or empty."""
+
+
+def open_run(
+    session: Session, labeler: LabelerIdentity, schema: LabelSchema, clock: Clock
+) -> LabelingRun:
     """Return the run of this configuration; it is created when it first reads.
 
     Labeler, schema, model and prompt together are the configuration, so a change of any of them

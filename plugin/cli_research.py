@@ -42,11 +42,10 @@ def register(app: typer.Typer) -> None:
 def _operate(config: Path, command: str, as_json: bool, **arguments: Any) -> None:
     from plugin.operations import operate
     from plugin.settings import load_settings
+    from plugin.tables import progress_line
 
-    def progress(line: str) -> None:
-        typer.echo(line, err=True)
-
-    result = operate(load_settings(config), command, arguments, progress)
+    with progress_line() as progress:
+        result = operate(load_settings(config), command, arguments, progress)
     _show(result, as_json)
 
 

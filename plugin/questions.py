@@ -42,9 +42,9 @@ def _models(session: Session, _settings: Settings, _arguments: Arguments) -> dic
             {
                 "model": each.reference,
                 "stage": str(each.stage),
-                "auroc": each.auroc,
-                "cohort": each.cohort_digest[:12],
-                "weights": each.model.weights_digest[:12],
+                **{f"AUROC {name}": value for name, value in each.auroc.items()},
+                "cohort": each.cohort_digest,
+                "weights": each.model.weights_digest,
                 "decided_by": each.decided_by,
                 "reason": each.reason,
             }

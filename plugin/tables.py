@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from plugin.context import Progress
+
+
+@contextmanager
+def progress_line() -> Iterator[Progress]:
+    """Show progress on standard error: one living line on a terminal, else a line each."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line: console.print(line, markup=False, soft_wrap=True)
+        return
+    with console.status("working") as status:
+        yield status.update
 
 
 def print_result(result: dict[str, Any], console: Console | None = None) -> None:

@@ -30,7 +30,8 @@ class Display:
         )
 
     def __enter__(self) -> Display:
-        self._progress.start()
+        if self.console.is_terminal:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,14 +42,17 @@ class Display:
         """Show a stage while the block runs; what was said last stays on its line."""
         task = self._progress.add_task(what, stage=name, total=None)
         started = time.monotonic()
+        last = what
 
         def say(line: str) -> None:
+            nonlocal last
+            last = line
             self._progress.update(task, description=line)
 
         try:
             yield say
         except BaseException:
-            self._progress.update(task, description="failed")
+            say(f"failed: {last}")
             raise
         finally:
             self._progress.update(task, total=1.0, completed=1.0)
@@ -56,4 +60,4 @@ class Display:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 1)
             if not self.console.is_terminal:
                 # A log file gets each line once, when the stage ends.
-                self._progress.refresh()
+                self.console.print(f"{name:<13}{took:6.1f} s  {last}", markup=False)

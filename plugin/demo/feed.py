@@ -12,17 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from dicom_node.mllp_client import send_messages
 from dicom_node.settings import PacsPeer
-from dicom_node.storage_scu import StorageSender
+from dicom_node.storage_scu import send_instances
 from plugin.demo.display import Say
 from plugin.errors import Transient
 from plugin.simulation.hospital import HospitalPlan
 from plugin.simulation.hospital_events import SendMessage, SendStudy, SimulatedStudy
 
-_MR = (str(MRImageStorage), str(ExplicitVRLittleEndian))
 _DRAWN_AHEAD = 4  # studies that wait on disk to be sent
 _DRAWING_PROCESSES = 2
 
@@ -58,7 +56,6 @@ class Hospital:
         self._archive = archive
         self._hl7_port = hl7_port
         self._folder = folder
-        self._senders: dict[tuple[str, str], StorageSender] = {}
         self.sent = Sent()
 
     def send_everything(self, say: Say) -> Sent:
@@ -68,7 +65,6 @@ class Hospital:
             Transient: the node or the archive did not take something.
         """
         with ExitStack() as stack:
-            stack.callback(self._close)
             for number, (event, paths) in enumerate(self._events(stack), start=1):
                 if isinstance(event, SendStudy):
                     self._send_study(event.study, paths)
@@ -105,9 +101,9 @@ class Hospital:
 
     def _send_study(self, study: SimulatedStudy, paths: list[Path]) -> None:
         calling = study.header.site.calling_ae_title
-        self.sent.instances += _send(self._sender(calling, self._node), paths, "the node")
+        self.sent.instances += _send(self._node, calling, paths)
         if study.study_instance_uid in self._plan.awaiting:
-            _send(self._sender(calling, self._archive), paths, "the archive")
+            _send(self._archive, calling, paths)
         shutil.rmtree(paths[0].parent)
         self.sent.studies += 1
 
@@ -117,16 +113,6 @@ class Hospital:
             raise Transient(f"the node answered a message with {answer.code or 'nothing'}")
         self.sent.messages += 1
         self.sent.acknowledgements[answer.code] += 1
-
-    def _sender(self, calling_ae_title: str, peer: PacsPeer) -> StorageSender:
-        key = (calling_ae_title, peer.name)
-        if key not in self._senders:
-            self._senders[key] = StorageSender(peer, calling_ae_title, [_MR])
-        return self._senders[key]
-
-    def _close(self) -> None:
-        for sender in self._senders.values():
-            sender.close()
 
 
 def draw_study(study: SimulatedStudy, folder: Path) -> list[Path]:
@@ -140,9 +126,9 @@ def draw_study(study: SimulatedStudy, folder: Path) -> list[Path]:
     return paths
 
 
-def _send(sender: StorageSender, paths: Sequence[Path], to: str) -> int:
-    for path in paths:
-        result = sender.send(path)
+def _send(peer: PacsPeer, calling_ae_title: str, paths: Sequence[Path]) -> int:
+    """Send a study over an association of its own, as a modality does."""
+    for result in send_instances(peer, calling_ae_title, paths):
         if not result.delivered:
-            raise Transient(f"{to} did not take an image: {result.reason}")
+            raise Transient(f"the {peer.name} did not take an image: {result.reason}")
     return len(paths)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -56,6 +58,8 @@ def run_demo(out: Path, *, patients: int, images: Path | None, seed: int) -> int
     Raises:
         Permanent: ``out`` holds something that is not a demonstration.
     """
+    # A terminated demonstration must end its node and archive, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console()
     console.print("[bold]radloop[/]: the whole loop on a simulated hospital. Research use only.")
     _clear(out)

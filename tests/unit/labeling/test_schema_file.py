@@ -52,6 +52,8 @@ def test_every_code_is_in_the_dicom_dictionary_or_marked_unconfirmed():
     }
     codes = [schema.procedure, *(x.code for x in (*schema.sites, *schema.observations))]
     for code in codes:
+        if code.scheme.startswith("99"):  # private, declared in each document that uses it
+            continue
         assert ((code.scheme, code.value) in known) is not code.unconfirmed, code
 
 
