@@ -351,3 +351,16 @@ def test_double_refuses_what_it_cannot_read(double, tmp_path):
     (result,) = send_instances(double, "NODE", [target])
     assert (result.status, result.outcome) == (0xC000, Outcome.PERMANENT)
     assert isinstance(double, PacsDouble)
+
+
+def test_no_answer_is_taken_by_the_association_itself(double, tmp_path, monkeypatch):
+    """Without its pauses, pynetdicom's own thread races the sender for every answer."""
+    monkeypatch.setattr(
+        "pynetdicom.association.Association._is_paused",
+        property(lambda _self: True, lambda _self, _value: None),
+        raising=False,
+    )
+    monkeypatch.setattr("threading.Event.clear", lambda _self: None)
+    paths = write_images(tmp_path / "images", 40)
+    results = list(send_instances(double, "NODE", paths, QUICK))
+    assert all(result.delivered for result in results)
