@@ -1,4 +1,4 @@
-"""Real headers and a day of a radiology feed: all of it is kept, the rest is listed with reasons."""
+"""Real headers and a day of a radiology feed: all is kept, the rest is listed with reasons."""
 
 import os
 from collections.abc import Iterator
@@ -42,9 +42,8 @@ def test_real_siemens_series(node: TestNode) -> None:
 
 def test_a_day_of_a_radiology_feed(node: TestNode) -> None:
     feed = folder("hl7/scout_synthetic_rad")
-    days = sorted(
-        path for path in feed.rglob("*") if path.is_file() and b"<SB>" in path.read_bytes()
-    )
+    files = sorted(path for path in feed.rglob("*") if path.is_file())
+    days = [path for path in files if b"<SB>" in path.read_bytes()]
     day = max(days, key=lambda path: sum(1 for _ in read_hl7_file(path)))
     messages = list(read_hl7_file(day))
     radloop("send-hl7", str(day), "--config", str(node.config))

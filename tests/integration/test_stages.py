@@ -62,7 +62,7 @@ def test_a_labeler_reads_each_report_once_in_a_child(context: Context) -> None:
 
 
 def test_a_labeler_that_the_settings_do_not_name_is_refused(context: Context) -> None:
-    with pytest.raises(Permanent, match="labeling.labelers: rules, token_scores"):
+    with pytest.raises(Permanent, match=r"labeling\.labelers: rules, token_scores"):
         label_reports(context, "stranger", lambda _: None)
 
 
