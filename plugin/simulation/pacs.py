@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
+from dicom_node.durable import write_durably
 from plugin.errors import Transient
 from plugin.simulation.orthanc import OrthancPacs, find_orthanc
 from plugin.simulation.received import Holdings, ReceivedInstance
@@ -164,7 +164,7 @@ class PacsDouble:
         path = self._folder / f"{hashlib.sha256(uid.encode()).hexdigest()}.dcm"
         content = event.encoded_dataset()
         try:
-            _write_durably(path, content)
+            write_durably(path, content)
             self._hold(path, content)
         except OSError:
             return _OUT_OF_RESOURCES
@@ -194,17 +194,3 @@ def _answer(query: Dataset, header: Dataset) -> Dataset:
             setattr(answer, element.keyword, "" if value is None else str(value))
     answer.StudyInstanceUID = header.StudyInstanceUID
     return answer
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{threading.get_ident()}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

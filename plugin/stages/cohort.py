@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from dicom_node.durable import write_durably
 from dicom_node.studies import complete_studies
 from labeling.models import LabelingRun
 from plugin.context import Context
-from plugin.durable import write_durably
 from plugin.errors import Permanent
 from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of
 from training.models import Cohort

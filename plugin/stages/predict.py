@@ -10,12 +10,12 @@ import pydicom
 from pydicom.dataset import Dataset
 from sqlmodel import Session
 
+from dicom_node.durable import write_durably
 from dicom_node.models import Transmission
 from dicom_node.storage import DicomStore
 from dicom_node.studies import study_digest
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
-from plugin.durable import write_durably
 from plugin.errors import NeedsReview
 from plugin.extensions import load
 from plugin.pipeline import WaitingPrediction, waiting_predictions

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin.durable import write_durably
+from dicom_node.durable import write_durably
 from plugin.errors import NodeIsRunning
 from plugin.folders import DataFolder
 
