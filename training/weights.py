@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from dicom_node.durable import write_durably
 from training.errors import Permanent, Transient
 from training.trainer import TrainingResult
 
@@ -63,7 +63,10 @@ def save_weights(path: Path, result: TrainingResult, provenance: Mapping[str, An
     except (TypeError, ValueError) as error:
         raise Permanent("the provenance of the weights cannot be written as JSON") from error
     content = save_tensors({k: v.contiguous() for k, v in result.state.items()}, metadata)
-    _write(path, content)
+    try:
+        write_durably(path, content)
+    except OSError as error:
+        raise Transient("the weights could not be written") from error
     return hashlib.sha256(content).hexdigest()
 
 
@@ -94,21 +97,3 @@ def load_weights(path: Path, expected_digest: str) -> Weights:
         )
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise Permanent("the weights are no classifier of this program") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole and on disk, or absent."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise Transient("the weights could not be written") from error
