@@ -1,0 +1,98 @@
+"""From simulated images on disk to predictions, through the same doors as the application."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from plugin.simulation import phantom
+from plugin.simulation.truth import LEVELS, OBSERVATIONS, SpineTruth, draw_truth
+from training.inference import predict
+from training.samples import DiscSample, read_discs, study_samples
+from training.settings import TrainingSettings
+from training.trainer import train
+from training.weights import save_weights
+
+PATIENTS = 10
+
+
+def write_series(folder: Path, series: phantom.PhantomSeries, rng: np.random.Generator) -> None:
+    folder.mkdir()
+    series_uid = generate_uid()
+    for number, index in enumerate(rng.permutation(len(series.positions)), start=1):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = MRImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        image.SOPClassUID = MRImageStorage
+        image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+        image.SeriesInstanceUID = series_uid
+        image.InstanceNumber = number
+        image.Rows, image.Columns = series.pixels.shape[1:]
+        image.SamplesPerPixel, image.PixelRepresentation = 1, 0
+        image.PhotometricInterpretation = "MONOCHROME2"
+        image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+        image.PixelSpacing = list(series.pixel_spacing)
+        image.SliceThickness = series.slice_thickness
+        image.ImagePositionPatient = [round(v, 6) for v in series.positions[index]]
+        image.ImageOrientationPatient = [round(v, 8) for v in series.orientation]
+        image.PixelData = series.pixels[index].tobytes()
+        image.save_as(folder / str(number), enforce_file_format=True)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, SpineTruth]:
+    root = tmp_path_factory.mktemp("hospital")
+    truths = {}
+    for patient in range(PATIENTS):
+        rng = np.random.default_rng([4, patient])
+        truth, anatomy = draw_truth(rng), phantom.draw_anatomy(rng)
+        scanner = replace(phantom.SCANNERS[patient % len(phantom.SCANNERS)], slices=7)
+        folder = root / str(patient)
+        write_series(folder, phantom.draw_series(truth, scanner, "T2", anatomy, rng), rng)
+        truths[folder] = truth
+    return truths
+
+
+@pytest.fixture(scope="module")
+def samples(hospital: dict[Path, SpineTruth]) -> list[DiscSample]:
+    made = []
+    for patient, (folder, truth) in enumerate(hospital.items()):
+        fold = "train" if patient < 6 else "validation" if patient < 8 else "test"
+        targets = {
+            o: {level: float(truth.present(o, level)) for level in LEVELS} for o in OBSERVATIONS
+        }
+        discs = read_discs(files_of(folder), LEVELS)
+        made += study_samples(discs, f"1.2.{patient}", str(patient), targets, fold)
+    return made
+
+
+def test_discs_of_all_scanners_are_found(samples: list[DiscSample]) -> None:
+    assert len(samples) >= 0.85 * PATIENTS * len(LEVELS)
+
+
+def test_training_learns_and_prediction_repeats_it(
+    samples: list[DiscSample], hospital: dict[Path, SpineTruth], tmp_path: Path
+) -> None:
+    observations = ("disc_narrowing", "stenosis")
+    settings = TrainingSettings(maximum_epochs=12, batch_size=16, learning_rate=2e-3)
+    result = train(samples, observations, settings)
+    assert result.curve[-1].training_loss < result.curve[0].training_loss
+    digest = save_weights(tmp_path / "weights", result, {"cohort": "simulated"})
+    last = str(PATIENTS - 1)
+    files = files_of(next(f for f in hospital if f.name == last))
+    rows = predict(tmp_path / "weights", digest, files, observations, LEVELS)
+    assert len(rows) == len(observations) * len(LEVELS)
+    for i, sample in enumerate(samples):
+        if sample.patient_key == last:
+            given = {r.observation: r.probability for r in rows if r.site == sample.site}
+            expected = dict(zip(observations, result.probabilities[i], strict=True))
+            assert given == pytest.approx(expected, abs=1e-4)
