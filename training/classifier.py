@@ -40,6 +40,10 @@ class ClassifierFamily(Protocol):
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of one crop."""
 
+    @property
+    def useful_threads(self) -> int:
+        """How many threads a step of this network can keep busy."""
+
     def build(self, outputs: int) -> nn.Module:
         """Return an untrained network: crops (n, *input_shape) to logits (n, outputs)."""
 
@@ -51,17 +55,19 @@ class ClassifierFamily(Protocol):
 
 
 class DiscNetwork:
-    """A residual network of about 80,000 weights on three neighbouring slices of one disc."""
+    """A residual network of about 57,000 weights on three neighbouring slices of one disc."""
 
     name = "disc_network"
     input_shape = CROP_SHAPE
+    # A step takes milliseconds: further threads wait for each other, worse on a busy machine.
+    useful_threads = 1
 
     def build(self, outputs: int) -> nn.Module:
         """Return the network; see ``ClassifierFamily``."""
         network = ResNet(
             block="basic",
             layers=[1, 1, 1, 1],
-            block_inplanes=[8, 16, 32, 48],
+            block_inplanes=[16, 32, 48, 64],
             spatial_dims=2,
             n_input_channels=self.input_shape[0],
             conv1_t_size=5,

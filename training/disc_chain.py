@@ -17,7 +17,7 @@ from training.geometry import Floats
 
 # From L1-L2 to L5-S1: tilt in degrees and its spread; positive where the front end is lower.
 _TILT = (-9.0, -5.0, 1.0, 12.0, 34.0)
-_TILT_SPREAD = (9.0, 8.0, 8.0, 8.0, 10.0)
+_TILT_SPREAD = (8.0, 7.0, 7.0, 7.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,23 @@ class _Step:
 
 
 _STEPS = (
-    _Step(4.0, 6.0, 34.5, 0.05, 0.12),
-    _Step(6.0, 6.0, 35.5, 0.04, 0.12),
-    _Step(11.0, 6.0, 36.5, 0.02, 0.12),
-    _Step(22.0, 9.0, 36.5, -0.04, 0.12),
+    _Step(4.0, 5.5, 34.5, 0.05, 0.10),
+    _Step(6.0, 5.5, 35.5, 0.04, 0.10),
+    _Step(11.0, 5.5, 36.5, 0.02, 0.10),
+    _Step(22.0, 9.0, 36.5, -0.04, 0.10),
 )
-_ABOVE = _Step(1.0, 6.0, 33.0, 0.05, 0.12)  # T12-L1 to L1-L2
-_BELOW = _Step(16.0, 9.0, 32.0, -0.32, 0.18)  # L5-S1 to S1-S2: the sacrum tapers
+_ABOVE = _Step(1.0, 6.0, 33.0, 0.05, 0.10)  # T12-L1 to L1-L2
+_BELOW = _Step(16.0, 8.0, 32.0, -0.33, 0.15)  # L5-S1 to S1-S2: the sacrum tapers
+# A disc as deep as the last one below it: then the last one was not L5-S1.
+_FURTHER = _Step(16.0, 12.0, 35.0, -0.03, 0.10)
 _SPACING_SPREAD = 3.5
 # People differ in size: each is tried, as a factor on all spacings, with its prior log score.
 _SIZES = {0.8: -1.5, 0.9: -0.3, 1.0: 0.0, 1.1: -0.3, 1.2: -1.5}
 _SIDESTEP_SPREAD = 4.0  # mm across the line that two discs' tilt predicts; a slip is aside
 _CONTRAST_WEIGHT = 12.0
 _CONTRAST_ENOUGH = 0.40  # more contrast is no more evidence
-_END_WEIGHT = 0.5  # how much the discs beyond the lumbar ones count
+_ABOVE_WEIGHT = 0.5  # how much the contrast of the discs beyond the lumbar ones counts
+_BELOW_WEIGHT = 1.0
 _SAME = 15.0  # mm: a chain whose last disc lies closer than this has the same numbering
 
 
@@ -67,14 +70,14 @@ def find_chain(candidates: Candidates) -> Chain | None:
         return None
     by_size = [_last_scores(candidates, size, prior) for size, prior in _SIZES.items()]
     scores = max(by_size, key=lambda each: float(each.totals.max()))
-    best = _trace(scores)
-    last = best.indices[-1]
+    indices = _trace(scores)
+    last = indices[-1]
     distance = np.hypot(
         candidates.row - candidates.row[last], candidates.column - candidates.column[last]
     )
     rivals = np.max([each.totals for each in by_size], axis=0)
-    margin = best.score - float(np.where(distance < _SAME, -np.inf, rivals).max())
-    return Chain(best.indices, best.score, margin)
+    score = float(scores.totals[last])
+    return Chain(indices, score, score - float(np.where(distance < _SAME, -np.inf, rivals).max()))
 
 
 @dataclass(frozen=True)
@@ -86,22 +89,29 @@ class _Scores:
 def _last_scores(candidates: Candidates, size: float, prior: float) -> _Scores:
     """Run dynamic programming from the top disc to the bottom one, for a person of one size."""
     evidence = _CONTRAST_WEIGHT * np.minimum(candidates.contrast, _CONTRAST_ENOUGH)
-    above = _pair_scores(candidates, _ABOVE, size) + _END_WEIGHT * evidence[:, None]
-    below = _pair_scores(candidates, _BELOW, size) + _END_WEIGHT * evidence[None, :]
+    above = _pair_scores(candidates, _ABOVE, size) + _ABOVE_WEIGHT * evidence[:, None]
     totals = prior + evidence + _tilt_score(candidates, 0) + np.maximum(above.max(axis=0), 0)
     parents = []
     for level, step in enumerate(_STEPS, start=1):
         pair = totals[:, None] + _pair_scores(candidates, step, size)
         parents.append(pair.argmax(axis=0))
         totals = pair.max(axis=0) + evidence + _tilt_score(candidates, level)
-    return _Scores(totals + np.maximum(below.max(axis=1), 0), tuple(parents))
+    return _Scores(totals + _ending(candidates, evidence, size), tuple(parents))
 
 
-def _trace(scores: _Scores) -> Chain:
+def _ending(candidates: Candidates, evidence: Floats, size: float) -> Floats:
+    """Score each candidate as the last disc: S1-S2 below speaks for it, another lumbar against."""
+    beneath = _BELOW_WEIGHT * evidence[None, :]
+    sacral = (_pair_scores(candidates, _BELOW, size) + beneath).max(axis=1)
+    lumbar = (_pair_scores(candidates, _FURTHER, size) + beneath).max(axis=1)
+    return np.asarray(np.maximum(sacral, 0) - np.maximum(lumbar, 0))
+
+
+def _trace(scores: _Scores) -> tuple[int, ...]:
     indices = [int(scores.totals.argmax())]
     for parents in reversed(scores.parents):
         indices.append(int(parents[indices[-1]]))
-    return Chain(tuple(reversed(indices)), float(scores.totals.max()), 0.0)
+    return tuple(reversed(indices))
 
 
 def _tilt_score(candidates: Candidates, level: int) -> Floats:

@@ -14,17 +14,21 @@ from scipy import ndimage
 from training.disc_shape import measure
 from training.geometry import Floats
 
+# All lengths below are for a person of usual size; these factors are tried on them.
+_SIZES = (0.82, 1.0, 1.22)
 # Bright structures thinner than this vanish, so that a nucleus as bright as marrow between two
 # dark endplates is one dark bar.
 _OPENING = 14  # mm
 _COARSE = 2  # mm per pixel at which bars are sought
 _HALF_LENGTH = 12.0  # mm, half of a bar and half of the marrow beside it
-_BODY_OFFSET = 11.5  # mm from the disc's middle to the marrow that is compared
+_BODY_OFFSET = 12.0  # mm from the disc's middle to the marrow that is compared
 _BODY_THICKNESS = 9.0  # mm
 _BAR_THICKNESS = 3.0  # mm
 _TILTS = np.arange(-30.0, 66.0, 6.0)
 _LEAST = 0.10  # contrast below which a bar is not considered
 _NEIGHBOURHOOD = 9.0  # mm within which only the strongest bar counts
+_DUPLICATE = 5.0  # mm between bars of two sizes that are one
+_LIKE_TILT = 9.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -48,29 +52,51 @@ def flatten(image: Floats) -> Floats:
     return np.asarray(np.clip(image / (slow + 0.08 * image.mean() + 1e-6), 0, 2.5))
 
 
-def find_candidates(image: Floats, most: int = 70) -> Candidates:
+def find_candidates(image: Floats, most: int = 80) -> Candidates:
     """Find the strongest bars of a 1 mm image; at most ``most`` of them."""
     flat = flatten(image)
-    opened = ndimage.grey_opening(flat, size=(_OPENING, _OPENING))
-    coarse = ndimage.zoom(opened, 1 / _COARSE, order=1, grid_mode=True, mode="nearest")
-    responses = np.stack([_bar_contrast(coarse, tilt) for tilt in _TILTS])
-    best = responses.max(axis=0)
-    size = int(_NEIGHBOURHOOD / _COARSE) // 2 * 2 + 1
-    peaks = (best == ndimage.maximum_filter(best, size=size)) & (best > _LEAST)
-    rows, columns = np.nonzero(peaks)
-    order = np.argsort(-best[rows, columns])[:most]
-    rows, columns = rows[order], columns[order]
-    index = responses[:, rows, columns].argmax(axis=0)
-    tilts = _peak_tilt(responses[:, rows, columns], index)
-    places = zip((rows + 0.5) * _COARSE - 0.5, (columns + 0.5) * _COARSE - 0.5, tilts, strict=True)
-    shapes = [measure(flat, *place) for place in places]
+    bars = np.concatenate([_bars(flat, size) for size in _SIZES])
+    bars = _strongest(bars[np.argsort(-bars[:, 3])], most)
+    shapes = [measure(flat, row, column, tilt) for row, column, tilt, _ in bars]
     return Candidates(
         row=np.asarray([s.row for s in shapes]),
         column=np.asarray([s.column for s in shapes]),
-        tilt=tilts,
-        contrast=best[rows, columns],
+        tilt=bars[:, 2],
+        contrast=bars[:, 3],
         depth=np.asarray([s.depth for s in shapes]),
     )
+
+
+def _bars(flat: Floats, size: float) -> Floats:
+    """Return (bars, 4): row and column in mm, tilt, contrast; for discs of one size."""
+    pixel = _COARSE * size
+    opening = round(_OPENING * size)
+    opened = ndimage.grey_opening(flat, size=(opening, opening))
+    coarse = ndimage.zoom(opened, 1 / pixel, order=1, grid_mode=True, mode="nearest")
+    responses = np.stack([_bar_contrast(coarse, tilt) for tilt in _TILTS])
+    best = responses.max(axis=0)
+    width = int(_NEIGHBOURHOOD / _COARSE) // 2 * 2 + 1
+    peaks = (best == ndimage.maximum_filter(best, size=width)) & (best > _LEAST)
+    rows, columns = np.nonzero(peaks)
+    found = responses[:, rows, columns]
+    tilts = _peak_tilt(found, found.argmax(axis=0))
+    places = [(i + 0.5) * pixel - 0.5 for i in (rows, columns)]
+    return np.stack([*places, tilts, best[rows, columns]], axis=1)
+
+
+def _strongest(bars: Floats, most: int) -> Floats:
+    """Keep, of bars sorted by contrast, those that no stronger one of like tilt lies close to."""
+    kept: list[Floats] = []
+    for bar in bars:
+        near = (
+            np.hypot(bar[0] - k[0], bar[1] - k[1]) < _DUPLICATE and abs(bar[2] - k[2]) < _LIKE_TILT
+            for k in kept
+        )
+        if not any(near):
+            kept.append(bar)
+        if len(kept) == most:
+            break
+    return np.asarray(kept).reshape(-1, 4)
 
 
 def _bar_contrast(image: Floats, tilt: float) -> Floats:
@@ -83,19 +109,20 @@ def _bar_contrast(image: Floats, tilt: float) -> Floats:
     body = ndimage.uniform_filter(turned, (round(_BODY_THICKNESS / _COARSE), length))
     bar = ndimage.uniform_filter1d(turned, length, axis=1)
     bar = ndimage.gaussian_filter1d(bar, _BAR_THICKNESS / 2 / _COARSE, axis=0)
-    away, along = _BODY_OFFSET / _COARSE, _HALF_LENGTH / 2 / _COARSE
-    marrow = np.minimum.reduce(
-        [
-            ndimage.shift(body, (v, u), order=1, mode="nearest")
-            for v in (-away, away)
-            for u in (-along, along)
-        ]
-    )
-    bars = [ndimage.shift(bar, (0, u), order=1, mode="nearest") for u in (-along, along)]
-    contrast = (marrow - np.maximum(*bars)) / (marrow + 0.25)
+    away, along = round(_BODY_OFFSET / _COARSE), round(_HALF_LENGTH / 2 / _COARSE)
+    marrow = np.minimum.reduce([_moved(body, v, u) for v in (-away, away) for u in (-along, along)])
+    darkest = np.maximum(_moved(bar, 0, -along), _moved(bar, 0, along))
+    contrast = (marrow - darkest) / (marrow + 0.25)
     back = ndimage.rotate(contrast, tilt, reshape=False, order=1, mode="constant", cval=-1.0)
     top = [(b - n) // 2 for b, n in zip(back.shape, image.shape, strict=True)]
     return np.asarray(back[top[0] : top[0] + image.shape[0], top[1] : top[1] + image.shape[1]])
+
+
+def _moved(image: Floats, rows: int, columns: int) -> Floats:
+    """Return the image as seen from so many pixels down and back; its edge goes on."""
+    padded = np.pad(image, ((abs(rows),) * 2, (abs(columns),) * 2), mode="edge")
+    first, left = abs(rows) + rows, abs(columns) + columns
+    return padded[first : first + image.shape[0], left : left + image.shape[1]]
 
 
 def _peak_tilt(responses: Floats, index: Floats) -> Floats:

@@ -24,8 +24,8 @@ LEVELS = ("L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
 _SLAB = 14.0  # mm of the stack's middle that are averaged into one plane
 _SMOOTHING = 0.9  # mm
 _LEAST_EXTENT = 150.0  # mm from top to bottom that five discs need
-_LEAST_SCORE = 4.0  # log score below which a chain is no spine
-_LEAST_MARGIN = 1.5  # log score by which the numbering must lead
+_LEAST_SCORE = 2.0  # log score below which a chain is no spine
+_LEAST_MARGIN = 2.2  # log score by which the numbering must lead
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _probabilities(
         raise Permanent("the weights belong to another family of classifiers")
     if not crops:
         return np.empty((0, len(weights.observations)))
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, family.useful_threads))
     network = family.build(len(weights.observations))
     try:
         network.load_state_dict(weights.state)

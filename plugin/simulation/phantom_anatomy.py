@@ -45,10 +45,13 @@ class Anatomy:
     lateral: tuple[float, float, float]  # offset, amplitude and phase of a mild sideways curve
     wedge: tuple[float, ...]  # share by which a disc is higher in front than its middle
     node: tuple[tuple[float, float], ...]  # dent in a disc's endplates: depth, place along it
+    endplate: tuple[float, ...]  # thickness of each disc's endplates
     body_marrow: tuple[float, ...]  # factor on the signal of each body
     endplate_marrow: tuple[tuple[float, float], ...]  # change above and below each disc, a share
     epidural_fat: float  # behind the sac
     sac_offset: float  # how far the sac has left the back wall at L5-S1
+    sac_waves: tuple[float, float, float]  # as canal_waves, of the distance from the back wall
+    step: tuple[float, ...]  # mm by which a body stands before the next one, without any slip
     herniation_side: tuple[float, ...]  # x of a herniation at each of LEVELS, were there one
     isocentre: tuple[float, float, float]  # where the anchor disc lies in the scanner
     texture_seed: int
@@ -58,7 +61,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw one patient: sizes, curvature and signal that all of the patient's series share."""
     count = len(DISCS)
     size = _normal(rng, 1.0, 0.09, 0.79, 1.21)
-    thickness = _normal(rng, 1.0, 0.15, 0.68, 1.35)  # discs of a patient vary together
+    thickness = _normal(rng, 1.0, 0.155, 0.68, 1.35)  # discs of a patient vary together
     lordosis = _normal(rng, 1.0, 0.15, 0.65, 1.35)
     lean = _normal(rng, 0.0, 2.5, -6, 6)
     age = float(rng.uniform(0.0, 1.0))
@@ -70,18 +73,16 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     tilt = np.asarray(_DISC_TILT) * lordosis + lean + rng.normal(0, 1.5, count).clip(-3, 3)
     return Anatomy(
         size=size,
-        disc_height=tuple(h * size * thickness for h in vary(_DISC_HEIGHT, 0.10)),
-        disc_depth=tuple(d * size for d in vary(_DISC_DEPTH, 0.03)),
+        disc_height=tuple(h * size * thickness for h in vary(_DISC_HEIGHT, 0.12)),
+        disc_depth=tuple(d * size for d in vary(_DISC_DEPTH, 0.05)),
         disc_tilt=tuple(float(t) for t in tilt),
         body_height=tuple(h * size for h in vary(_BODY_HEIGHT, 0.035)),
-        hydration=tuple(
-            float(h) for h in (0.95 - 0.6 * age + rng.normal(0, 0.25, count)).clip(0, 1)
-        ),
+        hydration=tuple(float(h) for h in (0.8 - 0.5 * age + rng.normal(0, 0.3, count)).clip(0, 1)),
         marrow=_normal(rng, 1.0, 0.12, 0.75, 1.3),
         canal_depth=size * _normal(rng, 15.8, 1.6, 12.5, 19.5),
         canal_waves=(
-            float(rng.uniform(0.0, 1.4)),
-            float(rng.uniform(60, 140)),
+            float(rng.uniform(0.0, 2.2)),
+            float(rng.uniform(50, 140)),
             float(rng.uniform(0, 2 * np.pi)),
         ),
         conus=float(rng.normal(45.0, 12.0)),
@@ -92,12 +93,19 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
             _normal(rng, 0, 1.8, -4, 4),
             float(rng.uniform(0, 2 * np.pi)),
         ),
-        wedge=tuple(float(w) for w in rng.normal(0, 0.12, count).clip(-0.25, 0.25)),
+        wedge=tuple(float(w) for w in rng.normal(0, 0.17, count).clip(-0.32, 0.32)),
         node=tuple(_node(rng) for _ in range(count)),
+        endplate=tuple(float(e) for e in rng.uniform(0.6, 2.0, count)),
         body_marrow=tuple(float(m) for m in rng.normal(1, 0.1, count - 1).clip(0.75, 1.25)),
         endplate_marrow=tuple((_endplate(rng), _endplate(rng)) for _ in range(count)),
         epidural_fat=float(rng.uniform(0.0, 3.5)),
         sac_offset=float(rng.uniform(0.0, 4.0)),
+        sac_waves=(
+            float(rng.uniform(0.0, 2.0)),
+            float(rng.uniform(40, 110)),
+            float(rng.uniform(0, 2 * np.pi)),
+        ),
+        step=tuple(float(s) for s in rng.normal(0, 1.3, count).clip(-2.6, 1.4)),
         herniation_side=tuple(float(x) for x in rng.uniform(-5.0, 5.0, len(LEVELS))),
         isocentre=(
             float(rng.normal(0, 4)),
@@ -120,7 +128,7 @@ def _node(rng: np.random.Generator) -> tuple[float, float]:
 
 def _endplate(rng: np.random.Generator) -> float:
     """Draw the change of marrow beside an endplate: fatty, oedematous or sclerotic, or none."""
-    return float(rng.uniform(-0.35, 0.6)) if rng.random() < 0.3 else 0.0
+    return float(rng.uniform(-0.35, 0.8)) if rng.random() < 0.45 else 0.0
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,7 @@ def _disc(i: int, truth: SpineTruth, anatomy: Anatomy) -> Disc:
         hydration=anatomy.hydration[i],
         wedge=anatomy.wedge[i],
         node=anatomy.node[i],
+        slip=anatomy.step[i],
     )
     if name not in LEVELS:
         return disc
@@ -217,7 +226,7 @@ def _disc(i: int, truth: SpineTruth, anatomy: Anatomy) -> Disc:
         herniation=found.herniation,
         herniation_side=anatomy.herniation_side[LEVELS.index(name)],
         stenosis=found.stenosis,
-        slip=found.spondylolisthesis,
+        slip=found.spondylolisthesis + disc.slip * (found.spondylolisthesis < 2),
     )
 
 

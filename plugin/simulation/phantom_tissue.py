@@ -163,7 +163,9 @@ class SlicePainter:
         sacrum = self._column.levels[-3]
         depth = depth * np.clip(1 - (along - sacrum - 12) / 55.0, 0.02, 1)
         lowest = along - self._column.levels[-3]
+        amplitude, wavelength, phase = a.sac_waves
         start = 1.4 + a.sac_offset / (1 + np.exp(-lowest / 9.0))
+        start = start + amplitude * (1 + np.sin(along / wavelength * 2 * np.pi + phase))
         for disc, level in zip(self._column.discs, self._column.levels, strict=True):
             bump = np.exp(-(((along - level) / _STENOSIS_REACH) ** 2))
             loss = disc.stenosis * depth * bump
@@ -198,12 +200,13 @@ class SlicePainter:
         front = u + half - waist - 2 * half * (1 - sides)
         back = half - 0.6 * waist - u
         lateral = _BODY_HALF_WIDTH - 1.5 * np.sin(np.pi * share) - np.abs(x)
-        distance = np.minimum.reduce([from_top - 1.0, from_bottom - 1.0, front, back, lateral])
+        under_top, over_bottom = (from_top - a.endplate[body], from_bottom - a.endplate[body + 1])
+        distance = np.minimum.reduce([under_top, over_bottom, front, back, lateral])
         corner = np.minimum(np.minimum(from_top, from_bottom) + np.minimum(front, back), 99) - 3.0
         distance = np.minimum(distance, corner * 0.7)
         part = signal[window]
         _lay(part, _inside(distance + 1.3), s.cortex)
-        grain = 1 + 0.25 * (grains[7.0][window] - 0.5) + 0.2 * (grains[30.0][window] - 0.5)
+        grain = 1 + 0.4 * (grains[7.0][window] - 0.5) + 0.25 * (grains[30.0][window] - 0.5)
         grain = grain * a.marrow * a.body_marrow[body]
         grain = grain * (1 + a.endplate_marrow[body][1] * np.exp(-from_top.clip(0) / 4.5))
         grain = grain * (1 + a.endplate_marrow[body + 1][0] * np.exp(-from_bottom.clip(0) / 4.5))
@@ -232,9 +235,9 @@ class SlicePainter:
         edge = np.minimum(height - np.abs(v), np.minimum(front, half + 0.5 - u))
         distance = np.minimum(edge, _BODY_HALF_WIDTH - np.abs(x))
         part = signal[window]
-        grain = 1 + 0.5 * (grains[4.0][window] - 0.5)
+        grain = 1 + 0.9 * (grains[4.0][window] - 0.5)
         _lay(part, _inside(distance), s.annulus * grain)
-        hydration = np.clip(disc.hydration - 0.35 * disc.narrowing, 0, 1)
+        hydration = np.clip(disc.hydration - 0.12 * disc.narrowing, 0, 1)
         wet = s.nucleus_dry + (s.nucleus_wet - s.nucleus_dry) * hydration
         inner = np.minimum(height - 1.6 - np.abs(v), half * 0.66 - np.abs(u - 0.05 * half))
         inner = np.minimum(inner, _BODY_HALF_WIDTH * 0.75 - np.abs(x))
