@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from plugin.errors import ChildFailed
 class DemoNode:
     """``radloop serve`` as a process of its own; commands run as processes too."""
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(
+        self, config: Path, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.config = config
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._log = log.open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -35,6 +38,7 @@ class DemoNode:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
+            env=self._environment,
         )
         wait_until(lambda: self._ended() or bool(self.status()["running"]), timeout, "the node")
         if self._ended():
@@ -76,7 +80,7 @@ class DemoNode:
                 stdout=output,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=self._environment,
             )
             with process:
                 for line in process.stderr or ():

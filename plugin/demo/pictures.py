@@ -31,10 +31,9 @@ def draw_roc(observations: Mapping[str, Any], path: Path) -> None:
         ylabel="sensitivity",
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
-        title="Held-out patients, per disc, against the truth of the images",
+        title=f"Held-out patients, per disc, against the truth of the images\n{_NOTICE}",
     )
     axes.legend(loc="lower right", title="AUROC (95 % interval)", frameon=False)
-    figure.text(0.01, 0.005, _NOTICE, fontsize=8, color="0.4")
     figure.savefig(path, dpi=110)
 
 
@@ -56,8 +55,8 @@ def draw_study(
         names: what the observations are called, by id.
         path: where the PNG goes.
     """
-    figure = Figure(figsize=(9.6, 6.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    figure = Figure(figsize=(11.0, 6.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
     left.imshow(image, cmap="gray", aspect=aspect)
     left.set_axis_off()
     for site, (row, column) in places.items():
@@ -79,20 +78,27 @@ def draw_study(
     table = right.table(
         cellText=cells,
         rowLabels=sites,
-        colLabels=[name.replace(" ", "\n") for name in names.values()],
+        colLabels=[name.replace(" ", "\n", 1) for name in names.values()],
         loc="center",
         cellLoc="center",
     )
     table.auto_set_font_size(False)
     table.set_fontsize(9)
-    table.scale(1, 2.0)
+    table.scale(1, 2.4)
     for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor("0.85")
         if row > 0 and column >= 0 and cells[row - 1][column].endswith("*"):
             cell.set_facecolor("#ffe0d6")
-    right.set_title("probability; * at or above the operating point", fontsize=10)
-    figure.suptitle("AI RESULT - RESEARCH USE ONLY", fontsize=13)
-    figure.text(0.01, 0.005, _NOTICE, fontsize=8, color="0.4")
+    right.text(
+        0.5,
+        0.16,
+        "probability; * at or above the operating point",
+        transform=right.transAxes,
+        ha="center",
+        fontsize=9,
+        color="0.3",
+    )
+    figure.suptitle(f"AI RESULT - RESEARCH USE ONLY\n{_NOTICE}", fontsize=12)
     figure.savefig(path, dpi=110)
 
 

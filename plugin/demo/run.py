@@ -61,6 +61,8 @@ def run_demo(out: Path, *, patients: int, images: Path | None, seed: int) -> int
     # A terminated demonstration must end its node and archive, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
     console.print("[bold]radloop[/]: the whole loop on a simulated hospital. Research use only.")
     _clear(out)
     with ExitStack() as stack:
@@ -119,7 +121,9 @@ def _start(
         stack.callback(archive.stop)
         ports = free_ports()
         config = write_settings(out / "node", ports, archive.ae_title, archive.port)
-        node = DemoNode(config, out / "node" / "node.log")
+        # A real node draws its own secret; here the same seed must give the same folds.
+        salt = {"RADLOOP_PATIENT_KEY_SALT": f"demonstration {seed}"}
+        node = DemoNode(config, out / "node" / "node.log", salt)
         stack.callback(node.stop)
         added = node.command("llm", "add", "embedded")
         node.start()
@@ -143,6 +147,7 @@ def _start(
 def _send(demo: _Demo) -> None:
     with demo.display.stage("send", "the hospital sends") as say:
         sent = demo.hospital.send_everything(say)
+    shutil.rmtree(demo.out / "hospital", ignore_errors=True)
     demo.summary["sent"] = {**asdict(sent), "acknowledgements": dict(sent.acknowledgements)}
 
 

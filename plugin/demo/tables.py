@@ -7,6 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from labeling.vocabulary import State
+from training.experiment import BASELINE
+
+_STATES = [str(state) for state in State if state is not State.STABLE_UNKNOWN]
+
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print what happened, how the labels agree, and how good the classifier is."""
@@ -49,34 +54,26 @@ def _labels(summary: dict[str, Any]) -> Table:
         title="Labels of whole reports, and their agreement with what the texts say",
         title_justify="left",
     )
-    for column in ("labeler", "observation", "n", "states", "bal. acc.", "macro F1", "accuracy"):
+    for column in ("labeler", "observation", *_STATES, "bal. acc.", "macro F1", "accuracy"):
         table.add_column(column)
     for labeler, observations in summary["labels"].items():
         for name, row in observations.items():
-            states = ", ".join(f"{state} {number}" for state, number in row["states"].items())
+            states = (str(row["states"].get(state, 0)) for state in _STATES)
             figures = (row["balanced_accuracy"], row["macro_f1"], row["accuracy"])
             cells = (f"{value:.2f}" for value in figures)
-            table.add_row(labeler, name, str(row["n"]), states, *cells)
+            table.add_row(labeler, name, *states, *cells)
     return table
 
 
 def _classifier(summary: dict[str, Any]) -> Table:
-    classifier = summary["classifier"]
     table = Table(
-        title="Classifier on held-out patients, against the truth of their images",
+        title="Classifier on discs of held-out patients, against the truth of their images",
         title_justify="left",
     )
-    for column in (
-        "observation",
-        "n",
-        "positives",
-        "AUROC (95 %)",
-        "bal. acc.",
-        "macro F1",
-        "logistic regression, AUROC",
-    ):
+    columns = ("observation", "n", "pos.", "AUROC (95 %)", "bal. acc.", "macro F1")
+    for column in (*columns, "logistic regression"):
         table.add_column(column)
-    for name, row in classifier["observations"].items():
+    for name, row in summary["classifier"]["observations"].items():
         table.add_row(
             name,
             str(row["n"]),
@@ -84,7 +81,7 @@ def _classifier(summary: dict[str, Any]) -> Table:
             interval(row["auroc"]),
             _value(row["balanced_accuracy"]),
             _value(row["macro_f1"]),
-            _value(row.get("baseline_auroc")),
+            interval(row["baselines"][BASELINE]["auroc"]),
         )
     return table
 
@@ -94,9 +91,9 @@ def interval(figure: dict[str, Any]) -> str:
     if figure["value"] is None:
         return str(figure["reason"])
     if figure["low"] is None:
-        return f"{figure['value']:.2f} (no interval: {figure['reason']})"
+        return f"{figure['value']:.2f} (too few for an interval)"
     return f"{figure['value']:.2f} ({figure['low']:.2f}-{figure['high']:.2f})"
 
 
-def _value(figure: dict[str, Any] | None) -> str:
-    return "-" if not figure or figure["value"] is None else f"{figure['value']:.2f}"
+def _value(figure: dict[str, Any]) -> str:
+    return "-" if figure["value"] is None else f"{figure['value']:.2f}"
