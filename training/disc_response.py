@@ -113,7 +113,7 @@ def _bar_contrast(image: Floats, tilt: float) -> Floats:
     marrow = np.minimum.reduce([_moved(body, v, u) for v in (-away, away) for u in (-along, along)])
     darkest = np.maximum(_moved(bar, 0, -along), _moved(bar, 0, along))
     contrast = (marrow - darkest) / (marrow + 0.25)
-    back = ndimage.rotate(contrast, tilt, reshape=False, order=1, mode="constant", cval=-1.0)
+    back = ndimage.rotate(contrast, tilt, reshape=True, order=1, mode="constant", cval=-1.0)
     top = [(b - n) // 2 for b, n in zip(back.shape, image.shape, strict=True)]
     return np.asarray(back[top[0] : top[0] + image.shape[0], top[1] : top[1] + image.shape[1]])
 

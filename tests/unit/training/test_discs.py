@@ -69,6 +69,13 @@ def test_what_is_no_spine_is_refused_with_a_reason(pixels: np.ndarray, reason: s
     assert reason in search.reason
 
 
+@pytest.mark.parametrize("shape", [(400, 60), (160, 600), (150, 12)])
+def test_images_of_any_shape_are_searched(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).normal(100, 20, (1, *shape)).astype(np.float32)
+    volume = Volume(pixels, (4.0, 1.0, 1.0), np.zeros(3), np.eye(3))
+    assert discs.locate_discs(volume) == ()
+
+
 def test_half_a_spine_is_not_numbered() -> None:
     volume, _ = spine()
     cut = dataclasses.replace(volume, array=volume.array[:, :150])
