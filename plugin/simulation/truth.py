@@ -24,10 +24,10 @@ PRESENT_FROM = {
 
 # (share of discs with the finding, lowest and highest degree when absent, when present)
 _DRAW = {
-    "disc_narrowing": (0.35, (0.0, 0.19), (0.35, 0.63)),
+    "disc_narrowing": (0.35, (0.0, 0.21), (0.34, 0.60)),
     "herniation": (0.20, (0.0, 1.8), (4.0, 8.0)),
     "stenosis": (0.20, (0.0, 0.22), (0.33, 0.60)),
-    "spondylolisthesis": (0.10, (0.0, 2.4), (4.8, 8.5)),
+    "spondylolisthesis": (0.10, (0.0, 2.6), (4.6, 8.0)),
 }
 # Lower discs wear more: multiplies the share above, level by level, mean 1.
 _WEAR = (0.5, 0.7, 1.0, 1.4, 1.4)

@@ -3,12 +3,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from plugin.extensions import load, names
 from plugin.reporting import SOFTWARE_VERSION
 
 REPOSITORY = Path(__file__).parents[3]
@@ -95,15 +94,6 @@ def test_the_wheel_holds_the_four_packages_alone(tmp_path: Path) -> None:
     assert modules <= set(inside)
     assert "labeling/schemas/spine.yaml" in inside
     assert "plugin/console/status.html" in inside
-
-
-def test_every_extension_of_ours_loads() -> None:
-    for group in ("linkers", "labelers", "classifiers", "exporters"):
-        ours = {e.name for e in entry_points(group=f"radloop.{group}") if e.dist.name == "radloop"}
-        assert ours
-        assert ours <= set(names(group))
-        for name in ours:
-            assert load(group, name) is not None
 
 
 def test_versions_agree() -> None:
