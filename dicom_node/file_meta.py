@@ -19,7 +19,7 @@ SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
 
 _PREAMBLE = bytes(128) + b"DICM"
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 # Explicit VRs with a 32-bit length (PS3.5 section 7.1.2).
 _LONG_VRS = frozenset(
@@ -29,7 +29,10 @@ _WALK_LIMIT = 64  # elements; the UIDs are among the first of group 0008
 
 
 def is_uid(value: str) -> bool:
-    """Tell whether ``value`` has only the characters and the length of a UID (PS3.5 section 9)."""
+    """Tell whether ``value`` has the form and the length of a UID (PS3.5 section 9.1).
+
+    Components with leading zeros are let through: real equipment writes them.
+    """
     return _UID.fullmatch(value) is not None
 
 

@@ -28,7 +28,7 @@ from plugin.logs import configure_logging
 from plugin.operations import run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
-from plugin.stages.label import label_reports
+from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.send import send_report
 from plugin.workflows import Workflows
@@ -37,6 +37,7 @@ log = logging.getLogger("radloop")
 
 _INDEX_SECONDS = 0.2
 _SWEEP_SECONDS = 0.5
+_LABEL_SECONDS = 2.0
 
 
 class Node:
@@ -71,6 +72,7 @@ class Node:
         stack.enter_context(folder.exclusive())
         self.context = context = stack.enter_context(open_context(settings))
         self._linker: Linker = load("linkers", settings.linking.linker)
+        context.schema()  # a schema that cannot be read must stop the start, not a night's work
         self.store = DicomStore(folder.root)
         self.store.recover()
         predictor = stack.enter_context(Predictor(context))
@@ -82,6 +84,7 @@ class Node:
         stack.callback(workflows.close)
         for name, seconds, work in (
             ("index", _INDEX_SECONDS, self._index),
+            ("label", _LABEL_SECONDS, self._label),
             ("sweep", _SWEEP_SECONDS, lambda: self._sweep(workflows)),
         ):
             stack.enter_context(self._thread(name, seconds, work))
@@ -125,10 +128,17 @@ class Node:
             lambda session, study: link_study(session, study, *link),
         )
 
+    def _label(self) -> None:
+        labeler = self.settings.labeling.automatic
+        if not labeler:
+            return
+        with self.context.database.read() as session:
+            unread = anything_unread(session, labeler)
+        if unread:
+            label_reports(self.context, labeler, lambda _: None)
+
     def _sweep(self, workflows: Workflows) -> None:
         context = self.context
-        if self.settings.labeling.automatic:
-            label_reports(context, self.settings.labeling.automatic, lambda _: None)
         with context.database.read() as session:
             predictions = waiting_predictions(context, session)
             transmissions = waiting_transmissions(session)

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from labeling.errors import LabelingError
 from plugin.context import Progress
-from plugin.errors import ChildFailed, Permanent
+from plugin.errors import ChildFailed, Permanent, PluginError
+from training.errors import TrainingError
 
 Emit = Callable[[str, Any], None]
 """``emit("progress", text)`` or ``emit("item", value)`` inside the child."""
@@ -131,11 +133,17 @@ def main() -> None:
         try:
             TASKS[request["task"]](request["job"], emit)
         except Exception as error:
-            emit("failed", f"{type(error).__name__}: {error}")
+            emit("failed", _said(error))
             if os.environ.get("RADLOOP_DEBUG"):
                 raise
         else:
             emit("done", None)
+
+
+def _said(error: Exception) -> str:
+    """Return an expected error's own sentence; an unexpected one also says what it was."""
+    expected = isinstance(error, LabelingError | TrainingError | PluginError)
+    return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
 def _jobs_until_parent_ends() -> Iterator[Any]:

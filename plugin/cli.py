@@ -103,6 +103,8 @@ cli_research.register(app)
 
 def main() -> None:
     """Run the command line; expected errors are one plain line, not a traceback."""
+    # Whatever radloop writes is patient data or says where it lies.
+    os.umask(0o077)
     expected: tuple[type[Exception], ...] = ()
     if os.environ.get("RADLOOP_DEBUG") is None:
         expected = _expected_errors()

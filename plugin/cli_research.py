@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         app.add_typer(group, name=name)
 
 
-def _operate(config: Path, command: str, as_json: bool, **arguments: Any) -> None:
+def _operate(config: Path, command: str, as_json: bool, **arguments: Any) -> dict[str, Any]:
     from plugin.operations import operate
     from plugin.settings import load_settings
     from plugin.tables import progress_line
@@ -47,6 +47,7 @@ def _operate(config: Path, command: str, as_json: bool, **arguments: Any) -> Non
     with progress_line() as progress:
         result = operate(load_settings(config), command, arguments, progress)
     _show(result, as_json)
+    return result
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:
@@ -71,8 +72,13 @@ def reference_import(
     config: ConfigOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Import human labels: level (report or image), subject, observation, site, reader, state."""
-    _operate(config, "reference import", as_json, path=str(file.absolute()))
+    """Import human labels: level (report or image), subject, observation, site, reader, state.
+
+    Exit status 1 when a row was refused; the other rows are imported.
+    """
+    result = _operate(config, "reference import", as_json, path=str(file.absolute()))
+    if result["problems"]:
+        raise typer.Exit(1)
 
 
 def label_command(
@@ -104,7 +110,9 @@ def cohort_freeze(
     as_json: JsonOption = False,
 ) -> None:
     """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion."""
-    _operate(config, "cohort freeze", as_json, name=name, labeler=labeler)
+    result = _operate(config, "cohort freeze", as_json, name=name, labeler=labeler)
+    if not result["members"]:
+        raise typer.Exit(1)
 
 
 @cohort.command("show")

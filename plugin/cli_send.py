@@ -28,7 +28,12 @@ def send(
     config: ConfigOption,
     calling_aet: Annotated[str, typer.Option(help="Our AE title as a sender.")] = "RADLOOP_SEND",
 ) -> None:
-    """Send every DICOM file under FOLDER to the node (C-STORE) and list what was refused."""
+    """Send every DICOM file under FOLDER to the node (C-STORE) and list what was refused.
+
+    Exit status 1 when the node refused a file or nothing was sent.
+    """
+    if not 1 <= len(calling_aet.strip()) <= 16:
+        raise typer.BadParameter("an AE title has 1 to 16 characters")
     from dicom_node.dicom_files import find_dicom_files
     from dicom_node.storage_scu import send_instances
     from plugin.settings import load_settings
@@ -37,24 +42,32 @@ def send(
     sent = 0
     refused: list[tuple[Path, str]] = []
     paths = []
+    not_dicom = []
     for path, reason in find_dicom_files(folder):
         if reason:
-            refused.append((path, reason))
+            not_dicom.append((path, reason))
         else:
             paths.append(path)
+    refused += not_dicom
     for result in send_instances(dicom, calling_aet, paths):
         if result.delivered:
             sent += 1
         else:
             refused.append((result.path, result.reason))
     _report("files", sent, refused)
+    if len(refused) > len(not_dicom) or not sent:
+        raise typer.Exit(1)
 
 
 def send_hl7(
     file: Annotated[Path, typer.Argument(exists=True, help="A file of HL7 v2 messages.")],
     config: ConfigOption,
 ) -> None:
-    """Send every HL7 message in FILE to the node (MLLP) and list what was not accepted."""
+    """Send every HL7 message in FILE to the node (MLLP) and list what was not accepted.
+
+    Exit status 1 when a message was not accepted; one with a fault in its content is answered AA
+    (it is safe with the node) and listed with the fault.
+    """
     from dicom_node.hl7_files import read_hl7_file
     from dicom_node.mllp_client import send_messages
     from plugin.settings import load_settings
@@ -70,6 +83,8 @@ def send_hl7(
         else:
             refused.append((file, f"message {number}: {result.code} {result.text}"))
     _report("messages", accepted, refused)
+    if refused or not accepted:
+        raise typer.Exit(1)
 
 
 def echo(config: ConfigOption) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from dicom_node.settings import ReportingSettings
 from dicom_node.sr_content import (
@@ -21,6 +22,7 @@ from dicom_node.sr_content import (
 from dicom_node.sr_rendering import render_html, render_text
 from dicom_node.structured_report import build_structured_report, encode
 from labeling.vocabulary import WHOLE, Code, LabelSchema
+from plugin.errors import Permanent
 from training.models import Model, Prediction
 
 SOFTWARE_VERSION = "0.1.0"
@@ -113,5 +115,8 @@ def _concept(code: Code) -> ConceptCode:
 
 def render_file(path: Path, *, as_html: bool) -> str:
     """Render a structured report file as text or as a self-contained HTML page."""
-    dataset = pydicom.dcmread(path)
+    try:
+        dataset = pydicom.dcmread(path)
+    except InvalidDicomError:
+        raise Permanent(f"{path} is not a DICOM file") from None
     return render_html(dataset) if as_html else render_text(dataset)

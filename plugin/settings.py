@@ -82,6 +82,14 @@ def load_settings(path: Path) -> Settings:
 
 
 def _check_references(path: Path, settings: Settings) -> None:
+    labeling = settings.labeling
+    if labeling.automatic and labeling.automatic not in labeling.labelers:
+        raise InvalidSettings(
+            f"{path}: labeling.automatic is {labeling.automatic!r}, which labeling.labelers lacks"
+        )
+    ports = [p for p in (settings.dicom.port, settings.hl7.port, settings.console.port) if p]
+    if len(ports) != len(set(ports)):
+        raise InvalidSettings(f"{path}: dicom.port, hl7.port and console.port must differ")
     names = {peer.name for peer in settings.pacs}
     if settings.reporting.peer and settings.reporting.peer not in names:
         raise InvalidSettings(

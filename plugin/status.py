@@ -93,6 +93,7 @@ def _quarantined(session: Session) -> list[dict[str, Any]]:
             "kind": row.kind,
             "digest": row.digest,
             "reason": row.reason,
+            "sender": row.sender,
             "received_at": row.received_at.isoformat(),
         }
         for row in session.exec(query)
@@ -135,7 +136,13 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
         table.add_row(key.replace("_", " "), parts or "none")
     console.print(table)
     for title, rows in (
-        ("quarantined", [f"{row['kind']}: {row['reason']}" for row in found["quarantined"]]),
+        (
+            "quarantined",
+            [
+                f"{row['kind']} from {row['sender']!r}: {row['reason']}"
+                for row in found["quarantined"]
+            ],
+        ),
         ("not linked", [f"report {row['report']}: {row['reason']}" for row in found["unlinked"]]),
         ("ignored messages", [f"{n} x {reason}" for reason, n in found["ignored"].items()]),
     ):

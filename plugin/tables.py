@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from plugin.context import Progress
 
@@ -33,9 +34,9 @@ def print_result(result: dict[str, Any], console: Console | None = None) -> None
         elif isinstance(value, dict):
             console.print(f"{title}:")
             for name, each in value.items():
-                console.print(f"  {name}: {_cell(each)}", markup=False)
+                console.print(f"  {name}: {_plain(each)}", markup=False)
         else:
-            console.print(f"{title}: {_cell(value)}", markup=False)
+            console.print(f"{title}: {_plain(value)}", markup=False)
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]], console: Console) -> None:
@@ -48,13 +49,18 @@ def _print_rows(title: str, rows: list[dict[str, Any]], console: Console) -> Non
     console.print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
+    """Return a value as plain text: what peers sent must not become markup."""
+    return Text(_plain(value))
+
+
+def _plain(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, list):
-        return ", ".join(_cell(each) for each in value) or "none"
+        return ", ".join(_plain(each) for each in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(each)}" for name, each in value.items()) or "none"
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items()) or "none"
     return str(value)

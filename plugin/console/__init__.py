@@ -10,6 +10,8 @@ from typing import Any
 import uvicorn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -26,6 +28,9 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
 def application(settings: Settings) -> Starlette:
@@ -49,7 +54,9 @@ def application(settings: Settings) -> Starlette:
             Route("/", page),
             Route("/status.json", status),
             Route("/health", health),
-        ]
+        ],
+        # Another name that resolves to this address would let a foreign page read ours.
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)],
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
+from dicom_node.reports import current_reports
 from labeling.labeler import LabelResult
 from labeling.models import LabelingRun
 from labeling.runs import open_run, reports_without_labels, store_labels
@@ -57,6 +58,18 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
                 done, labels = done + 1, labels + len(results)
                 progress(f"{labeler}: {done} of {len(waiting)} reports")
     return {"run": run.id, "labeler": labeler, "reports": done, "labels": labels}
+
+
+def anything_unread(session: Session, labeler: str) -> bool:
+    """Tell whether a report waits for the labeler's newest run, without starting a child."""
+    run = session.exec(
+        select(LabelingRun)
+        .where(LabelingRun.labeler == labeler)
+        .order_by(col(LabelingRun.id).desc())
+    ).first()
+    if run is None:
+        return bool(current_reports(session))
+    return bool(reports_without_labels(session, run, limit=1))
 
 
 def _setup(context: Context, labeler: str) -> dict[str, Any]:

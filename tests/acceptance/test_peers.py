@@ -87,6 +87,26 @@ def test_our_own_commands_send(node: TestNode, tmp_path: Path) -> None:
     assert "note.txt" in said
     messages = tmp_path / "messages.hl7"
     messages.write_bytes(frame(oru()) + frame(b"MSH|garbage\r"))
-    said = radloop("send-hl7", str(messages), *config).stdout
-    assert "1 messages sent and accepted, 1 not" in said
+    sent = radloop("send-hl7", str(messages), *config, check=False)
+    assert "1 messages sent and accepted, 1 not" in sent.stdout
+    assert sent.returncode == 1
     node.wait_for(lambda s: s["instances"] == 1 and s["messages"] == 2, "both")
+
+
+def test_an_automatic_labeler_reads_what_arrives(tmp_path: Path) -> None:
+    from tests.nodes import prepare_node
+
+    node = prepare_node(tmp_path / "node")
+    text = node.config.read_text(encoding="utf-8")
+    node.config.write_text(
+        text.replace('automatic = "" ', 'automatic = "rules" '), encoding="utf-8"
+    )
+    try:
+        node.start()
+        message = tmp_path / "message.hl7"
+        message.write_bytes(oru())
+        radloop("send-hl7", str(message), "--config", str(node.config))
+        status = node.wait_for(lambda s: s["labels"] > 0, "the labels")
+        assert status["labels_by_labeler"] == {"rules": 24}
+    finally:
+        node.stop()

@@ -96,6 +96,10 @@ def test_the_page_shows_the_state_and_runs_nothing(node: TestNode) -> None:
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert b"Research use only" in page
     assert b"<script" not in page
+    rebound = urllib.request.Request(address, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+        urllib.request.urlopen(rebound, timeout=30)
+    refused.value.close()
     with pytest.raises(urllib.error.HTTPError, match="405") as refused:
         urllib.request.urlopen(address, data=b"", timeout=30)
     refused.value.close()

@@ -49,6 +49,8 @@ def test_the_example_file_is_what_init_writes() -> None:
         ("[[pacs]]\nname = 'a'", "pacs.0.ae_title"),
         ("[reporting]\npeer = 'nowhere'", "reporting.peer"),
         ("[console]\nhost = '0.0.0.0'", "console.host"),
+        ("[labeling]\nautomatic = 'nonsense'", "labeling.automatic"),
+        ("[hl7]\nport = 11112", "must differ"),
         ("not toml", "cannot be read as TOML"),
     ],
 )
