@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from labeling.vocabulary import State
-from training.experiment import BASELINE
 
 _STATES = [str(state) for state in State if state is not State.STABLE_UNKNOWN]
 
@@ -81,7 +80,7 @@ def _classifier(summary: dict[str, Any]) -> Table:
             interval(row["auroc"]),
             _value(row["balanced_accuracy"]),
             _value(row["macro_f1"]),
-            interval(row["baselines"][BASELINE]["auroc"]),
+            *(interval(baseline["auroc"]) for baseline in row["baselines"].values()),
         )
     return table
 

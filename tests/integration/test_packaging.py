@@ -3,6 +3,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from plugin.reporting import SOFTWARE_VERSION
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("dicom_node", "labeling", "training", "plugin")
 
 # Each library has one door; a new door is a decision, not an accident.
@@ -27,6 +28,7 @@ DOORS = {
 }
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
