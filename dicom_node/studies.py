@@ -62,7 +62,7 @@ def complete_studies(session: Session, now: dt.datetime, quiet_seconds: float) -
     has_images = (
         select(Instance.sop_instance_uid)
         .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
-        .where(col(Series.study_instance_uid) == col(Study.study_instance_uid), _images_only())
+        .where(col(Series.study_instance_uid) == col(Study.study_instance_uid), images_only())
         .exists()
     )
     query = (
@@ -93,7 +93,7 @@ def study_digest(session: Session, study_instance_uid: str) -> str:
     query = (
         select(Instance.digest)
         .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
-        .where(col(Series.study_instance_uid) == study_instance_uid, _images_only())
+        .where(col(Series.study_instance_uid) == study_instance_uid, images_only())
     )
     digests = sorted(session.exec(query))
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
@@ -116,7 +116,8 @@ def status_counts(session: Session) -> dict[str, int]:
     }
 
 
-def _images_only() -> ColumnElement[bool]:
+def images_only() -> ColumnElement[bool]:
+    """Return the condition on Instance that :func:`is_image` tells of one SOP class."""
     sop_class = col(Instance.sop_class_uid)
     others = or_(*(sop_class.startswith(prefix, autoescape=True) for prefix in _NOT_IMAGES))
     return and_(sop_class.startswith(_STORAGE, autoescape=True), not_(others))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin.demo.node import DemoNode, wait_until
-from plugin.demo.settings import Ports, free_ports
+from plugin.demo.settings import Ports, choose_ports
 
 
 class TestNode(DemoNode):
@@ -44,7 +44,7 @@ def radloop(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
 
 def prepare_node(folder: Path, extra: str = "") -> TestNode:
     """Make a node in ``folder`` with free ports, a short quiet time and ``extra`` settings."""
-    ports = free_ports()
+    ports = choose_ports()
     radloop(
         *("init", str(folder), "--dicom-port", str(ports.dicom)),
         *("--hl7-port", str(ports.hl7), "--http-port", str(ports.http)),

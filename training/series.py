@@ -6,6 +6,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from dicom_node.models import Instance, Series
+from dicom_node.studies import images_only
 from training.selection import SeriesRule
 
 
@@ -19,7 +20,11 @@ def analysed_series(session: Session, study_instance_uid: str, rule: SeriesRule)
     query = (
         select(Series)
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
-        .where(Series.study_instance_uid == study_instance_uid, Series.modality == rule.modality)
+        .where(
+            Series.study_instance_uid == study_instance_uid,
+            Series.modality == rule.modality,
+            images_only(),
+        )
         .group_by(col(Series.series_instance_uid))
         .order_by(size.desc(), col(Series.series_instance_uid))
     )
@@ -30,10 +35,10 @@ def analysed_series(session: Session, study_instance_uid: str, rule: SeriesRule)
 
 
 def instance_digests(session: Session, series_instance_uid: str) -> list[str]:
-    """Return the digests of a series' instances, which name their files in the archive."""
+    """Return the digests of a series' images, which name their files in the archive."""
     query = (
         select(Instance.digest)
-        .where(Instance.series_instance_uid == series_instance_uid)
+        .where(Instance.series_instance_uid == series_instance_uid, images_only())
         .order_by(col(Instance.digest))
     )
     return list(session.exec(query))

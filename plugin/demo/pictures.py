@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 mpl.use("Agg")
 
-_NOTICE = "Simulated data. Research use only."
+_NOTICE = "Simulated data or pairing. Research use only."
 
 
 def draw_roc(observations: Mapping[str, Any], path: Path) -> None:
@@ -39,7 +39,6 @@ def draw_roc(observations: Mapping[str, Any], path: Path) -> None:
 
 def draw_study(
     image: Any,
-    aspect: float,
     places: Mapping[str, tuple[float, float]],
     predictions: Sequence[Mapping[str, Any]],
     names: Mapping[str, str],
@@ -48,8 +47,7 @@ def draw_study(
     """Draw the middle sagittal slice with the discs that were found and what was predicted.
 
     Args:
-        image: (rows, columns), 8-bit grey.
-        aspect: height of a pixel divided by its width.
+        image: (rows, columns), 8-bit grey, square pixels.
         places: row and column of each disc in the image, by site.
         predictions: rows with observation, site, probability and threshold.
         names: what the observations are called, by id.
@@ -57,7 +55,7 @@ def draw_study(
     """
     figure = Figure(figsize=(11.0, 6.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    left.imshow(image, cmap="gray", aspect=aspect)
+    left.imshow(image, cmap="gray")
     left.set_axis_off()
     for site, (row, column) in places.items():
         above = any(each["site"] == site and _is_present(each) for each in predictions)
@@ -66,11 +64,12 @@ def draw_study(
         left.annotate(
             site,
             (column, row),
-            xytext=(14, 0),
+            xytext=(-26, 0),
             textcoords="offset points",
             color=color,
             fontsize=10,
             va="center",
+            ha="right",
         )
     sites = list(places) or sorted({each["site"] for each in predictions})
     cells = [[_cell(predictions, observation, site) for observation in names] for site in sites]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlmodel import Session, col, select
 
 from dicom_node.storage import DicomStore
@@ -18,6 +17,7 @@ from plugin.settings import Settings
 from plugin.stages.predict import series_rule
 from training.discs import locate_discs
 from training.models import Prediction
+from training.picture import mid_sagittal_image, on_image
 from training.pixels import read_volume
 from training.series import analysed_series, instance_digests
 
@@ -45,15 +45,12 @@ def render_study(settings: Settings, observations: Mapping[str, Any], folder: Pa
         files = _files(session, store, settings, rows[0].study_instance_uid)
     volume = read_volume(files)
     locations = locate_discs(volume)
-    middle = round(float(np.mean([each.voxel[0] for each in locations]))) if locations else 0
-    slice_ = volume.array[middle]
-    low, high = np.percentile(slice_, (1, 99.5))
-    image = np.clip((slice_ - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    image, _ = mid_sagittal_image(volume, locations)
+    places = on_image(volume, locations)
     draw_study(
         image,
-        volume.spacing[1] / volume.spacing[2],
-        {each.level: (each.voxel[1], each.voxel[2]) for each in locations},
-        [row.model_dump() for row in rows],
+        {site: (row, column) for site, (row, column, _) in places.items()},
+        [each.model_dump() for each in rows],
         {each.id: each.name for each in schema_of(settings.labeling).observations},
         folder / "study.png",
     )

@@ -22,7 +22,7 @@ from plugin.demo.display import Display
 from plugin.demo.feed import Hospital
 from plugin.demo.node import DemoNode, wait_until
 from plugin.demo.results import render_reports, render_study
-from plugin.demo.settings import MODEL_NAME, free_ports, write_settings
+from plugin.demo.settings import MODEL_NAME, choose_ports, write_settings
 from plugin.demo.tables import print_summary
 from plugin.errors import Permanent
 from plugin.settings import load_settings
@@ -119,7 +119,7 @@ def _start(
         plan = plan_hospital(seed, patients=patients, images=images)
         archive = start_pacs(out / "archive", _ARCHIVE_AE_TITLE)
         stack.callback(archive.stop)
-        ports = free_ports()
+        ports = choose_ports()
         config = write_settings(out / "node", ports, archive.ae_title, archive.port)
         # A real node draws its own secret; here the same seed must give the same folds.
         salt = {"RADLOOP_PATIENT_KEY_SALT": f"demonstration {seed}"}

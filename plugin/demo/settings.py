@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+from plugin.simulation.ports import free_ports
 
 MODEL_NAME = "lumbar-discs"
 QUIET_SECONDS = 3.0
@@ -57,16 +58,9 @@ class Ports:
     http: int
 
 
-def free_ports() -> Ports:
+def choose_ports() -> Ports:
     """Return three ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(3)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return Ports(*(each.getsockname()[1] for each in sockets))
-    finally:
-        for each in sockets:
-            each.close()
+    return Ports(*free_ports(3))
 
 
 def write_settings(folder: Path, ports: Ports, pacs_ae_title: str, pacs_port: int) -> Path:

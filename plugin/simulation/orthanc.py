@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin.errors import Permanent, Transient
+from plugin.simulation.ports import free_ports
 from plugin.simulation.received import Holdings, ReceivedInstance
 
 _HOST = "127.0.0.1"
@@ -69,7 +69,7 @@ class OrthancPacs:
             raise Permanent("Orthanc is not installed")
         self._folder.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):  # another program may take a port that was free just now
-            self._port, self._http_port = _free_ports(2)
+            self._port, self._http_port = free_ports(2)
             if self._launch():
                 self.description = f"Orthanc {self._get('/system')['Version']}"
                 return self
@@ -186,11 +186,3 @@ class OrthancPacs:
         if answer.status != http.client.OK:
             raise Transient(f"Orthanc answers {answer.status} to {method} {path}")
         return content
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server((_HOST, 0)) for _ in range(count)]
-    ports = [int(listener.getsockname()[1]) for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
