@@ -15,6 +15,11 @@ IMPLEMENTATION_VERSION_NAME = "RADLOOP"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
+# In these the whole data set is compressed: a few bytes can become gigabytes (PS3.5 Annex A.5).
+DEFLATED = frozenset(
+    ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+)
+
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
 
@@ -25,6 +30,7 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
+_LONGEST_HEADER_BYTES = 12  # tag, value representation and length
 _WALK_LIMIT = 64  # elements; the UIDs are among the first of group 0008
 
 
@@ -67,21 +73,33 @@ def encode_file_meta(
     return _PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(elements))) + elements
 
 
-def leading_uids(data: bytes | memoryview, transfer_syntax_uid: str) -> tuple[str, str] | None:
+def leading_uids(
+    data: bytes | bytearray | memoryview, transfer_syntax_uid: str, size: int | None = None
+) -> tuple[str, str] | None:
     """Return SOP Class UID and SOP Instance UID as the data set itself states them.
 
     Only tags and lengths of its first elements are read. An element that is missing gives an empty
-    string. None means that an element of undefined length comes before them: somebody with a
-    parser has to look.
+    string. None means that somebody with a parser has to look: the data set is deflated, or an
+    element of undefined length, or one longer than ``data``, comes before the UIDs.
+
+    Args:
+        data: the beginning of the data set, or all of it.
+        transfer_syntax_uid: how it is encoded.
+        size: bytes of the whole data set; the length of ``data`` where it is left out.
 
     Raises:
         ValueError: the bytes are not a data set in this transfer syntax.
     """
+    if transfer_syntax_uid in DEFLATED:
+        return None
+    size = len(data) if size is None else size
     found = {SOP_CLASS_UID: "", SOP_INSTANCE_UID: ""}
     position, previous = 0, -1
     for _ in range(_WALK_LIMIT):
-        if position == len(data) and position:
+        if position == size and position:
             break
+        if position + _LONGEST_HEADER_BYTES > len(data) and len(data) < size:
+            return None
         tag, length, start = _read_tag(data, position, transfer_syntax_uid)
         if tag <= previous or tag < 0x00080000:
             raise ValueError("the elements are not in ascending order")
@@ -90,14 +108,18 @@ def leading_uids(data: bytes | memoryview, transfer_syntax_uid: str) -> tuple[st
         if length == _UNDEFINED_LENGTH:
             return None
         position, previous = start + length, tag
-        if position > len(data):
+        if position > size:
             raise ValueError("an element is longer than the data set")
+        if position > len(data):
+            return None
         if tag in found:
             found[tag] = bytes(data[start:position]).decode("latin-1").rstrip("\0 ")
     return found[SOP_CLASS_UID], found[SOP_INSTANCE_UID]
 
 
-def _read_tag(data: bytes | memoryview, position: int, syntax: str) -> tuple[int, int, int]:
+def _read_tag(
+    data: bytes | bytearray | memoryview, position: int, syntax: str
+) -> tuple[int, int, int]:
     """Return tag, length and where the value starts."""
     order = ">" if syntax == EXPLICIT_VR_BIG_ENDIAN else "<"
     try:

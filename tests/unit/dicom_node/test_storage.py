@@ -6,12 +6,14 @@ import resource
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from dicom_node.durable import SharedFolderSync
 from dicom_node.file_meta import EXPLICIT_VR_BIG_ENDIAN, encode_file_meta, leading_uids
 from dicom_node.storage import DicomStore, Notice, OutOfSpace, StorageFailed
 from tests.builders import COMPRESSED_SYNTAX, compressed_image, encode, mr_image, received
@@ -57,18 +59,18 @@ def test_file_is_synced_before_it_is_named_and_the_folder_after(
     store: DicomStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    real_sync, real_rename = os.fsync, Path.rename
+    real_rename = Path.rename
 
     def sync(descriptor: int) -> None:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         calls.append("sync folder" if is_folder else "sync file")
-        real_sync(descriptor)
 
     def rename(path: Path, target: Path) -> Path:
         calls.append(f"rename to {target.parent.name}")
         return real_rename(path, target)
 
     monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "fdatasync", sync)
     monkeypatch.setattr(Path, "rename", rename)
 
     store.store(received(mr_image()))
@@ -124,7 +126,7 @@ def test_failed_sync_is_never_tried_again(
         attempts.append(descriptor)
         raise OSError(code, "sync failed")
 
-    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "fdatasync", sync)
     with pytest.raises(expected):
         store.store(received(mr_image()))
     assert len(attempts) == 1
@@ -236,6 +238,18 @@ def test_what_is_no_data_set_is_refused(data: bytes) -> None:
         leading_uids(data, "1.2.840.10008.1.2.1")
 
 
+def test_leading_uids_of_a_head_alone() -> None:
+    image = mr_image()
+    data = encode(image)
+    named = (image.SOPClassUID, image.SOPInstanceUID)
+    assert leading_uids(data[:400], "1.2.840.10008.1.2.1", len(data)) == named
+    # What does not end within the head is left to a parser; what is longer than all is refused.
+    assert leading_uids(data[:20], "1.2.840.10008.1.2.1", len(data)) is None
+    with pytest.raises(ValueError, match=r"ends inside|longer than"):
+        leading_uids(data[:20], "1.2.840.10008.1.2.1")
+    assert leading_uids(b"deflated", "1.2.840.10008.1.2.1.99") is None
+
+
 def test_undefined_length_before_the_uids_is_left_to_a_parser() -> None:
     data = b"\x08\x00\x06\x00SQ\x00\x00\xff\xff\xff\xff"
     assert leading_uids(data, "1.2.840.10008.1.2.1") is None
@@ -261,3 +275,53 @@ def test_large_object_is_written_without_a_copy(store: DicomStore) -> None:
     store.store(type(image)(**{**image.__dict__, "data": data}))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 100 * 1024  # KiB: the object itself, never a second copy of it
+
+
+def test_a_shared_sync_covers_every_name_given_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[set[str]] = []
+    gate = threading.Event()
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        seen = {path.name for path in tmp_path.iterdir()}
+        if not synced:
+            gate.wait(10)
+        synced.append(seen)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    shared = SharedFolderSync(tmp_path)
+    covered: dict[str, bool] = {}
+
+    def write(name: str) -> None:
+        (tmp_path / name).touch()
+        shared.wait()
+        covered[name] = any(name in names for names in synced)
+
+    threads = [threading.Thread(target=write, args=(f"{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert covered == {f"{n}": True for n in range(8)}
+    assert len(synced) <= 8
+
+
+def test_a_failed_shared_sync_fails_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    def sync(descriptor: int) -> None:
+        attempts.append(descriptor)
+        raise OSError(errno.EIO, "sync failed")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    shared = SharedFolderSync(tmp_path)
+    for _ in range(3):
+        with pytest.raises(StorageFailed):
+            shared.wait()
+    assert len(attempts) == 1
