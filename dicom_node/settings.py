@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from dicom_node.setting_values import AeTitle, Fingerprint, Network, Uid, is_loopback
 
 
 def _codec(name: str) -> str:
@@ -27,25 +30,62 @@ class Section(BaseModel):
 
 
 class CallingPeer(Section):
-    """A system that may send images, and what to assume where its objects are silent."""
+    """A system that may send images: how it is recognised, what it may do, what it leaves out.
 
-    ae_title: str = Field(min_length=1, max_length=16)
-    host: str = ""  # empty: any address
+    Several may share an AE title; the first that matches address and certificate counts. Who uses
+    a listed title and matches none of its entries is refused.
+    """
+
+    ae_title: AeTitle
+    host: str = ""  # name or address; empty with no networks: any address
+    networks: tuple[Network, ...] = ()
+    certificates: tuple[Fingerprint, ...] = ()  # empty: any that the authorities issued, or none
     issuer_of_patient_id: str = ""
     issuer_of_accession_number: str = ""
+    maximum_associations: int = Field(default=0, ge=0)  # in one receiver process; 0: no own limit
+    maximum_object_bytes: int = Field(default=0, ge=0)  # 0: the limit of [dicom]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the AE title alone does not make the peer."""
+        return bool(self.host or self.networks or self.certificates)
+
+    @property
+    def issuers(self) -> tuple[str, str]:
+        """What its objects are taken to mean where they state no issuer."""
+        return self.issuer_of_patient_id, self.issuer_of_accession_number
+
+
+class TlsSettings(Section):
+    """Our certificate and whom we trust (PS3.15 B.12), for receiving and for sending.
+
+    Files are PEM; the certificate file may hold the chain up to the authority. Without
+    ``key_password_variable`` the key is not encrypted; else the variable holds its password.
+    """
+
+    port: int = Field(default=2762, ge=0, le=65535)
+    certificate: Path
+    key: Path
+    authorities: Path
+    key_password_variable: str = ""
 
 
 class DicomSettings(Section):
     """The DICOM storage provider (PS3.4 Annex B)."""
 
-    ae_title: str = Field(default="RADLOOP", min_length=1, max_length=16)
+    ae_title: AeTitle = "RADLOOP"
     host: str = "127.0.0.1"
     port: int = Field(default=11112, ge=0, le=65535)
+    plain: bool = True  # false: nothing listens on port, only on that of [dicom.tls]
+    tls: TlsSettings | None = None
     receiver_processes: int = Field(default=2, ge=1, le=64)
     associations_per_process: int = Field(default=16, ge=1, le=512)
     check_called_ae_title: bool = True
-    accept_unknown_peers: bool = True
+    accept_unknown_peers: bool = False
     peers: tuple[CallingPeer, ...] = ()
+    private_sop_classes: tuple[Uid, ...] = ()
+    private_transfer_syntaxes: tuple[Uid, ...] = ()
+    accept_deflated: bool = False
     default_issuer_of_patient_id: str = ""
     default_issuer_of_accession_number: str = ""
     maximum_pdu_size: int = Field(default=131072, ge=4096, le=1048576)
@@ -53,6 +93,38 @@ class DicomSettings(Section):
     minimum_free_bytes: int = Field(default=1024**3, ge=0)
     network_timeout_seconds: float = Field(default=60.0, gt=0)
     study_quiet_seconds: float = Field(default=60.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> DicomSettings:
+        if self.tls is None:
+            if not self.plain:
+                raise ValueError("plain = false needs [dicom.tls]: nothing would be listened on")
+            if any(peer.certificates for peer in self.peers):
+                raise ValueError("certificates of [[dicom.peers]] need [dicom.tls]")
+        if self.accept_unknown_peers and not is_loopback(self.host):
+            raise ValueError(
+                "accept_unknown_peers = true is for a host on loopback only; set it to false and "
+                "list every sender under [[dicom.peers]]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_peers(self) -> DicomSettings:
+        for first in self.peers:
+            for other in self.peers:
+                if first.ae_title != other.ae_title:
+                    continue
+                if first.is_bound != other.is_bound:
+                    raise ValueError(
+                        f"[[dicom.peers]] lists {first.ae_title!r} with a host, network or "
+                        "certificate and again without any, which lets everybody use the title"
+                    )
+                if first.issuers != other.issuers:
+                    raise ValueError(
+                        f"[[dicom.peers]] lists {first.ae_title!r} with different issuers; files "
+                        "know their sender by AE title only"
+                    )
+        return self
 
 
 class Hl7Feed(Section):
@@ -91,11 +163,20 @@ class PacsPeer(Section):
     """An archive that receives the structured reports."""
 
     name: str = "pacs"
-    ae_title: str = Field(min_length=1, max_length=16)
+    ae_title: AeTitle
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
+    tls: bool = False  # with certificate, key and authorities of [dicom.tls]
+    check_host_name: bool = True  # the archive's certificate must name its host
+    certificates: tuple[Fingerprint, ...] = ()  # pinned; empty: any that the authorities issued
     maximum_attempts: int = Field(default=8, ge=1)
     first_retry_seconds: float = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> PacsPeer:
+        if self.certificates and not self.tls:
+            raise ValueError("certificates are only checked with tls = true")
+        return self
 
 
 class ReportingSettings(Section):

@@ -131,6 +131,14 @@ class StorageProvider:
     def _established(self) -> int:
         return sum(1 for each in self._ae.active_associations if each.is_established)
 
+    def _established_by(self, calling_ae_title: str) -> int:
+        title = calling_ae_title.strip()
+        return sum(
+            1
+            for each in self._ae.active_associations
+            if each.is_established and each.requestor.ae_title.strip() == title
+        )
+
     def _end_associations(self) -> None:
         """Let running associations finish for a moment, then abort what is left."""
         deadline = time.monotonic() + _GRACE_SECONDS
@@ -153,6 +161,7 @@ class StorageProvider:
                 address=association.requestor.address,
             ),
             associations=self._established(),
+            peer_associations=self._established_by(proposed.calling_ae_title),
             has_room=self._store.has_room,
         )
         if refusal:

@@ -76,9 +76,19 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         raise InvalidSettings(f"{path}: {_explain(error)}") from None
     _check_references(path, settings)
-    return settings.model_copy(
-        update={"data_folder": (path.parent / settings.data_folder).absolute()}
-    )
+    return _anchored(settings, path.parent.absolute())
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Return the settings with every path absolute."""
+    update: dict[str, object] = {"data_folder": folder / settings.data_folder}
+    tls = settings.dicom.tls
+    if tls is not None:
+        files = {
+            name: folder / getattr(tls, name) for name in ("certificate", "key", "authorities")
+        }
+        update["dicom"] = settings.dicom.model_copy(update={"tls": tls.model_copy(update=files)})
+    return settings.model_copy(update=update)
 
 
 def _check_references(path: Path, settings: Settings) -> None:
@@ -87,14 +97,29 @@ def _check_references(path: Path, settings: Settings) -> None:
         raise InvalidSettings(
             f"{path}: labeling.automatic is {labeling.automatic!r}, which labeling.labelers lacks"
         )
-    ports = [p for p in (settings.dicom.port, settings.hl7.port, settings.console.port) if p]
+    ports = [p for p in _ports(settings) if p]
     if len(ports) != len(set(ports)):
-        raise InvalidSettings(f"{path}: dicom.port, hl7.port and console.port must differ")
+        raise InvalidSettings(
+            f"{path}: dicom.port, dicom.tls.port, hl7.port and console.port must differ"
+        )
+    if settings.dicom.tls is None and any(peer.tls for peer in settings.pacs):
+        raise InvalidSettings(f"{path}: a [[pacs]] with tls = true needs [dicom.tls]")
     names = {peer.name for peer in settings.pacs}
     if settings.reporting.peer and settings.reporting.peer not in names:
         raise InvalidSettings(
             f"{path}: reporting.peer is {settings.reporting.peer!r}, but no [[pacs]] has that name"
         )
+
+
+def _ports(settings: Settings) -> list[int]:
+    """Return the ports that are listened on."""
+    dicom = settings.dicom
+    ports = [settings.hl7.port, settings.console.port]
+    if dicom.plain:
+        ports.append(dicom.port)
+    if dicom.tls is not None:
+        ports.append(dicom.tls.port)
+    return ports
 
 
 def _explain(error: ValidationError) -> str:

@@ -17,15 +17,21 @@ port = $dicom_port
 receiver_processes = 2              # receiving never waits for a model: separate processes
 study_quiet_seconds = 60.0          # a study is complete when nothing came for so long
 minimum_free_bytes = 1073741824     # below this, new associations are refused until space returns
-accept_unknown_peers = true         # false: only the peers listed below may send
+accept_unknown_peers = true         # any AE title; on loopback only. Else false: the peers below
 default_issuer_of_patient_id = ""   # assumed where images do not state (0010,0021)
 default_issuer_of_accession_number = ""   # assumed where images do not state (0008,0051)
 
-# [[dicom.peers]]                   # a sender, and what to assume where its images are silent
+# [[dicom.peers]]                   # a sender; the title is refused from anywhere else
 # ae_title = "MR1"
-# host = "192.0.2.10"
-# issuer_of_patient_id = "HOSPITAL"
+# host = "192.0.2.10"               # name or address; networks = ["192.0.2.0/24"] for a range
+# issuer_of_patient_id = "HOSPITAL" # assumed where its images are silent
 # issuer_of_accession_number = "RIS"
+
+# [dicom.tls]                       # a second port with TLS and certificates on both sides
+# port = 2762
+# certificate = "tls/node.pem"      # ours, with the chain up to the authority
+# key = "tls/node.key"
+# authorities = "tls/authorities.pem"   # who issues the certificates of our peers
 
 [hl7]                               # where the RIS or the interface engine sends reports (MLLP)
 host = "127.0.0.1"
@@ -73,6 +79,7 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 # ae_title = "PACS"
 # host = "127.0.0.1"
 # port = 4242
+# tls = false                       # true: with certificate, key and authorities of [dicom.tls]
 
 [console]
 port = $http_port                         # read-only status page, loopback only

@@ -17,6 +17,7 @@ data_folder = "data"
 [dicom]
 ae_title = "RADLOOP"
 port = {dicom}
+accept_unknown_peers = true
 study_quiet_seconds = {quiet}
 minimum_free_bytes = 104857600
 

@@ -66,7 +66,8 @@ ae.start_server(("127.0.0.1", port), evt_handlers=[(evt.EVT_C_STORE, store)])
 def radloop(folder: Path) -> Iterator[tuple[str, int]]:
     """Run our receivers: several processes, every object durable before it is acknowledged."""
     DicomStore(folder).recover()
-    receivers = Receivers(DicomSettings(port=0, minimum_free_bytes=0), folder)
+    settings = DicomSettings(port=0, minimum_free_bytes=0, accept_unknown_peers=True)
+    receivers = Receivers(settings, folder)
     receivers.start()
     try:
         yield receivers.address

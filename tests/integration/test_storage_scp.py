@@ -38,7 +38,7 @@ class Node:
     def __init__(self, root: Path, **settings: object) -> None:
         self.store = DicomStore(root)
         self.store.recover()
-        values = {"port": 0, "minimum_free_bytes": 0, **settings}
+        values = {"port": 0, "minimum_free_bytes": 0, "accept_unknown_peers": True} | settings
         self.receivers = Receivers(DicomSettings.model_validate(values), root)
         self.receivers.start()
         self.address = self.receivers.address

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from plugin.settings import load_settings
 from plugin.settings_template import render
 
 REPOSITORY = Path(__file__).parents[3]
+
+TWICE = "[[dicom.peers]]\nae_title = 'A'\n{}\n[[dicom.peers]]\nae_title = 'A '\n{}\n"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -27,7 +30,7 @@ def test_commented_examples_load_when_uncommented(tmp_path: Path) -> None:
     lines = []
     for line in render().splitlines():
         stripped = line.removeprefix("# ")
-        is_example = line.startswith("# ") and (stripped.startswith("[[") or " = " in stripped)
+        is_example = line.startswith("# ") and (stripped.startswith("[") or " = " in stripped)
         lines.append(stripped if is_example else line)
     settings = load_settings(write(tmp_path, "\n".join(lines)))
     assert settings.pacs[0].name == "research"
@@ -51,12 +54,35 @@ def test_the_example_file_is_what_init_writes() -> None:
         ("[console]\nhost = '0.0.0.0'", "console.host"),
         ("[labeling]\nautomatic = 'nonsense'", "labeling.automatic"),
         ("[hl7]\nport = 11112", "must differ"),
+        ("[dicom]\nhost = '0.0.0.0'\naccept_unknown_peers = true", "loopback only"),
+        ("[dicom]\nplain = false", "nothing would be listened on"),
+        ("[dicom]\nae_title = '  '", "dicom.ae_title"),
+        ("[dicom.tls]\ncertificate = 'a.pem'\nkey = 'a.key'", "dicom.tls.authorities"),
+        ("[[pacs]]\nae_title = 'A'\nport = 1\ntls = true", "needs [dicom.tls]"),
+        ("[[pacs]]\nae_title = 'A'\nport = 1\ncertificates = ['" + "0" * 64 + "']", "tls = true"),
+        ("[[dicom.peers]]\nae_title = 'A'\nnetworks = ['10.0.0.1/8']", "host bits"),
+        ("[[dicom.peers]]\nae_title = 'A'\ncertificates = ['00:11']", "64 hexadecimal"),
+        (TWICE.format("host = '10.0.0.1'", ""), "lets everybody use the title"),
+        (
+            TWICE.format("issuer_of_patient_id = 'N'", "issuer_of_patient_id = 'S'"),
+            "different issuers",
+        ),
         ("not toml", "cannot be read as TOML"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
-    with pytest.raises(InvalidSettings, match=named.replace(".", r"\.")):
+    with pytest.raises(InvalidSettings, match=re.escape(named)):
         load_settings(write(tmp_path, text))
+
+
+def test_files_of_tls_stand_beside_the_settings(tmp_path: Path) -> None:
+    text = (
+        "[dicom]\nplain = false\n[dicom.tls]\ncertificate = 'a.pem'\nkey = '/k'\nauthorities = 'c'"
+    )
+    tls = load_settings(write(tmp_path, text)).dicom.tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == (tmp_path / "a.pem", Path("/k"))
+    assert tls.authorities == tmp_path / "c"
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
