@@ -1,0 +1,212 @@
+"""A node as processes that a test may kill, trace or fill the disk of: ``radloop serve``, raw.
+
+:class:`tests.nodes.TestNode` waits through ``radloop status``, a process of its own and seconds
+on a busy machine; here readiness is what a peer sees: a C-ECHO answered and HL7 accepted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.nodes import prepare_node
+from tests.raw_dicom import RawAssociation
+
+LOOPBACK = "127.0.0.1"
+_READY_SECONDS = 90.0
+_POLL_SECONDS = 0.02
+
+
+class NotReady(Exception):
+    """The node did not come to answer."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of the machine as /proc shows it."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+class ServedNode:
+    """One data folder and the processes that serve it.
+
+    Args:
+        folder: does not exist yet; takes settings, data and log.
+        extra: settings that are appended to the file of ``radloop init``.
+        edit: changes the text of the settings before that.
+    """
+
+    def __init__(
+        self, folder: Path, extra: str = "", edit: Callable[[str], str] = lambda text: text
+    ) -> None:
+        self._made = prepare_node(folder, extra)
+        self.config = self._made.config
+        self.config.write_text(edit(self.config.read_text(encoding="utf-8")), encoding="utf-8")
+        self.data = self._made.data
+        self.ports = self._made.ports
+        self.dicom = (LOOPBACK, self.ports.dicom)
+        self.log = folder / "serve.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, prefix: Sequence[str] = (), environment: dict[str, str] | None = None) -> float:
+        """Start serving, under the command ``prefix``; return the seconds until it answers.
+
+        Raises:
+            NotReady: the process ended or did not answer in time; its log says why.
+        """
+        started = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "plugin.cli", "serve", "--config", self.config],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | (environment or {}),
+            )
+        while not self.answers():
+            if self.process.poll() is not None:
+                raise NotReady(f"the node ended with {self.process.returncode}")
+            if time.monotonic() - started > _READY_SECONDS:
+                raise NotReady("the node did not answer in time")
+            time.sleep(_POLL_SECONDS)
+        return time.monotonic() - started
+
+    def answers(self) -> bool:
+        """Tell whether a C-ECHO is answered and HL7 connections are taken."""
+        try:
+            with socket.create_connection((LOOPBACK, self.ports.hl7), 5):
+                pass
+            with RawAssociation(self.dicom, timeout=5) as association:
+                return association.answer == 2 and association.echo() == 0
+        except OSError:
+            return False
+
+    @property
+    def pid(self) -> int:
+        """The process id of the main process (of the tracer where there is one)."""
+        if self.process is None:
+            raise NotReady("the node was not started")
+        return self.process.pid
+
+    def tree(self) -> list[Process]:
+        """Return every process of the node but the one that was started, children first."""
+        return [each for each in processes() if each.pid in _session(self.pid)]
+
+    def receivers(self) -> list[Process]:
+        """Return the receiver processes."""
+        return [each for each in self.tree() if "dicom_node.receiver" in each.command]
+
+    def kill_group(self) -> None:
+        """SIGKILL to every process of the group, orphans included."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """End in order, and by force what does not end."""
+        self._made.stop()
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        self.kill_group()
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``radloop status --json`` says."""
+        return self._made.status()
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read from the node's database beside the node."""
+        path = self.data / "radloop.sqlite"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        """Wait until a condition holds.
+
+        Raises:
+            NotReady: it did not in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise NotReady(f"{what} did not come within {seconds:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+    def wait_until_indexed(self, seconds: float = 120.0) -> None:
+        """Wait until nothing lies in the spool."""
+        spool = self.data / "spool"
+        self.wait_until(lambda: not any(spool.iterdir()), "an empty spool", seconds)
+
+
+@contextmanager
+def served_node(
+    folder: Path,
+    extra: str = "",
+    edit: Callable[[str], str] = lambda text: text,
+    prefix: Sequence[str] = (),
+) -> Iterator[ServedNode]:
+    """Serve while the block runs."""
+    node = ServedNode(folder, extra, edit)
+    try:
+        node.start(prefix)
+        yield node
+    finally:
+        node.stop()
+
+
+def processes() -> Iterator[Process]:
+    """Read /proc; a process that ends meanwhile is left out."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        state, parent = stat.rpartition(")")[2].split()[:2]
+        if state != "Z":
+            yield Process(int(entry.name), int(parent), command)
+
+
+def _session(leader: int) -> set[int]:
+    """Return the processes whose session was begun by ``leader``, orphans included, without it."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.add(int(entry.name))
+    return found - {leader}
+
+
+def memory_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_descriptors(pid: int) -> int:
+    """Return how many descriptors a process holds."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
