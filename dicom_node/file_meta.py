@@ -25,6 +25,7 @@ SOP_INSTANCE_UID = 0x00080018
 
 _PREAMBLE = bytes(128) + b"DICM"
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
+_STANDARD = "1.2.840.10008."  # the root of every UID that the standard defines
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 # Explicit VRs with a 32-bit length (PS3.5 section 7.1.2).
 _LONG_VRS = frozenset(
@@ -79,8 +80,9 @@ def leading_uids(
     """Return SOP Class UID and SOP Instance UID as the data set itself states them.
 
     Only tags and lengths of its first elements are read. An element that is missing gives an empty
-    string. None means that somebody with a parser has to look: the data set is deflated, or an
-    element of undefined length, or one longer than ``data``, comes before the UIDs.
+    string. None means that somebody with a parser has to look: the data set is deflated or in a
+    private transfer syntax, or an element of undefined length, or one longer than ``data``, comes
+    before the UIDs.
 
     Args:
         data: the beginning of the data set, or all of it.
@@ -90,7 +92,7 @@ def leading_uids(
     Raises:
         ValueError: the bytes are not a data set in this transfer syntax.
     """
-    if transfer_syntax_uid in DEFLATED:
+    if transfer_syntax_uid in DEFLATED or not transfer_syntax_uid.startswith(_STANDARD):
         return None
     size = len(data) if size is None else size
     found = {SOP_CLASS_UID: "", SOP_INSTANCE_UID: ""}
