@@ -70,6 +70,20 @@ class TlsSettings(Section):
     key_password_variable: str = ""
 
 
+class CompletionRule(Section):
+    """Which series make a study complete, for the studies that the rule is about.
+
+    Patterns are compared with the whole text, without case; ``*`` and ``?`` stand for anything.
+    The first rule that is about a study counts; a study without one is complete by quiet time.
+    """
+
+    modality: str = ""  # of some series with images; empty: any
+    body_part: str = ""  # Body Part Examined of that series; empty: any
+    study_description: str = "*"
+    series: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    quiet_seconds: float = Field(default=10.0, ge=0)  # after all of them are there
+
+
 class DicomSettings(Section):
     """The DICOM storage provider (PS3.4 Annex B)."""
 
@@ -93,6 +107,7 @@ class DicomSettings(Section):
     minimum_free_bytes: int = Field(default=1024**3, ge=0)
     network_timeout_seconds: float = Field(default=60.0, gt=0)
     study_quiet_seconds: float = Field(default=60.0, ge=0)
+    completion: tuple[CompletionRule, ...] = ()
 
     @model_validator(mode="after")
     def _check_transport(self) -> DicomSettings:
@@ -187,3 +202,24 @@ class ReportingSettings(Section):
     institution: str = ""
     exporter: str = "structured_report"
     peer: str = ""  # name of the archive that gets the reports; empty: nothing is sent
+
+
+class RetentionRule(Section):
+    """Which studies are deleted, and how long after their last image came; without a rule, none.
+
+    What a frozen cohort or a live model's prediction rests on is kept unless the rule says so.
+    """
+
+    name: str = Field(min_length=1, max_length=64)
+    older_than_days: float = Field(gt=0)
+    modality: str = ""  # of some series; empty: any
+    body_part: str = ""  # Body Part Examined of that series; empty: any
+    study_description: str = "*"
+    delete_cohort_members: bool = False
+    delete_predicted: bool = False
+
+
+class ErasureSettings(Section):
+    """What happens after a patient was erased."""
+
+    keep_out: bool = False  # true: whatever comes again for an erased patient is erased again

@@ -13,10 +13,12 @@ from pydantic import Field, ValidationError
 from dicom_node.errors import InvalidSettings
 from dicom_node.settings import (
     DicomSettings,
+    ErasureSettings,
     Hl7Settings,
     LinkingSettings,
     PacsPeer,
     ReportingSettings,
+    RetentionRule,
     Section,
 )
 from labeling.settings import LabelingSettings
@@ -43,6 +45,8 @@ class Settings(Section):
     reporting: ReportingSettings = ReportingSettings()
     pacs: tuple[PacsPeer, ...] = ()
     console: ConsoleSettings = ConsoleSettings()
+    retention: tuple[RetentionRule, ...] = ()
+    erasure: ErasureSettings = ErasureSettings()
 
     def peer(self, name: str) -> PacsPeer:
         """Return the archive of this name.

@@ -27,6 +27,13 @@ default_issuer_of_accession_number = ""   # assumed where images do not state (0
 # issuer_of_patient_id = "HOSPITAL" # assumed where its images are silent
 # issuer_of_accession_number = "RIS"
 
+# [[dicom.completion]]              # studies that are complete when certain series are there
+# modality = "MR"
+# body_part = "LSPINE"
+# study_description = "*spine*"     # * and ? stand for anything; the first rule that fits counts
+# series = ["sag T2*", "sag T1*"]   # each must match a series with images
+# quiet_seconds = 10.0              # once all of them are there
+
 # [dicom.tls]                       # a second port with TLS and certificates on both sides
 # port = 2762
 # certificate = "tls/node.pem"      # ours, with the chain up to the authority
@@ -83,6 +90,18 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 
 [console]
 port = $http_port                         # read-only status page, loopback only
+
+# [[retention]]                     # studies that are deleted, day by day; without a rule, none
+# name = "two years"
+# older_than_days = 730             # since the last image came
+# modality = "MR"
+# body_part = ""
+# study_description = "*"
+# delete_cohort_members = false     # true: also what a frozen cohort was made of
+# delete_predicted = false          # true: also what a live model has a prediction for
+
+[erasure]
+keep_out = false                    # true: what comes again for an erased patient is erased again
 """)
 
 
