@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
+from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, and_, func, not_, or_
 from sqlmodel import Session, SQLModel, col, select
 
+from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Instance, Patient, Quarantined, Series, Study
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -47,28 +48,36 @@ def is_image(sop_class_uid: str) -> bool:
     return sop_class_uid.startswith(_STORAGE) and not sop_class_uid.startswith(_NOT_IMAGES)
 
 
-def complete_studies(session: Session, now: dt.datetime, quiet_seconds: float) -> list[str]:
-    """Return the Study Instance UIDs of studies with images that have stopped growing.
+def complete_studies(session: Session) -> list[str]:
+    """Return the Study Instance UIDs of studies that are complete as they are now.
 
-    DICOM has no message that says "that was all"; silence is the sign. It is asked of the table,
-    so it survives a restart.
-
-    Args:
-        session: an open session.
-        now: the time now.
-        quiet_seconds: how long nothing may have been added.
+    A study is complete when the content that it has now was recorded as such (see
+    :mod:`dicom_node.completion`); an image that came later makes it incomplete again.
     """
-    latest = now - dt.timedelta(seconds=quiet_seconds)
-    has_images = (
-        select(Instance.sop_instance_uid)
-        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
-        .where(col(Series.study_instance_uid) == col(Study.study_instance_uid), images_only())
-        .exists()
-    )
+    return [
+        uid
+        for uid, completed in sorted(completed_contents(session).items())
+        if study_digest(session, uid) in completed
+    ]
+
+
+def completed_contents(session: Session) -> dict[str, set[str]]:
+    """Return the study digests that were recorded as complete, by Study Instance UID."""
+    rows = session.exec(select(StudyCompletion.study_instance_uid, StudyCompletion.study_digest))
+    found: dict[str, set[str]] = {}
+    for uid, digest in rows:
+        found.setdefault(uid, set()).add(digest)
+    return found
+
+
+def studies_with_images(session: Session) -> list[str]:
+    """Return the Study Instance UIDs of studies with at least one image of the patient."""
     query = (
-        select(Study.study_instance_uid)
-        .where(col(Study.last_received_at) <= latest, has_images)
-        .order_by(col(Study.last_received_at), col(Study.study_instance_uid))
+        select(Series.study_instance_uid)
+        .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
+        .where(images_only())
+        .distinct()
+        .order_by(col(Series.study_instance_uid))
     )
     return list(session.exec(query))
 
@@ -95,8 +104,12 @@ def study_digest(session: Session, study_instance_uid: str) -> str:
         .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
         .where(col(Series.study_instance_uid) == study_instance_uid, images_only())
     )
-    digests = sorted(session.exec(query))
-    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+    return digest_of_images(session.exec(query))
+
+
+def digest_of_images(digests: Iterable[str]) -> str:
+    """Return the study digest of these images, given their own digests in any order."""
+    return hashlib.sha256("".join(sorted(digests)).encode("ascii")).hexdigest()
 
 
 def is_disputed(session: Session, study_instance_uid: str) -> bool:
@@ -106,6 +119,11 @@ def is_disputed(session: Session, study_instance_uid: str) -> bool:
     """
     query = select(Quarantined.id).where(Quarantined.study_instance_uid == study_instance_uid)
     return session.exec(query.limit(1)).first() is not None
+
+
+def is_frozen(session: Session, study_instance_uid: str) -> bool:
+    """Tell whether a study must not teach or be written back until a person decides."""
+    return is_disputed(session, study_instance_uid)
 
 
 def status_counts(session: Session) -> dict[str, int]:

@@ -28,6 +28,7 @@ from plugin.logs import configure_logging
 from plugin.operations import run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
+from plugin.stages.complete import Completeness
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.send import send_report
@@ -75,6 +76,7 @@ class Node:
         context.schema()  # a schema that cannot be read must stop the start, not a night's work
         self.store = DicomStore(folder.root)
         self.store.recover()
+        self._completeness = Completeness(context)
         predictor = stack.enter_context(Predictor(context))
         workflows = Workflows(
             folder.workflow_database_url,
@@ -120,13 +122,19 @@ class Node:
     def _index(self) -> None:
         context = self.context
         link = (self.settings.linking, context.clock, self._linker)
-        index_spool(
-            context.database,
-            self.store,
-            self.settings.dicom,
-            context.clock,
-            lambda session, study: link_study(session, study, *link),
-        )
+        try:
+            result = index_spool(
+                context.database,
+                self.store,
+                self.settings.dicom,
+                context.clock,
+                lambda session, study: link_study(session, study, *link),
+            )
+        except Exception:
+            # Some rows may be there all the same, and nobody said which.
+            self._completeness.touch_all()
+            raise
+        self._completeness.touch(result.studies)
 
     def _label(self) -> None:
         labeler = self.settings.labeling.automatic
@@ -139,6 +147,7 @@ class Node:
 
     def _sweep(self, workflows: Workflows) -> None:
         context = self.context
+        self._completeness.sweep()
         with context.database.read() as session:
             predictions = waiting_predictions(context, session)
             transmissions = waiting_transmissions(session)
@@ -150,7 +159,11 @@ class Node:
     def _operation(
         self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]
     ) -> dict[str, Any]:
-        return run_operation(self.context, command, arguments, progress)
+        try:
+            return run_operation(self.context, command, arguments, progress)
+        finally:
+            # What a person decides can change what a study holds.
+            self._completeness.touch_all()
 
     @contextmanager
     def _thread(self, name: str, seconds: float, work: Callable[[], Any]) -> Iterator[None]:

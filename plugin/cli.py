@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from plugin import cli_research, cli_send
+from plugin import cli_research, cli_send, cli_studies
 
 app = typer.Typer(
     name="radloop",
@@ -99,6 +99,7 @@ def demo(
 
 cli_send.register(app)
 cli_research.register(app)
+cli_studies.register(app)
 
 
 def main() -> None:

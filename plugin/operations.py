@@ -62,6 +62,14 @@ def _resend(context: Context, arguments: Arguments, progress: Progress) -> dict[
     return queue_again(context, arguments["sop_instance_uid"])
 
 
+def _complete(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.complete import complete_study
+
+    return complete_study(
+        context, arguments["study_instance_uid"], by=arguments["by"], reason=arguments["reason"]
+    )
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -70,6 +78,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "promote": _promote,
     "predict": _predict,
     "sr resend": _resend,
+    "study complete": _complete,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from dicom_node.models import Transmission
-from dicom_node.studies import complete_studies, study_digest
+from dicom_node.studies import completed_contents, is_frozen, studies_with_images, study_digest
 from plugin.context import Context
 from training.models import Model
 from training.predictions import studies_to_predict
@@ -26,27 +26,38 @@ class WaitingPrediction:
 def waiting_predictions(
     context: Context, session: Session, *, ignore_quiet_time: bool = False
 ) -> list[WaitingPrediction]:
-    """Return every prediction that the rules of the settings ask for and that is not there."""
-    quiet = 0.0 if ignore_quiet_time else context.settings.dicom.study_quiet_seconds
+    """Return every prediction that the rules of the settings ask for and that is not there.
+
+    Args:
+        context: whose settings hold the rules.
+        session: any session.
+        ignore_quiet_time: whether a study counts that is not recorded as complete.
+    """
     waiting: list[WaitingPrediction] = []
-    complete: list[str] | None = None
+    complete: dict[str, set[str]] | None = None
     for rule in context.settings.prediction:
         model = live_model(session, rule.model)
         if model is None or model.id is None:
             continue
         if complete is None:
-            complete = complete_studies(session, context.clock(), quiet)
-        for uid in studies_to_predict(session, rule, model, complete, study_digest):
-            waiting.append(WaitingPrediction(model.id, uid, study_digest(session, uid)))
+            complete = completed_contents(session)
+        studies = studies_with_images(session) if ignore_quiet_time else complete
+        for uid in studies_to_predict(session, rule, model, studies, study_digest):
+            digest = study_digest(session, uid)
+            if ignore_quiet_time or digest in complete[uid]:
+                waiting.append(WaitingPrediction(model.id, uid, digest))
     return waiting
 
 
 def waiting_transmissions(session: Session) -> list[Transmission]:
-    """Return every structured report that an archive has not taken and that has not failed."""
+    """Return every structured report that an archive has not taken and that has not failed.
+
+    Those of a frozen study wait: what was said about it may rest on the wrong images.
+    """
     query = (
         select(Transmission).where(Transmission.state == "queued").order_by(col(Transmission.id))
     )
-    return list(session.exec(query))
+    return [row for row in session.exec(query) if not is_frozen(session, row.study_instance_uid)]
 
 
 def model_of(session: Session, model_id: int) -> Model:

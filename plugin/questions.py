@@ -7,7 +7,9 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from dicom_node.database import utc_now
 from dicom_node.models import Transmission
+from dicom_node.storage import DicomStore
 from plugin.context import open_for_reading
 from plugin.errors import Permanent
 from plugin.extensions import names
@@ -97,6 +99,21 @@ def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dic
     return {"report": arguments["report"], "why": explain(session, arguments["report"])}
 
 
+def _studies(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.complete import list_studies
+
+    store = DicomStore(settings.data_folder)
+    return {"studies": list_studies(session, settings.dicom, store, utc_now())}
+
+
+def _study(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.complete import show_study
+
+    store = DicomStore(settings.data_folder)
+    uid = arguments["study_instance_uid"]
+    return show_study(session, settings.dicom, store, utc_now(), uid)
+
+
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
@@ -106,6 +123,8 @@ QUESTIONS: dict[str, Question] = {
     "language models": _language_models,
     "unlinked": _unlinked,
     "explain": _explain,
+    "studies": _studies,
+    "study": _study,
 }
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel, col, select
 
 # The imports fill SQLModel.metadata with every table.
+import dicom_node.life_models
 import dicom_node.models
 import labeling.models
 import training.models
@@ -21,7 +22,7 @@ from dicom_node.database import Database, UtcDateTime, utc_now
 
 __all__ = ["SchemaVersion", "is_migrated", "migrate"]
 
-TABLES = (dicom_node.models, labeling.models, training.models)
+TABLES = (dicom_node.models, dicom_node.life_models, labeling.models, training.models)
 
 
 class SchemaVersion(SQLModel, table=True):

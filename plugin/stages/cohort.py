@@ -13,6 +13,7 @@ from dicom_node.studies import complete_studies
 from labeling.models import LabelingRun
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.stages.complete import Completeness
 from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of
 from training.models import Cohort
 from training.settings import PredictionRule
@@ -33,6 +34,7 @@ def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
     schema = context.schema()
     rules = context.settings.prediction
     rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
+    Completeness(context).sweep()
     with context.database.write() as session:
         query = CohortQuery(
             name=name,
@@ -42,21 +44,19 @@ def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
             body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
             series_description=rule.series_description,
         )
-        complete = complete_studies(
-            session, context.clock(), context.settings.dicom.study_quiet_seconds
-        )
         cohort = freeze(
             session,
             query,
             context.settings.training,
             context.clock,
             context.folder.patient_key_salt(),
-            complete,
+            complete_studies(session),
         )
         record = manifest(session, cohort)
         summary = summarise(session, cohort)
-    path = context.folder.cohorts / f"{cohort.digest}.json"
-    write_durably(path, json.dumps(record, indent=1).encode())
+        # In the transaction: an erasure that follows finds the file.
+        path = context.folder.cohorts / f"{cohort.digest}.json"
+        write_durably(path, json.dumps(record, indent=1).encode())
     return {**summary, "manifest": str(_relative(path, context))}
 
 

@@ -20,6 +20,7 @@ from plugin.errors import NeedsReview
 from plugin.extensions import load
 from plugin.pipeline import WaitingPrediction, waiting_predictions
 from plugin.reporting import AnalysedStudy
+from plugin.stages.complete import Completeness
 from training.models import Cohort, Model, Prediction, TrainingRun
 from training.predictions import SitePrediction, record_carrier, store_predictions
 from training.selection import SeriesRule
@@ -147,6 +148,7 @@ def predict_waiting(
     Returns:
         ``predicted`` (number of studies).
     """
+    Completeness(context).sweep()
     with context.database.read() as session:
         waiting = waiting_predictions(context, session, ignore_quiet_time=ignore_quiet_time)
     with Predictor(context) as predictor:

@@ -18,7 +18,6 @@ from dicom_node.database import Database
 from dicom_node.headers import Unreadable, read_header
 from dicom_node.indexing import (
     IndexResult,
-    complete_studies,
     index_spool,
     instances_of,
     is_disputed,
@@ -360,23 +359,6 @@ def test_receivers_quarantine_is_recorded_once(room: Room) -> None:
     room.index()
     assert room.reasons() == ["a reason"]
     assert room.store.quarantined_path(digest).exists()
-
-
-def test_study_is_complete_when_it_has_been_quiet(room: Room) -> None:
-    room.take(mr_image(study="A"))
-    room.index()
-    room.now += dt.timedelta(seconds=30)
-    room.take(mr_image(study="B", patient="P2"))
-    room.take(mr_image(study="report", patient="P3", SOPClassUID=SR, Modality="SR"))
-    room.index()
-
-    def complete(seconds: int) -> list[str]:
-        with room.database.read() as session:
-            return complete_studies(session, NOW + dt.timedelta(seconds=seconds), 60)
-
-    assert complete(59) == []
-    assert complete(60) == [uid("study", "A")]
-    assert complete(1000) == [uid("study", "A"), uid("study", "B")]
 
 
 def test_study_digest_follows_images_only(room: Room) -> None:

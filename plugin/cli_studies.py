@@ -1,0 +1,77 @@
+"""Commands about the life of a study: complete, expired, erased."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plugin.cli_send import ConfigOption
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+study = typer.Typer(no_args_is_help=True, help="Studies: receiving, complete, re-opened, frozen.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.add_typer(study, name="study")
+
+
+def _operate(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
+    from plugin.operations import operate
+    from plugin.settings import load_settings
+    from plugin.tables import progress_line
+
+    with progress_line() as progress:
+        return operate(load_settings(config), command, arguments, progress)
+
+
+def _ask(config: Path, question: str, **arguments: Any) -> dict[str, Any]:
+    from plugin.questions import ask
+    from plugin.settings import load_settings
+
+    return ask(load_settings(config), question, arguments)
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    from plugin.tables import print_result
+
+    print_result(result)
+
+
+@study.command("list")
+def study_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List every study with images: its state, and what it waits for."""
+    _show(_ask(config, "studies"), as_json)
+
+
+@study.command("show")
+def study_show(study_instance_uid: str, config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Show one study: its state and why, its series, and when it was complete."""
+    _show(_ask(config, "study", study_instance_uid=study_instance_uid), as_json)
+
+
+@study.command("complete")
+def study_complete(
+    study_instance_uid: str,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    config: ConfigOption,
+    by: Annotated[str, typer.Option(help="Who decides; it is recorded.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a study for complete as it is now; images that come later open it again."""
+    result = _operate(
+        config,
+        "study complete",
+        study_instance_uid=study_instance_uid,
+        by=by or getpass.getuser(),
+        reason=reason,
+    )
+    _show(result, as_json)
