@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import ssl
+
+    from dicom_node.requestor import Peer
+    from dicom_node.settings import DicomSettings
 
 ConfigOption = Annotated[
     Path,
@@ -32,13 +38,12 @@ def send(
 
     Exit status 1 when the node refused a file or nothing was sent.
     """
-    if not 1 <= len(calling_aet.strip()) <= 16:
-        raise typer.BadParameter("an AE title has 1 to 16 characters")
+    _ae_title(calling_aet)
     from dicom_node.dicom_files import find_dicom_files
     from dicom_node.storage_scu import send_instances
     from plugin.settings import load_settings
 
-    dicom = load_settings(config).dicom
+    node, tls = _own_node(load_settings(config).dicom)
     sent = 0
     refused: list[tuple[Path, str]] = []
     paths = []
@@ -49,7 +54,7 @@ def send(
         else:
             paths.append(path)
     refused += not_dicom
-    for result in send_instances(dicom, calling_aet, paths):
+    for result in send_instances(node, calling_aet, paths, tls=tls):
         if result.delivered:
             sent += 1
         else:
@@ -87,14 +92,41 @@ def send_hl7(
         raise typer.Exit(1)
 
 
-def echo(config: ConfigOption) -> None:
-    """Verify that the node answers (C-ECHO)."""
-    from dicom_node.storage_scu import echo as c_echo
+def echo(
+    config: ConfigOption,
+    calling_aet: Annotated[str, typer.Option(help="Our AE title as a sender.")] = "RADLOOP_ECHO",
+) -> None:
+    """Verify that the node answers (C-ECHO); it must know the calling AE title."""
+    from dicom_node.verification_scu import echo as c_echo
     from plugin.settings import load_settings
 
-    dicom = load_settings(config).dicom
-    c_echo(dicom, "RADLOOP_ECHO")
-    typer.echo(f"{dicom.ae_title} answers on port {dicom.port}")
+    node, tls = _own_node(load_settings(config).dicom)
+    c_echo(node, _ae_title(calling_aet), tls=tls)
+    typer.echo(f"{node.ae_title} answers on port {node.port}")
+
+
+def _ae_title(value: str) -> str:
+    if not 1 <= len(value.strip()) <= 16:
+        raise typer.BadParameter("an AE title has 1 to 16 characters")
+    return value
+
+
+def _own_node(dicom: DicomSettings) -> tuple[Peer, ssl.SSLContext | None]:
+    """Return where the node of these settings listens, and how to secure the way to it."""
+    if dicom.plain or dicom.tls is None:
+        return dicom, None
+    from dicom_node.settings import PacsPeer
+    from dicom_node.tls import peer_context
+
+    node = PacsPeer(
+        name="node",
+        ae_title=dicom.ae_title,
+        host=dicom.host,
+        port=dicom.tls.port,
+        tls=True,
+        check_host_name=False,  # its certificate names the host that others call
+    )
+    return node, peer_context(node, dicom.tls)
 
 
 def _report(what: str, sent: int, refused: list[tuple[Path, str]]) -> None:

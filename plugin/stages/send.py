@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from sqlmodel import Session, select
 
-from dicom_node.errors import Transient
+from dicom_node.errors import InvalidSettings, Transient
 from dicom_node.models import Transmission
+from dicom_node.query_scu import find_study_identity
 from dicom_node.send_outcomes import Outcome, SendResult
 from dicom_node.settings import PacsPeer
 from dicom_node.sr_identity import identity_conflicts
-from dicom_node.storage_scu import find_study_identity, send_instances
+from dicom_node.storage_scu import send_instances
+from dicom_node.tls import peer_context
 from plugin.context import Context
 from plugin.errors import Permanent
 
@@ -35,15 +38,18 @@ def send_report(
         return None
     path = context.folder.root / row.path
     try:
-        conflict = _identity_conflict(context, peer, path)
+        tls = peer_context(peer, context.settings.dicom.tls)
+        conflict = _identity_conflict(context, peer, path, tls)
     except Transient as error:
         result = SendResult(path, sop_instance_uid, None, Outcome.TRANSIENT, str(error))
+    except InvalidSettings as error:
+        result = SendResult(path, sop_instance_uid, None, Outcome.PERMANENT, str(error))
     else:
         if conflict:
             reason = f"the archive holds this study with another {conflict}"
             result = SendResult(path, sop_instance_uid, None, Outcome.NEEDS_REVIEW, reason)
         else:
-            (result,) = send_instances(peer, context.settings.dicom.ae_title, [path])
+            (result,) = send_instances(peer, context.settings.dicom.ae_title, [path], tls=tls)
     again = result.outcome is Outcome.TRANSIENT and attempt < peer.maximum_attempts
     _record(context, row, result, "delivered" if result.delivered else _undelivered(again))
     if not again:
@@ -82,7 +88,9 @@ def _row(session: Session, sop_instance_uid: str, peer: str) -> Transmission:
     return session.exec(query).one()
 
 
-def _identity_conflict(context: Context, peer: PacsPeer, path: Path) -> str:
+def _identity_conflict(
+    context: Context, peer: PacsPeer, path: Path, tls: ssl.SSLContext | None
+) -> str:
     """Compare the archive's identity of the study with the report's; name what contradicts.
 
     An archive that files the object under another patient answers success all the same, so the
@@ -90,7 +98,9 @@ def _identity_conflict(context: Context, peer: PacsPeer, path: Path) -> str:
     yet, is not a contradiction.
     """
     ours = pydicom.dcmread(path, stop_before_pixels=True)
-    answer = find_study_identity(peer, context.settings.dicom.ae_title, ours.StudyInstanceUID)
+    answer = find_study_identity(
+        peer, context.settings.dicom.ae_title, ours.StudyInstanceUID, tls=tls
+    )
     conflicts = {name for theirs in answer.studies for name in identity_conflicts(ours, theirs)}
     return ", ".join(sorted(conflicts))
 

@@ -11,7 +11,8 @@ import pytest
 from dicom_node.mllp_client import send_messages
 from dicom_node.mllp_framing import frame
 from dicom_node.settings import PacsPeer
-from dicom_node.storage_scu import echo, send_instances
+from dicom_node.storage_scu import send_instances
+from dicom_node.verification_scu import echo
 from tests.builders import mr_image, uid, write_file
 from tests.hl7_builders import oru
 from tests.nodes import TestNode, radloop, running_node

@@ -18,7 +18,7 @@ PACKAGES = ("dicom_node", "labeling", "training", "plugin")
 DOORS = {
     "pynetdicom": {
         "dicom_node/storage_scp.py",
-        "dicom_node/storage_scu.py",
+        "dicom_node/requestor.py",
         "plugin/simulation/pacs.py",
     },
     "hl7apy": {"dicom_node/hl7.py"},

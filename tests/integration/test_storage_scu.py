@@ -22,18 +22,15 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
+from dicom_node.dicom_files import find_dicom_files
 from dicom_node.errors import Permanent, Transient
+from dicom_node.query_scu import find_study_identity
+from dicom_node.requestor import Timeouts
 from dicom_node.send_outcomes import Outcome, outcome_of
 from dicom_node.sr_identity import identity_conflicts
-from dicom_node.storage_scu import (
-    StorageSender,
-    Timeouts,
-    echo,
-    find_dicom_files,
-    find_study_identity,
-    send_instances,
-)
+from dicom_node.storage_scu import StorageSender, send_instances
 from dicom_node.structured_report import build_structured_report, encode
+from dicom_node.verification_scu import echo
 from plugin.simulation.pacs import PacsDouble
 from tests import peers
 from tests import sr_builders as given_study

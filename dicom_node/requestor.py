@@ -1,0 +1,209 @@
+"""Requesting an association, plain or with TLS: the users' only door to the network.
+
+The services that use it are beside: :mod:`dicom_node.verification_scu`,
+:mod:`dicom_node.storage_scu`, :mod:`dicom_node.query_scu`.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.presentation import build_context
+
+from dicom_node.errors import Permanent, Transient
+from dicom_node.tls import CheckedSocket
+
+# A path given to send_c_store is then read in pieces and sent undecoded.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+Context = tuple[str, Sequence[str]]
+"""A SOP Class UID and the transfer syntaxes that are proposed for it; none: the usual ones."""
+
+
+class Peer(Protocol):
+    """Where a DICOM peer listens; the settings of a node and of an archive are such."""
+
+    @property
+    def host(self) -> str:
+        """Host name or address."""
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+
+    @property
+    def ae_title(self) -> str:
+        """The AE title that is called."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait, in seconds: to connect, to associate, for an answer, for any byte."""
+
+    connection: float = 10.0
+    association: float = 30.0
+    response: float = 60.0
+    network: float = 60.0
+
+
+class NothingAccepted(Permanent):
+    """The peer accepts the association, but none of the services asked for."""
+
+
+def associate(
+    peer: Peer,
+    calling_ae_title: str,
+    contexts: Iterable[Context],
+    timeouts: Timeouts | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Any:
+    """Open an association.
+
+    Args:
+        peer: whom to call.
+        calling_ae_title: our AE title.
+        contexts: what is proposed, in order.
+        timeouts: how long to wait for the peer.
+        tls: how to secure the connection; None: plain.
+
+    Raises:
+        Transient: the peer cannot be reached or is not the one it should be, or it rejects or
+            aborts the association.
+        NothingAccepted: it refused every presentation context.
+    """
+    timeouts = timeouts or Timeouts()
+    entity = _Entity(ae_title=calling_ae_title)
+    entity.connection_timeout = timeouts.connection
+    entity.acse_timeout = timeouts.association
+    entity.dimse_timeout = timeouts.response
+    entity.network_timeout = timeouts.network
+    security = None if tls is None else _Security(tls)
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            contexts=[build_context(kind, list(syntaxes) or None) for kind, syntaxes in contexts],
+            ae_title=peer.ae_title,
+            tls_args=None if security is None else (security, peer.host),
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _without_delay),
+                (evt.EVT_DATA_SENT, _acknowledge_soon),
+            ],
+        )
+    except OSError as error:
+        raise Transient(f"the peer's host cannot be found: {error.strerror}") from error
+    if association.is_established:
+        _keep_answers(association)
+        return association
+    entity.forget_failed(association)
+    if security is not None:
+        security.close()
+    raise _failure(association, security)
+
+
+def release(association: Any) -> None:
+    """Release an association where it still stands."""
+    if association.is_established:
+        association.release()
+
+
+def _failure(association: Any, security: _Security | None) -> Transient | NothingAccepted:
+    """Return why an association was not established."""
+    if association.is_rejected:
+        primitive = association.acceptor.primitive
+        return Transient(f"the peer rejects the association: {primitive.reason_str}")
+    if association.rejected_contexts:
+        return NothingAccepted("the peer accepts none of the services asked for")
+    if security is not None and security.reason:
+        return Transient(security.reason)
+    return Transient("the peer cannot be reached or ended the association")
+
+
+class _Entity(AE):  # type: ignore[misc]
+    """An AE that closes the socket of a connection that failed, which pynetdicom leaves open."""
+
+    _connection: Any = None
+
+    def _create_socket(self, *arguments: Any) -> Any:
+        created = super()._create_socket(*arguments)
+        self._connection = created.socket
+        return created
+
+    def forget_failed(self, association: Any) -> None:
+        """Close the socket, where the association has none any more."""
+        if self._connection is not None and association.dul.socket.socket is None:
+            self._connection.close()
+
+
+class _Security:
+    """Stands where pynetdicom expects a TLS context, and keeps what it hides: why TLS failed."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._connection: ssl.SSLSocket | None = None
+
+    def wrap_socket(
+        self, connection: socket.socket, server_side: bool, server_hostname: str
+    ) -> ssl.SSLSocket:
+        """Secure a socket; the handshake follows when it connects."""
+        self._connection = self._context.wrap_socket(
+            connection, server_side=server_side, server_hostname=server_hostname
+        )
+        return self._connection
+
+    @property
+    def reason(self) -> str:
+        """What went wrong with TLS, or empty."""
+        failure = getattr(self._connection, "failure", None)
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            reason = getattr(failure, "verify_message", "") or str(failure)
+            return f"the peer's certificate is not accepted: {reason}"
+        if failure is not None:
+            return f"the TLS handshake failed: {failure.reason}"
+        if isinstance(self._connection, CheckedSocket) and self._connection.shaken:
+            # With TLS 1.3 a peer judges our certificate after our side of the handshake.
+            return "the peer ended the connection after the TLS handshake"
+        return ""
+
+    def close(self) -> None:
+        """Close the connection, which pynetdicom leaves open where the handshake failed."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _keep_answers(association: Any) -> None:
+    """Keep the association's own thread from taking the answers that its caller waits for.
+
+    The thread looks for requests of the peer. It may have passed its pause just before a message is
+    sent, and then it takes the answer, and the caller waits until its timeout. A peer that we
+    called sends no requests, so the thread needs no messages at all.
+    """
+    take = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return (None, None) if threading.current_thread() is association else take(block)
+
+    association.dimse.get_msg = get_msg
+
+
+def _without_delay(event: Any) -> None:
+    """Send small PDUs at once: with Nagle's algorithm each answer waits for a delayed ACK."""
+    connection = event.assoc.dul.socket.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_soon(event: Any) -> None:
+    """Acknowledge the coming answer at once; the kernel forgets this wish, so it is repeated.
+
+    A peer that writes header and body of a PDU apart, with Nagle's algorithm on, sends the body
+    only when the header was acknowledged: 40 ms lost for each object.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        connection = event.assoc.dul.socket.socket
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -1,0 +1,33 @@
+"""The verification user (PS3.4 Annex A)."""
+
+from __future__ import annotations
+
+import ssl
+
+from dicom_node.errors import Transient
+from dicom_node.requestor import Peer, Timeouts, associate, release
+
+_VERIFICATION = "1.2.840.10008.1.1"
+
+
+def echo(
+    peer: Peer,
+    calling_ae_title: str,
+    timeouts: Timeouts | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Verify that the peer answers (C-ECHO).
+
+    Raises:
+        Transient: it cannot be reached, refuses us, or does not answer with success.
+        Permanent: it does not know the verification service.
+    """
+    association = associate(peer, calling_ae_title, [(_VERIFICATION, ())], timeouts, tls)
+    try:
+        answer = association.send_c_echo()
+    except RuntimeError as error:
+        raise Transient("the association ended") from error
+    finally:
+        release(association)
+    if answer.get("Status") != 0x0000:
+        raise Transient("the peer did not answer the echo with success")
