@@ -1,7 +1,7 @@
-"""Receiver processes: several share one listening socket, none of them opens the database.
+"""Receiver processes: several share the listening sockets, none of them opens the database.
 
 :class:`Receivers` is the parent's side. The child's side is ``python -m dicom_node.receiver``: it
-inherits the listening socket, reads its settings as one JSON line from standard input, and ends
+inherits the listening sockets, reads its settings as one JSON line from standard input, and ends
 when that input ends, so it cannot outlive its parent.
 """
 
@@ -19,11 +19,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dicom_node.balance import Balance, new_balance
 from dicom_node.settings import DicomSettings
 
 log = logging.getLogger(__name__)
 
 DISK_FAILED = 74  # EX_IOERR of sysexits.h
+_PLAIN, _TLS = "plain", "tls"
 _BACKLOG = 512
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 10.0
@@ -51,11 +53,11 @@ class Receivers:
     def __init__(self, settings: DicomSettings, data_folder: Path) -> None:
         self._settings = settings
         self._data_folder = data_folder
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        self._listener = socket.create_server(
-            (settings.host, settings.port), family=family, backlog=_BACKLOG
-        )
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._listeners = _listen(settings)
+        self.addresses: dict[str, tuple[str, int]] = {
+            name: listener.getsockname()[:2] for name, listener in self._listeners.items()
+        }
+        self._balance = new_balance(settings.receiver_processes)
         self._children: list[_Child] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -64,8 +66,13 @@ class Receivers:
         """Why receiving ended for good, or empty."""
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Address and port that are listened on, those without TLS where there are both."""
+        return self.addresses.get(_PLAIN) or self.addresses[_TLS]
+
+    @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port of :attr:`address`."""
         return self.address[1]
 
     @property
@@ -83,7 +90,9 @@ class Receivers:
     def start(self) -> None:
         """Start the processes and watch over them; connections are queued from now on."""
         with self._lock:
-            self._children = [self._start_child() for _ in range(self._settings.receiver_processes)]
+            self._children = [
+                self._start_child(slot) for slot in range(self._settings.receiver_processes)
+            ]
         self._watcher.start()
 
     def stop(self) -> None:
@@ -92,16 +101,23 @@ class Receivers:
         if self._watcher.is_alive() and threading.current_thread() is not self._watcher:
             self._watcher.join()
         self._end_children()
-        self._listener.close()
+        self._close_listeners()
+        os.close(self._balance)
 
-    def _start_child(self) -> _Child:
-        descriptor = self._listener.fileno()
+    def _close_listeners(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+
+    def _start_child(self, slot: int) -> _Child:
+        descriptors = {name: each.fileno() for name, each in self._listeners.items()}
         process = subprocess.Popen(
-            [sys.executable, "-m", "dicom_node.receiver", str(descriptor)],
+            [sys.executable, "-m", "dicom_node.receiver"],
             stdin=subprocess.PIPE,
-            pass_fds=(descriptor,),
+            pass_fds=(*descriptors.values(), self._balance),
         )
         order = {
+            "listeners": descriptors,
+            "balance": [self._balance, slot],
             "data_folder": str(self._data_folder),
             "settings": self._settings.model_dump(mode="json"),
         }
@@ -117,8 +133,9 @@ class Receivers:
             if any(child.process.returncode == DISK_FAILED for child in dead):
                 self.failure = "the disk failed while an object was stored"
                 log.critical("receiving has stopped: %s", self.failure)
-                self._end_children()
-                self._listener.close()
+                # At once: what the others would still acknowledge lies on the same disk.
+                self._end_children(signal.SIGKILL)
+                self._close_listeners()
                 return
             for child in dead:
                 self._replace(child)
@@ -132,13 +149,16 @@ class Receivers:
         if self._stopping.is_set():
             return
         with self._lock:
-            self._children[self._children.index(child)] = self._start_child()
+            slot = self._children.index(child)
+            # Until the new process is there, nobody must wait for it to accept.
+            Balance(self._balance, slot).leave()
+            self._children[slot] = self._start_child(slot)
 
-    def _end_children(self) -> None:
+    def _end_children(self, how: signal.Signals = signal.SIGTERM) -> None:
         with self._lock:
             for child in self._children:
                 if child.process.poll() is None:
-                    child.process.terminate()
+                    child.process.send_signal(how)
             deadline = time.monotonic() + _STOP_SECONDS
             for child in self._children:
                 try:
@@ -147,6 +167,25 @@ class Receivers:
                     child.process.kill()
                     child.process.wait()
                 _close_lifeline(child.process)
+
+
+def _listen(settings: DicomSettings) -> dict[str, socket.socket]:
+    """Return the listening sockets by name; none is left open where one cannot be bound."""
+    ports = {_PLAIN: settings.port} if settings.plain else {}
+    if settings.tls is not None:
+        ports[_TLS] = settings.tls.port
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listeners: dict[str, socket.socket] = {}
+    try:
+        for name, port in ports.items():
+            listeners[name] = socket.create_server(
+                (settings.host, port), family=family, backlog=_BACKLOG
+            )
+    except OSError:
+        for listener in listeners.values():
+            listener.close()
+        raise
+    return listeners
 
 
 def _close_lifeline(process: subprocess.Popen[bytes]) -> None:
@@ -159,22 +198,32 @@ def _close_lifeline(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Run one receiver process; the descriptor of the listening socket is its only argument."""
+    """Run one receiver process; the first line of standard input says how."""
     # The parent decides when to end: a Ctrl-C at the terminal reaches every process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     order = json.loads(_first_line(0))
 
+    from dicom_node.reactor import Listener
     from dicom_node.storage import DicomStore
     from dicom_node.storage_scp import StorageProvider
+    from dicom_node.tls import server_context
 
     settings = DicomSettings.model_validate(order["settings"])
     store = DicomStore(Path(order["data_folder"]), minimum_free_bytes=settings.minimum_free_bytes)
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    provider = StorageProvider(listener, settings, store, lifeline=0)
+    listeners = [
+        Listener(
+            socket.socket(fileno=descriptor),
+            server_context(settings.tls) if name == _TLS and settings.tls else None,
+        )
+        for name, descriptor in order["listeners"].items()
+    ]
+    balance = Balance(*order["balance"])
+    balance.publish(0)
+    provider = StorageProvider(listeners, settings, store, lifeline=0, balance=balance)
     signal.signal(signal.SIGTERM, lambda *_: provider.stop())
     provider.run()
-    # Threads of half-open associations must not keep the process; what was acknowledged is on disk.
+    # A thread that waits for a dying disk must not keep the process.
     os._exit(DISK_FAILED if provider.disk_failed else 0)
 
 

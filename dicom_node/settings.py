@@ -93,7 +93,8 @@ class DicomSettings(Section):
     plain: bool = True  # false: nothing listens on port, only on that of [dicom.tls]
     tls: TlsSettings | None = None
     receiver_processes: int = Field(default=2, ge=1, le=64)
-    associations_per_process: int = Field(default=16, ge=1, le=512)
+    associations_per_process: int = Field(default=256, ge=1, le=4096)
+    connections_per_address: int = Field(default=256, ge=1)  # in one receiver process
     check_called_ae_title: bool = True
     accept_unknown_peers: bool = False
     peers: tuple[CallingPeer, ...] = ()
@@ -106,6 +107,7 @@ class DicomSettings(Section):
     maximum_object_bytes: int = Field(default=2 * 1024**3, ge=1)
     minimum_free_bytes: int = Field(default=1024**3, ge=0)
     network_timeout_seconds: float = Field(default=60.0, gt=0)
+    minimum_bytes_per_second: int = Field(default=1024, ge=0)  # of an object in progress
     study_quiet_seconds: float = Field(default=60.0, ge=0)
     completion: tuple[CompletionRule, ...] = ()
 

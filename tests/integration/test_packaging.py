@@ -17,7 +17,7 @@ PACKAGES = ("dicom_node", "labeling", "training", "plugin")
 # Each library has one door; a new door is a decision, not an accident.
 DOORS = {
     "pynetdicom": {
-        "dicom_node/storage_scp.py",
+        "dicom_node/negotiation.py",
         "dicom_node/requestor.py",
         "plugin/simulation/pacs.py",
     },

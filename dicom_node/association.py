@@ -1,0 +1,345 @@
+"""One association as acceptor: from the request to its end, message by message (PS3.7 and PS3.8).
+
+The bytes are cut into events by :mod:`dicom_node.upper_layer`; an image goes from them straight to
+its file. While the disk syncs, nothing is read from this peer, and others are served.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from dicom_node.connection import Connection
+from dicom_node.dimse import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    OUT_OF_RESOURCES,
+    SUCCESS,
+    UNRECOGNISED_OPERATION,
+    Command,
+    decode_command,
+    encode_response,
+)
+from dicom_node.durable import OutOfSpace, StorageFailed
+from dicom_node.intake import IncomingObject, Origin
+from dicom_node.negotiation import (
+    AcceptedContext,
+    AssociationRequest,
+    decode_request,
+)
+from dicom_node.upper_layer import (
+    INVALID_PARAMETER,
+    RELEASE_RESPONSE,
+    UNEXPECTED_PDU,
+    UNSPECIFIED,
+    Aborted,
+    AssociateRequest,
+    Event,
+    Fragment,
+    ProtocolViolation,
+    ReleaseRequest,
+    State,
+    UpperLayer,
+    abort_pdu,
+    data_pdus,
+)
+
+log = logging.getLogger(__name__)
+
+_MAXIMUM_COMMAND_BYTES = 64 * 1024
+_TOO_LONG = "the object is longer than this node takes"
+_NO_ROOM = "no room to store the object"
+
+
+class Line(Protocol):
+    """What an association needs of the loop that serves its connection."""
+
+    def send(self, connection: Connection, data: bytes) -> None:
+        """Send bytes, as fast as the peer takes them."""
+
+    def end(self, connection: Connection) -> None:
+        """End the connection after what was sent."""
+
+    def pause(self, connection: Connection) -> None:
+        """Read nothing for now."""
+
+    def resume(self, connection: Connection) -> None:
+        """Read again."""
+
+    def establish(self, connection: Connection) -> None:
+        """Count the connection as an association."""
+
+    def defer(self, job: Callable[[], Any], then: Callable[[Future[Any]], None]) -> None:
+        """Run ``job`` in a thread, then ``then`` with the finished future in the loop."""
+
+
+class Provider(Protocol):
+    """What an association needs of the service provider."""
+
+    @property
+    def maximum_pdu_bytes(self) -> int:
+        """The longest P-DATA-TF that is offered to peers."""
+
+    @property
+    def accepts_nothing(self) -> bool:
+        """Whether the disk has failed: then nothing may be acknowledged."""
+
+    def decide(
+        self, request: AssociationRequest, connection: Connection
+    ) -> tuple[bytes, Mapping[int, AcceptedContext]]:
+        """Return the answer to an association request and the contexts that it accepts."""
+
+    def maximum_object_bytes(self, request: AssociationRequest, connection: Connection) -> int:
+        """Return how long an object of this peer may be."""
+
+    def begin(self, origin: Origin) -> IncomingObject:
+        """Open an object; raises OutOfSpace or StorageFailed."""
+
+    def finish(self, incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
+        """Keep an object and return the status and a comment; runs in a thread."""
+
+    def left(self, request: AssociationRequest) -> None:
+        """Note that an established association is over."""
+
+    def fail(self, error: StorageFailed) -> None:
+        """Note that the disk has failed."""
+
+
+class Association:
+    """The conversation over one connection.
+
+    Args:
+        connection: carries it.
+        line: the loop.
+        provider: decides and stores.
+    """
+
+    def __init__(self, connection: Connection, line: Line, provider: Provider) -> None:
+        self._connection = connection
+        self._line = line
+        self._provider = provider
+        self._layer = UpperLayer(provider.maximum_pdu_bytes)
+        self._backlog = b""
+        self._accepted: Mapping[int, AcceptedContext] = {}
+        self._peer: AssociationRequest | None = None
+        self._object_limit = 0
+        self._command_bytes = bytearray()
+        self._command: Command | None = None  # whose data set is being received
+        self._context_id = 0
+        self._incoming: IncomingObject | None = None
+        self._refusal = (SUCCESS, "")  # the answer where the data set is not kept
+        self._waiting = self._lost = False
+
+    def receive(self, data: memoryview) -> None:
+        """Take bytes from the peer; they are only valid during the call."""
+        self._layer.supply(data)
+        try:
+            while not (self._waiting or self._lost or self._connection.closing):
+                event = self._layer.next_event()
+                if event is None:
+                    break
+                self._handle(event)
+        except ProtocolViolation as violation:
+            self._abort(violation.reason, str(violation))
+        if self._waiting:
+            self._backlog = self._layer.take_back()
+        self._connection.progress(
+            len(data),
+            inside_pdu=self._layer.inside_pdu,
+            inside_message=bool(self._command or self._command_bytes),
+            now=time.monotonic(),
+        )
+
+    def cut_off(self) -> None:
+        """Abort because the peer is late or the process ends."""
+        self._abort(UNSPECIFIED, "")
+
+    def lost(self) -> None:
+        """Forget what has not been received whole."""
+        self._lost = True
+        self._drop_incoming()
+        if self._peer is not None and self._layer.state is not State.AWAITING_REQUEST:
+            self._provider.left(self._peer)
+            self._peer = None
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Fragment):
+            (self._take_command if event.is_command else self._take_data)(event)
+        elif isinstance(event, AssociateRequest):
+            self._negotiate(event.pdu)
+        elif isinstance(event, ReleaseRequest):
+            self._line.send(self._connection, RELEASE_RESPONSE)
+            self._end()
+        elif isinstance(event, Aborted):
+            self._end()
+
+    def _negotiate(self, pdu: bytes) -> None:
+        request = decode_request(pdu)
+        answer, accepted = self._provider.decide(request, self._connection)
+        if accepted is not None and answer[0] == 2:
+            self._layer.state = State.ESTABLISHED
+            self._accepted = accepted
+            self._peer = request
+            self._object_limit = self._provider.maximum_object_bytes(request, self._connection)
+            self._line.establish(self._connection)
+        self._line.send(self._connection, answer)
+        if self._layer.state is not State.ESTABLISHED:
+            self._end()
+
+    def _take_command(self, fragment: Fragment) -> None:
+        if self._command is not None:
+            raise ProtocolViolation(UNEXPECTED_PDU, "a command where a data set is due")
+        if self._command_bytes and fragment.context_id != self._context_id:
+            raise ProtocolViolation(INVALID_PARAMETER, "a command changes its context")
+        if fragment.context_id not in self._accepted:
+            raise ProtocolViolation(INVALID_PARAMETER, "a context that was not accepted")
+        self._context_id = fragment.context_id
+        self._command_bytes += fragment.data
+        if len(self._command_bytes) > _MAXIMUM_COMMAND_BYTES:
+            raise ProtocolViolation(INVALID_PARAMETER, "a command is longer than allowed")
+        if fragment.is_last:
+            self._begin_message()
+
+    def _begin_message(self) -> None:
+        try:
+            command = decode_command(self._command_bytes)
+        except ValueError as error:
+            raise ProtocolViolation(INVALID_PARAMETER, str(error)) from None
+        self._command_bytes.clear()
+        if command.field == C_CANCEL_RQ:
+            return
+        if command.field == C_STORE_RQ:
+            self._begin_store(command)
+        elif command.field == C_ECHO_RQ:
+            self._refusal = (SUCCESS, "")
+        elif command.is_response:
+            raise ProtocolViolation(UNSPECIFIED, "a response that nobody asked for")
+        else:
+            self._refusal = (UNRECOGNISED_OPERATION, "this node stores and echoes, nothing else")
+        if command.has_data_set:
+            self._command = command
+        else:
+            self._respond(command, *self._refusal)
+
+    def _begin_store(self, command: Command) -> None:
+        if not (command.sop_class_uid and command.sop_instance_uid and command.has_data_set):
+            raise ProtocolViolation(UNSPECIFIED, "a request names no object or has no data set")
+        peer = self._peer
+        if peer is None:
+            raise ProtocolViolation(UNEXPECTED_PDU, "a request without an association")
+        origin = Origin(
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            transfer_syntax_uid=self._accepted[self._context_id].transfer_syntax,
+            calling_ae_title=peer.calling_ae_title,
+            called_ae_title=peer.called_ae_title,
+        )
+        with self._guard():
+            self._incoming = self._provider.begin(origin)
+
+    def _take_data(self, fragment: Fragment) -> None:
+        command = self._command
+        if command is None or fragment.context_id != self._context_id:
+            raise ProtocolViolation(UNEXPECTED_PDU, "a data set that no command announced")
+        incoming = self._incoming
+        if incoming is not None:
+            if incoming.size + len(fragment.data) > self._object_limit:
+                self._refuse_length(command)
+                return
+            with self._guard():
+                incoming.write(fragment.data)
+        if not fragment.is_last:
+            return
+        self._command = None
+        incoming, self._incoming = self._incoming, None
+        # None as well where the disk has just refused its last piece.
+        if incoming is None:
+            self._respond(command, *self._refusal)
+        else:
+            self._keep(command, incoming)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turn an error of the disk into the answer; the rest of the object passes unread."""
+        try:
+            yield
+        except OutOfSpace as error:
+            log.error("object refused: %s", error)
+            self._incoming = None
+            self._refusal = (OUT_OF_RESOURCES, _NO_ROOM)
+        except StorageFailed as error:
+            self._incoming = None
+            self._refusal = (OUT_OF_RESOURCES, "")
+            self._provider.fail(error)
+
+    def _refuse_length(self, command: Command) -> None:
+        """Answer at once and end: the rest could be endless."""
+        log.warning("object refused: %s", _TOO_LONG)
+        self._drop_incoming()
+        self._respond(command, OUT_OF_RESOURCES, _TOO_LONG)
+        self._abort(UNSPECIFIED, _TOO_LONG)
+
+    def _keep(self, command: Command, incoming: IncomingObject) -> None:
+        abstract_syntax = self._accepted[self._context_id].abstract_syntax
+        context_id = self._context_id
+        self._waiting = True
+        self._line.pause(self._connection)
+
+        def answer(future: Future[tuple[int, str]]) -> None:
+            self._waiting = False
+            status, comment = _outcome(future, self._provider)
+            if self._lost:
+                return
+            self._context_id = context_id
+            self._respond(command, status, comment)
+            self._line.resume(self._connection)
+            backlog, self._backlog = self._backlog, b""
+            if backlog and not self._lost:
+                self.receive(memoryview(backlog))
+
+        self._line.defer(lambda: self._provider.finish(incoming, abstract_syntax), answer)
+
+    def _respond(self, command: Command, status: int, comment: str = "") -> None:
+        room = self._peer.maximum_pdu_bytes if self._peer else 0
+        response = encode_response(command, status, comment)
+        self._line.send(self._connection, data_pdus(self._context_id, response, room))
+
+    def _abort(self, reason: int, text: str) -> None:
+        if self._connection.closing:
+            return
+        if text:
+            log.warning("association aborted: %s", text)
+        self._line.send(self._connection, abort_pdu(reason))
+        self._end()
+
+    def _end(self) -> None:
+        self._drop_incoming()
+        if not self._lost:
+            self._line.end(self._connection)
+
+    def _drop_incoming(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        self._command = None
+        if incoming is not None:
+            incoming.discard()
+
+
+def _outcome(future: Future[tuple[int, str]], provider: Provider) -> tuple[int, str]:
+    """Return status and comment of a finished store; an error is never a success."""
+    try:
+        status, comment = future.result()
+    except OutOfSpace as error:
+        log.error("object refused: %s", error)
+        return OUT_OF_RESOURCES, _NO_ROOM
+    except StorageFailed as error:
+        provider.fail(error)
+        return OUT_OF_RESOURCES, ""
+    if status == SUCCESS and provider.accepts_nothing:
+        # Another object's sync has failed meanwhile: this disk's word is worth nothing now.
+        return OUT_OF_RESOURCES, ""
+    return status, comment

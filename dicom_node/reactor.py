@@ -1,0 +1,372 @@
+"""The loop of a receiver process: every connection in one epoll set, no thread for any of them.
+
+Several processes watch the same listening sockets. Reading, hashing and writing happen here; only
+syncs, which wait for the disk, are given to a few threads. However many peers are silent or slow,
+those that speak are served at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import ssl
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dicom_node.balance import Balance
+from dicom_node.connection import Connection, Deadlines
+
+log = logging.getLogger(__name__)
+
+_BUFFER_BYTES = 256 * 1024
+_SYNC_THREADS = 4
+_CHECK_SECONDS = 0.1
+_RELUCTANT_SECONDS = 0.01  # how soon a process looks again whether it should accept
+_TURNED_AWAY = 16  # newcomers that a full process deals with at a time
+_DRAINED_BYTES = 1024**2  # of a peer that goes on sending after the end
+
+
+class Conversation(Protocol):
+    """What is spoken over a connection."""
+
+    def receive(self, data: memoryview) -> None:
+        """Take bytes; they are only valid during the call."""
+
+    def cut_off(self) -> None:
+        """Tell the peer that it is cut off for being late or because the process ends."""
+
+    def lost(self) -> None:
+        """Forget everything: the connection is gone."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket; with a context, what it accepts speaks TLS."""
+
+    stream: socket.socket
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many connections one process holds.
+
+    Attributes:
+        associations: established ones; where so many are, other processes are left to accept.
+        waiting: not yet established; the oldest makes room for a new one.
+        per_address: of one IP address, established or not.
+    """
+
+    associations: int
+    waiting: int = 512
+    per_address: int = 256
+
+
+@dataclass
+class _Guest:
+    connection: Connection
+    conversation: Conversation
+    events: int = 0
+    drained: int = 0
+
+
+class Reactor:
+    """Accepts connections and lets each converse until it ends, is late or breaks.
+
+    Args:
+        listeners: listening sockets, possibly shared with other processes.
+        converse: makes the conversation of a new connection.
+        places: how many connections are held.
+        deadlines: what each peer is held to.
+        lifeline: a descriptor that becomes readable at its end when the parent is gone, or None.
+        balance: the connections of the processes that share the listeners, or None.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        converse: Callable[[Connection], Conversation],
+        places: Places,
+        deadlines: Deadlines,
+        lifeline: int | None = None,
+        balance: Balance | None = None,
+    ) -> None:
+        self._balance = balance
+        self._listeners = {each.stream.fileno(): each for each in listeners}
+        self._converse = converse
+        self._places = places
+        self._deadlines = deadlines
+        self._lifeline = lifeline
+        self._guests: dict[int, _Guest] = {}  # by descriptor, in order of arrival
+        self._addresses: Counter[str] = Counter()
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._ready: deque[_Guest] = deque()  # bytes wait inside TLS
+        self._done: deque[Callable[[], None]] = deque()
+        self._threads = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
+        self._watching = False
+        self._checked = 0.0
+        self.orphaned = False
+        self.established = 0
+        """How many associations are held."""
+        self._poll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake, select.EPOLLIN)
+        if lifeline is not None:
+            self._poll.register(lifeline, select.EPOLLIN | select.EPOLLHUP)
+        for each in listeners:
+            each.stream.setblocking(False)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are held, whatever their state."""
+        return len(self._guests)
+
+    def step(self, seconds: float, *, accepting: bool) -> None:
+        """Wait up to ``seconds`` for something to happen and deal with it."""
+        eager = accepting and self._should_accept()
+        self._watch(eager)
+        if accepting and not eager:
+            seconds = min(seconds, _RELUCTANT_SECONDS)
+        for descriptor, events in self._poll.poll(0 if self._ready else seconds):
+            self._dispatch(descriptor, events)
+        for guest in [self._ready.popleft() for _ in range(len(self._ready))]:
+            self._read(guest)
+        while self._done:
+            self._done.popleft()()
+        if accepting and not eager:
+            # Whoever should accept may be busy, or everybody full: somebody has to.
+            self._accept_several()
+        self._cut_off_late()
+
+    def _should_accept(self) -> bool:
+        if self.established >= self._places.associations:
+            return False
+        return self._balance is None or self._balance.is_lightest()
+
+    def _accept_several(self) -> None:
+        for listener in self._listeners.values():
+            for _ in range(_TURNED_AWAY):
+                if not self._accept(listener):
+                    break
+
+    def defer(self, job: Callable[[], Any], then: Callable[[Future[Any]], None]) -> None:
+        """Run ``job`` in a thread and ``then`` in the loop, with the finished future."""
+
+        def finished(future: Future[Any]) -> None:
+            self._done.append(lambda: then(future))
+            with suppress(BlockingIOError):
+                # A full counter wakes the loop just as well.
+                os.eventfd_write(self._wake, 1)
+
+        self._threads.submit(job).add_done_callback(finished)
+
+    def establish(self, connection: Connection) -> None:
+        """Give a connection the place of an association."""
+        connection.established = True
+        self.established += 1
+
+    def pause(self, connection: Connection) -> None:
+        """Read nothing from a connection until :meth:`resume`."""
+        connection.paused = True
+        self._interest(self._guests.get(connection.descriptor))
+
+    def resume(self, connection: Connection) -> None:
+        """Read again, if the connection is still there."""
+        guest = self._guests.get(connection.descriptor)
+        if guest is None or guest.connection is not connection:
+            return
+        connection.paused = False
+        connection.resumed(time.monotonic())
+        self._interest(guest)
+        if connection.has_more():
+            self._ready.append(guest)
+
+    def send(self, connection: Connection, data: bytes) -> None:
+        """Send bytes, as fast as the peer takes them."""
+        try:
+            connection.write(data, time.monotonic())
+        except OSError:
+            self._drop(self._guests.get(connection.descriptor))
+        else:
+            self._interest(self._guests.get(connection.descriptor))
+
+    def end(self, connection: Connection) -> None:
+        """End a connection after what was sent; the peer's close is awaited for a moment."""
+        connection.end(time.monotonic())
+        if not connection.wants_to_write:
+            self._half_close(connection)
+
+    def close(self) -> None:
+        """Drop every connection; the listening sockets stay open for others."""
+        if self._balance is not None:
+            self._balance.leave()
+        for guest in list(self._guests.values()):
+            guest.conversation.cut_off()
+            self._drop(guest)
+        self._threads.shutdown(wait=True)
+        self._poll.close()
+        os.close(self._wake)
+
+    def _watch(self, eager: bool) -> None:
+        if eager == self._watching:
+            return
+        for descriptor in self._listeners:
+            if eager:
+                # EXCLUSIVE: a new connection wakes one of the processes, not all of them.
+                self._poll.register(descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            else:
+                self._poll.unregister(descriptor)
+        self._watching = eager
+
+    def _dispatch(self, descriptor: int, events: int) -> None:
+        if descriptor in self._listeners:
+            self._accept(self._listeners[descriptor])
+        elif descriptor == self._wake:
+            os.eventfd_read(self._wake)
+        elif descriptor == self._lifeline:
+            self.orphaned = not os.read(descriptor, 1)
+        elif (guest := self._guests.get(descriptor)) is not None:
+            if events & select.EPOLLOUT:
+                self._flush(guest)
+            if events & ~select.EPOLLOUT and descriptor in self._guests:
+                self._read(guest)
+
+    def _accept(self, listener: Listener) -> bool:
+        """Accept a connection, if one waits; tell whether one did."""
+        try:
+            stream, name = listener.stream.accept()
+        except OSError:
+            # Another process was faster, the peer has left, or descriptors are short.
+            return False
+        self._seat(stream, str(name[0]), listener.tls)
+        return True
+
+    def _seat(self, stream: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
+        if self._addresses[address] >= self._places.per_address:
+            log.warning("connection refused: its address holds too many")
+            stream.close()
+            return
+        self._make_room()
+        try:
+            stream.setblocking(False)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                stream = tls.wrap_socket(stream, server_side=True, do_handshake_on_connect=False)
+        except OSError:
+            # The peer has left already.
+            stream.close()
+            return
+        connection = Connection(stream, address, self._deadlines, time.monotonic())
+        guest = _Guest(connection, self._converse(connection))
+        self._guests[connection.descriptor] = guest
+        self._addresses[address] += 1
+        self._publish()
+        self._interest(guest)
+
+    def _publish(self) -> None:
+        if self._balance is not None:
+            self._balance.publish(len(self._guests))
+
+    def _make_room(self) -> None:
+        """Drop the connection that has waited longest, where too many wait."""
+        if len(self._guests) < self._places.waiting:
+            return
+        waiting = [each for each in self._guests.values() if not each.connection.established]
+        if len(waiting) >= self._places.waiting:
+            self._drop(waiting[0])
+
+    def _interest(self, guest: _Guest | None) -> None:
+        """Ask for the events that the connection waits for now."""
+        if guest is None:
+            return
+        connection = guest.connection
+        wanted = 0 if connection.paused else select.EPOLLIN | select.EPOLLRDHUP
+        if connection.wants_to_write:
+            wanted |= select.EPOLLOUT
+        if wanted == guest.events:
+            return
+        # Out of the set altogether: a reset would be reported for ever, wanted or not.
+        if not wanted:
+            self._poll.unregister(connection.descriptor)
+        elif guest.events:
+            self._poll.modify(connection.descriptor, wanted)
+        else:
+            self._poll.register(connection.descriptor, wanted)
+        guest.events = wanted
+
+    def _read(self, guest: _Guest) -> None:
+        connection = guest.connection
+        if connection.paused or self._guests.get(connection.descriptor) is not guest:
+            return
+        try:
+            if connection.shaking_hands:
+                connection.shake_hands()
+                return
+            count = connection.read_into(self._buffer)
+        except OSError:
+            self._drop(guest)
+            return
+        if count == 0:
+            self._drop(guest)
+        elif count is not None and connection.closing:
+            guest.drained += count
+            if guest.drained > _DRAINED_BYTES:
+                self._drop(guest)
+        elif count is not None:
+            guest.conversation.receive(self._buffer[:count])
+        if connection.has_more() and connection.descriptor in self._guests:
+            self._ready.append(guest)
+
+    def _flush(self, guest: _Guest) -> None:
+        connection = guest.connection
+        try:
+            connection.flush(time.monotonic())
+        except OSError:
+            self._drop(guest)
+            return
+        self._interest(guest)
+        if connection.closing and not connection.wants_to_write:
+            self._half_close(connection)
+
+    def _half_close(self, connection: Connection) -> None:
+        # Closing at once would answer bytes still on their way with a reset, and a reset may take
+        # our last answer from the peer's hands.
+        with suppress(OSError):
+            connection.stream.shutdown(socket.SHUT_WR)
+
+    def _cut_off_late(self) -> None:
+        now = time.monotonic()
+        if now < self._checked + _CHECK_SECONDS:
+            return
+        self._checked = now
+        for guest in list(self._guests.values()):
+            reason = guest.connection.late(now)
+            if not reason:
+                continue
+            if not guest.connection.closing:
+                log.warning("connection ended: %s", reason)
+                guest.conversation.cut_off()
+            if guest.connection.late(now):
+                self._drop(guest)
+
+    def _drop(self, guest: _Guest | None) -> None:
+        if guest is None or self._guests.get(guest.connection.descriptor) is not guest:
+            return
+        connection = guest.connection
+        del self._guests[connection.descriptor]
+        self._publish()
+        self._addresses[connection.address] -= 1
+        if not self._addresses[connection.address]:
+            del self._addresses[connection.address]
+        if guest.events:
+            self._poll.unregister(connection.descriptor)
+        self.established -= connection.established
+        connection.close()
+        guest.conversation.lost()
