@@ -6,14 +6,17 @@ Character Set, and every exception that the parser lets escape becomes :class:`U
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydicom.charset import decode_bytes, python_encoding
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
@@ -21,8 +24,11 @@ from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 from dicom_node.errors import Permanent
 from dicom_node.file_meta import is_uid
+from dicom_node.part10 import NotPart10, Part10, open_part10
+from dicom_node.pixel_geometry import Geometry
 
 _LAST_TAG = 0x0020FFFF
+_PIXELS = 0x7FE00000
 _LONGEST_VALUE = 64 * 1024
 _ESCAPE = b"\x1b"
 
@@ -68,8 +74,7 @@ _READ_TAGS: list[Any] = [
     _PATIENT_ID_QUALIFIERS,
 ]
 
-# What the parser was seen to raise on mutated files, besides its own InvalidDicomError.
-_PARSER_ERRORS: tuple[type[Exception], ...] = (
+PARSER_ERRORS: tuple[type[Exception], ...] = (
     InvalidDicomError,
     BytesLengthException,
     NotImplementedError,
@@ -83,6 +88,7 @@ _PARSER_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     struct.error,
 )
+"""What the parser was seen to raise on mutated files, besides its own InvalidDicomError."""
 
 
 class Unreadable(Permanent):
@@ -122,6 +128,10 @@ class Header:
     manufacturer: str
     manufacturer_model_name: str
     instance_number: str
+    rows: int = 0
+    columns: int = 0
+    number_of_frames: int = 0
+    """0 for an object without pixel data."""
 
 
 def read_header(path: Path) -> Header:
@@ -131,29 +141,81 @@ def read_header(path: Path) -> Header:
         Unreadable: the object cannot be filed, with the reason.
         OSError: the disk cannot be read.
     """
+    with path.open("rb") as file:
+        return header_of(file)
+
+
+def header_of(file: BinaryIO, geometry: Geometry | None = None) -> Header:
+    """Read the header of a stored file that is open for reading.
+
+    Args:
+        file: the stored object.
+        geometry: of its pixel data, where somebody has checked them.
+
+    Raises:
+        Unreadable: the object cannot be filed, with the reason.
+        OSError: the disk cannot be read.
+    """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_part10(file) as part10:
             # The library reports faults as warnings that quote the value.
             warnings.simplefilter("ignore")
-            return _read(path)
+            return _read(part10, os.fstat(file.fileno()).st_size, geometry)
     except Unreadable:
         raise
+    except NotPart10 as error:
+        raise Unreadable(str(error)) from None
     except OSError as error:
         if error.errno is not None:
             raise
         raise Unreadable("the header cannot be parsed (OSError)") from None
-    except _PARSER_ERRORS as error:
+    except PARSER_ERRORS as error:
         raise Unreadable(f"the header cannot be parsed ({type(error).__name__})") from None
 
 
-def _read(path: Path) -> Header:
-    with path.open("rb") as file:
-        data_set = read_partial(
-            file,
-            stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,
-            defer_size=_LONGEST_VALUE,
-            specific_tags=_READ_TAGS,
-        )
+def elements_of(file: BinaryIO, keywords: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return top-level values of an open file as text, without elements that are absent.
+
+    Raises:
+        Unreadable: the file cannot be parsed, or a keyword names a sequence or a long value.
+        OSError: the disk cannot be read.
+    """
+    try:
+        with warnings.catch_warnings(), open_part10(file) as part10:
+            warnings.simplefilter("ignore")
+            tags = [tag_for_keyword(keyword) for keyword in keywords]
+            data_set = read_partial(
+                part10.buffer,  # type: ignore[arg-type]
+                stop_when=lambda tag, _vr, _length: tag >= _PIXELS,
+                defer_size=_LONGEST_VALUE,
+                specific_tags=[tag for tag in tags if tag is not None],
+            )
+            return {word: _values(data_set[word]) for word in keywords if word in data_set}
+    except NotPart10 as error:
+        raise Unreadable(str(error)) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise Unreadable("the object cannot be parsed (OSError)") from None
+    except PARSER_ERRORS as error:
+        raise Unreadable(f"the object cannot be parsed ({type(error).__name__})") from None
+
+
+def _values(element: DataElement) -> tuple[str, ...]:
+    if element.VR in ("SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN") or element.VM == 0:
+        return ()
+    value = element.value
+    many = value if element.VM > 1 else [value]
+    return tuple(str(each).replace("\0", "").strip() for each in many)
+
+
+def _read(part10: Part10, size: int, geometry: Geometry | None) -> Header:
+    data_set = read_partial(
+        part10.buffer,  # type: ignore[arg-type]
+        stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,
+        defer_size=_LONGEST_VALUE,
+        specific_tags=_READ_TAGS,
+    )
     encodings = _encodings(data_set)
     values = {name: _uid(data_set, tag, name) for name, tag in _UIDS.items()}
     study = values["study_instance_uid"]
@@ -175,10 +237,13 @@ def _read(path: Path) -> Header:
         raise Unreadable("the data set is not the object that the command named", study)
     return Header(
         **values,
-        transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        transfer_syntax_uid=part10.transfer_syntax_uid,
         calling_ae_title=str(meta.get("SendingApplicationEntityTitle", "")).strip(),
         called_ae_title=str(meta.get("ReceivingApplicationEntityTitle", "")).strip(),
-        size=path.stat().st_size,
+        size=size,
+        rows=geometry.rows if geometry else 0,
+        columns=geometry.columns if geometry else 0,
+        number_of_frames=geometry.frames if geometry else 0,
     )
 
 

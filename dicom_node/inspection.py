@@ -1,0 +1,145 @@
+"""What the node asks about a stored object, and the answers: who it belongs to, what it shows.
+
+Every answer comes from an :class:`Inspector`. :class:`DirectInspector` works in this process: it is
+what the confined child runs, and what tests use. Where bytes come from a peer, take
+:class:`dicom_node.sandbox.Sandbox`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from dicom_node import content, headers, structure
+from dicom_node.content import Undecodable
+from dicom_node.headers import Header, Unreadable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "DecodedImage",
+    "Decoder",
+    "DirectInspector",
+    "Header",
+    "Inspector",
+    "Undecodable",
+    "Unreadable",
+]
+
+LARGEST_IMAGE = 512 * 2**20
+"""Bytes of decoded pixels that one call hands over."""
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """The pixels of one object.
+
+    Attributes:
+        frames: (frames, rows, columns) or (frames, rows, columns, samples), as stored, without
+            rescaling; YCbCr is converted to RGB.
+        photometric_interpretation: of ``frames``.
+    """
+
+    frames: NDArray[Any]
+    photometric_interpretation: str
+
+
+class Inspector(Protocol):
+    """Interprets stored objects; no answer names a value that it refuses."""
+
+    def headers(self, paths: Sequence[Path]) -> list[Header | Unreadable]:
+        """Return the header of each file, or why it cannot be filed, in the order of ``paths``.
+
+        Raises:
+            OSError: the disk cannot be read.
+            Transient: no parser can be had now; the files are as good as before.
+        """
+        ...
+
+    def content_digest(self, path: Path) -> str:
+        """Return SHA-256 (hex) of what the object shows, whatever its header says.
+
+        See :func:`dicom_node.content.content_digest`.
+
+        Raises:
+            Undecodable: nobody can see what the object shows.
+            OSError: the disk cannot be read.
+            Transient: no decoder can be had now.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """Reads images for analysis."""
+
+    def elements(self, path: Path, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Return the values of top-level elements as text, without those that are absent.
+
+        Args:
+            path: a stored object.
+            keywords: of elements that are text, numbers or names (PS3.6), no sequences.
+
+        Raises:
+            Unreadable: the file cannot be parsed.
+            OSError: the disk cannot be read.
+            Transient: no parser can be had now.
+        """
+        ...
+
+    def image(self, path: Path, maximum_bytes: int = LARGEST_IMAGE) -> DecodedImage:
+        """Decode all frames of an object.
+
+        Raises:
+            Undecodable: no pixels, damaged pixels, or more than ``maximum_bytes`` decoded.
+            OSError: the disk cannot be read.
+            Transient: no decoder can be had now.
+        """
+        ...
+
+
+class DirectInspector:
+    """An inspector and decoder in this process, without any limit on what a parser does."""
+
+    def headers(self, paths: Sequence[Path]) -> list[Header | Unreadable]:
+        """See :class:`Inspector`."""
+        found: list[Header | Unreadable] = []
+        for path in paths:
+            with path.open("rb") as file:
+                found.append(inspect_header(file))
+        return found
+
+    def content_digest(self, path: Path) -> str:
+        """See :class:`Inspector`."""
+        with path.open("rb") as file:
+            return content.content_digest(file)
+
+    def elements(self, path: Path, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """See :class:`Decoder`."""
+        with path.open("rb") as file:
+            return headers.elements_of(file, keywords)
+
+    def image(self, path: Path, maximum_bytes: int = LARGEST_IMAGE) -> DecodedImage:
+        """See :class:`Decoder`."""
+        import numpy as np
+
+        with path.open("rb") as file, content.decoded(file, maximum_bytes) as (_, decoded):
+            frames = list(decoded)
+        return DecodedImage(np.stack([each.pixels for each in frames]), frames[0].photometric)
+
+
+def inspect_header(file: BinaryIO) -> Header | Unreadable:
+    """Check the structure of an open file, then read its header.
+
+    Raises:
+        OSError: the disk cannot be read.
+    """
+    found = structure.examine(file)
+    if found.fault:
+        return Unreadable(found.fault, found.study_instance_uid)
+    try:
+        return headers.header_of(file, found.geometry)
+    except Unreadable as error:
+        return error
