@@ -203,8 +203,15 @@ class Reactor:
         if not connection.wants_to_write:
             self._half_close(connection)
 
+    def stop_accepting(self) -> None:
+        """Close our copies of the listening sockets: a successor may bind their ports."""
+        self._watch(False)
+        for listener in self._listeners.values():
+            listener.stream.close()
+        self._listeners.clear()
+
     def close(self) -> None:
-        """Drop every connection; the listening sockets stay open for others."""
+        """Drop every connection."""
         if self._balance is not None:
             self._balance.leave()
         for guest in list(self._guests.values()):

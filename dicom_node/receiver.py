@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node.balance import Balance, new_balance
+from dicom_node.repeated_logs import RepeatFilter
 from dicom_node.settings import DicomSettings
 
 log = logging.getLogger(__name__)
@@ -202,6 +203,8 @@ def main() -> None:
     # The parent decides when to end: a Ctrl-C at the terminal reaches every process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RepeatFilter())
     order = json.loads(_first_line(0))
 
     from dicom_node.reactor import Listener

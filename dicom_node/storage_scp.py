@@ -110,6 +110,7 @@ class StorageProvider:
         """Serve until :meth:`stop`, the end of the lifeline or a failed disk; then close."""
         while not (self._stopping.is_set() or self._reactor.orphaned or self.disk_failed):
             self._reactor.step(_TICK_SECONDS, accepting=True)
+        self._reactor.stop_accepting()
         self._finish_associations()
         self._reactor.close()
 

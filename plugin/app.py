@@ -21,7 +21,7 @@ from dicom_node.reports import keep_refused, receive_message
 from dicom_node.storage import DicomStore
 from plugin.console import ConsoleServer
 from plugin.context import open_context
-from plugin.control import ControlServer
+from plugin.control import HEALTH, ControlServer
 from plugin.extensions import load
 from plugin.folders import DataFolder
 from plugin.logs import configure_logging
@@ -36,6 +36,7 @@ from plugin.workflows import Workflows
 
 log = logging.getLogger("radloop")
 
+_PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
 _INDEX_SECONDS = 0.2
 _SWEEP_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
@@ -98,14 +99,18 @@ class Node:
         )
         listener.start()
         stack.callback(listener.stop)
-        receivers = Receivers(settings.dicom, folder.root)
+        self._receivers = receivers = Receivers(settings.dicom, folder.root)
         receivers.start()
         stack.callback(receivers.stop)
-        control = ControlServer(folder.control_socket, self._operation)
-        stack.callback(control.close)
         console = ConsoleServer(settings)
         stack.callback(console.close)
-        self.ports = {"dicom": receivers.port, "hl7": listener.port, "http": console.port}
+        self.ports = {
+            "hl7": listener.port,
+            "http": console.port,
+            **{_PORT_NAMES[name]: address[1] for name, address in receivers.addresses.items()},
+        }
+        control = ControlServer(folder.control_socket, self._operation)
+        stack.callback(control.close)
 
     def _store_message(self, content: bytes) -> bytes:
         context = self.context
@@ -159,6 +164,8 @@ class Node:
     def _operation(
         self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]
     ) -> dict[str, Any]:
+        if command == HEALTH:
+            return {"receiving_failure": self._receivers.failure, "ports": self.ports}
         try:
             return run_operation(self.context, command, arguments, progress)
         finally:
@@ -197,9 +204,13 @@ def serve(settings: Settings) -> None:
         ports = node.ports
         log.info("research use only, not for clinical decisions")
         log.info(
-            "%s receives images on port %d, HL7 on port %d; status page http://127.0.0.1:%d/",
+            "%s receives images on port %s, HL7 on port %d; status page http://127.0.0.1:%d/",
             settings.dicom.ae_title,
-            ports["dicom"],
+            " and ".join(
+                f"{ports[name]}{note}"
+                for name, note in (("dicom", ""), ("dicom_tls", " (TLS)"))
+                if name in ports
+            ),
             ports["hl7"],
             ports["http"],
         )

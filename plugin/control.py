@@ -21,6 +21,9 @@ from plugin.context import Progress
 Operation = Callable[[str, dict[str, Any], Progress], dict[str, Any]]
 """Runs the named operation with its arguments; returns a JSON-ready result."""
 
+HEALTH = "health"
+"""A question and no operation: it is answered by the node itself, and only while it runs."""
+
 _MAXIMUM_REQUEST = 1024 * 1024
 
 
@@ -107,6 +110,14 @@ def call(path: Path, command: str, arguments: dict[str, Any], progress: Progress
                     result: dict[str, Any] = answer["result"]
                     return result
     raise errors.Transient("the node ended before it answered")
+
+
+def health(path: Path) -> dict[str, Any]:
+    """Return what the running node says of itself; empty where none runs."""
+    try:
+        return call(path, HEALTH, {}, lambda _line: None)
+    except (OSError, errors.PluginError):
+        return {}
 
 
 def node_answers(path: Path) -> bool:

@@ -22,8 +22,8 @@ from dicom_node.models import (
 )
 from dicom_node.storage import DicomStore
 from labeling.models import Label, LabelingRun
+from plugin import control
 from plugin.context import open_for_reading
-from plugin.control import node_answers
 from plugin.folders import DataFolder
 from plugin.settings import Settings
 from training.models import Model, Prediction
@@ -34,8 +34,10 @@ _LISTED = 50
 def node_status(settings: Settings) -> dict[str, Any]:
     """Return counts, links by state, what is quarantined and what is not linked, JSON-ready."""
     folder = DataFolder(settings.data_folder)
+    health = control.health(folder.control_socket)
     found: dict[str, Any] = {
-        "running": node_answers(folder.control_socket),
+        "running": bool(health),
+        "receiving_failure": health.get("receiving_failure", ""),
         "research_use_only": True,
         "data_folder": str(folder.root),
     }
@@ -115,6 +117,11 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
     console = console or Console()
     state = "running" if found["running"] else "not running"
     console.print(f"radloop is {state}; data in {found['data_folder']}; research use only")
+    if found["receiving_failure"]:
+        console.print(
+            f"[bold red]IMAGES ARE NOT RECEIVED[/]: {found['receiving_failure']}; "
+            "repair the disk, then start the node again"
+        )
     if found.get("empty"):
         console.print("nothing has been received yet")
         return
