@@ -96,10 +96,18 @@ class ServedNode:
 
     @property
     def pid(self) -> int:
-        """The process id of the main process (of the tracer where there is one)."""
+        """The process id of what was started: the main process, or its tracer."""
         if self.process is None:
             raise NotReady("the node was not started")
         return self.process.pid
+
+    @property
+    def main_pid(self) -> int:
+        """The process id of the main process, whether or not a tracer started it."""
+        for each in self.tree():
+            if each.parent == self.pid and "plugin.cli serve" in each.command:
+                return each.pid
+        return self.pid
 
     def tree(self) -> list[Process]:
         """Return every process of the node but the one that was started, children first."""
@@ -122,7 +130,7 @@ class ServedNode:
         if self.process is None:
             return
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            os.kill(self.main_pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
         self.kill_group()
