@@ -22,6 +22,8 @@ from pathlib import Path
 from dicom_node.balance import Balance, new_balance
 from dicom_node.repeated_logs import RepeatFilter
 from dicom_node.settings import DicomSettings
+from dicom_node.sop_classes import negotiable
+from dicom_node.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +50,14 @@ class Receivers:
         data_folder: root of the folder store, whose folders exist already.
 
     Raises:
-        OSError: the port cannot be bound.
+        OSError: a port cannot be bound.
+        InvalidSettings: the receivers could not work with these settings.
     """
 
     def __init__(self, settings: DicomSettings, data_folder: Path) -> None:
         self._settings = settings
         self._data_folder = data_folder
+        _check(settings)
         self._listeners = _listen(settings)
         self.addresses: dict[str, tuple[str, int]] = {
             name: listener.getsockname()[:2] for name, listener in self._listeners.items()
@@ -170,6 +174,13 @@ class Receivers:
                 _close_lifeline(child.process)
 
 
+def _check(settings: DicomSettings) -> None:
+    """Try what the processes will need, so that it fails here and not in each of them for ever."""
+    negotiable(settings)
+    if settings.tls is not None:
+        server_context(settings.tls)
+
+
 def _listen(settings: DicomSettings) -> dict[str, socket.socket]:
     """Return the listening sockets by name; none is left open where one cannot be bound."""
     ports = {_PLAIN: settings.port} if settings.plain else {}
@@ -210,7 +221,6 @@ def main() -> None:
     from dicom_node.reactor import Listener
     from dicom_node.storage import DicomStore
     from dicom_node.storage_scp import StorageProvider
-    from dicom_node.tls import server_context
 
     settings = DicomSettings.model_validate(order["settings"])
     store = DicomStore(Path(order["data_folder"]), minimum_free_bytes=settings.minimum_free_bytes)

@@ -22,6 +22,8 @@ from dicom_node.tls import CheckedSocket
 # A path given to send_c_store is then read in pieces and sent undecoded.
 _config.STORE_SEND_CHUNKED_DATASET = True
 
+_PARTING_SECONDS = 2.0
+
 Context = tuple[str, Sequence[str]]
 """A SOP Class UID and the transfer syntaxes that are proposed for it; none: the usual ones."""
 
@@ -136,8 +138,10 @@ class _Entity(AE):  # type: ignore[misc]
         return created
 
     def forget_failed(self, association: Any) -> None:
-        """Close the socket, where the association has none any more."""
-        if self._connection is not None and association.dul.socket.socket is None:
+        """Close the socket once the thread of the association has done with it."""
+        if association.dul.is_alive():
+            association.dul.join(_PARTING_SECONDS)
+        if self._connection is not None:
             self._connection.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ class Identity:
 
     certificate: Path
     key: Path
+
+    @property
+    def der(self) -> bytes:
+        """The certificate in its binary form."""
+        return ssl.PEM_cert_to_DER_cert(self.certificate.read_text(encoding="ascii"))
 
     def settings(self, authorities: Identity, port: int = 0, **values: str) -> TlsSettings:
         """Return settings that show this identity and trust what an authority issues."""

@@ -126,6 +126,14 @@ class OrthancPacs:
         kinds = ("Patients", "Studies", "Series", "Instances")
         return Holdings(*(int(counts[f"Count{kind}"]) for kind in kinds))
 
+    def verifies(self, modality: str) -> bool:
+        """Send a C-ECHO to one of its modalities and tell whether it was answered."""
+        try:
+            self._request("POST", f"/modalities/{modality}/echo", b"{}")
+        except Transient:
+            return False
+        return True
+
     def _launch(self) -> bool:
         configuration = self._folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=1), encoding="utf-8")

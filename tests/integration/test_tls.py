@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import InvalidSettings
-from dicom_node.settings import PacsPeer, TlsSettings
+from dicom_node.receiver import Receivers
+from dicom_node.settings import DicomSettings, PacsPeer, TlsSettings
 from dicom_node.tls import client_context, fingerprint, peer_context, server_context
 from tests.certificates import CertificateOffice, Identity
 
@@ -28,10 +29,6 @@ class Room:
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
     return Room(tmp_path_factory.mktemp("certificates"))
-
-
-def der(identity: Identity) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(identity.certificate.read_text(encoding="ascii"))
 
 
 def shake(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "localhost") -> Shaken:
@@ -91,7 +88,7 @@ def test_tls_1_2_is_met_with_forward_secrecy_and_authenticated_encryption(room: 
 def test_a_host_name_and_a_fingerprint_are_checked(room: Room) -> None:
     tls = room.node.settings(room.authority)
     server = server_context(tls)
-    own = fingerprint(der(room.node))
+    own = fingerprint(room.node.der)
     assert shake(server, client_context(tls, certificates=[own]))[0]
     assert shake(server, client_context(tls, check_host_name=False), "elsewhere")[0]
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
@@ -153,6 +150,15 @@ def test_what_cannot_work_is_named_at_the_start(room: Room, tmp_path: Path) -> N
         client_context(only_serves.settings(authority))
     client_context(only_calls.settings(authority))
     server_context(only_serves.settings(authority))
+
+
+def test_receivers_do_not_start_with_what_cannot_work(room: Room, tmp_path: Path) -> None:
+    expired = room.office.issue(room.authority, "too-old", days=-1).settings(room.authority)
+    with pytest.raises(InvalidSettings, match="certificate has expired"):
+        Receivers(DicomSettings(port=0, tls=expired), tmp_path)
+    storage_commitment = DicomSettings(port=0, private_sop_classes=("1.2.840.10008.1.20.1",))
+    with pytest.raises(InvalidSettings, match="private_sop_classes"):
+        Receivers(storage_commitment, tmp_path)
 
 
 def test_an_archive_says_whether_it_is_called_with_tls(room: Room) -> None:
