@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ from dicom_node.pixel_geometry import Geometry
 
 _LAST_TAG = 0x0020FFFF
 _PIXELS = 0x7FE00000
+_DEEPEST_ITEM = 4  # of a sequence whose values are read
 _LONGEST_VALUE = 64 * 1024
 _ESCAPE = b"\x1b"
 
@@ -173,11 +174,15 @@ def header_of(file: BinaryIO, geometry: Geometry | None = None) -> Header:
         raise Unreadable(f"the header cannot be parsed ({type(error).__name__})") from None
 
 
-def elements_of(file: BinaryIO, keywords: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return top-level values of an open file as text, without elements that are absent.
+Elements = dict[str, list[Any]]
+"""Keywords with their values as text, or, for a sequence, with the elements of its items."""
+
+
+def elements_of(file: BinaryIO, keywords: Sequence[str]) -> Elements:
+    """Return elements of an open file as text, without those that are absent or empty.
 
     Raises:
-        Unreadable: the file cannot be parsed, or a keyword names a sequence or a long value.
+        Unreadable: the file cannot be parsed, or a value is too long.
         OSError: the disk cannot be read.
     """
     try:
@@ -190,7 +195,7 @@ def elements_of(file: BinaryIO, keywords: Sequence[str]) -> dict[str, tuple[str,
                 defer_size=_LONGEST_VALUE,
                 specific_tags=[tag for tag in tags if tag is not None],
             )
-            return {word: _values(data_set[word]) for word in keywords if word in data_set}
+            return _chosen(data_set, keywords)
     except NotPart10 as error:
         raise Unreadable(str(error)) from None
     except OSError as error:
@@ -201,12 +206,23 @@ def elements_of(file: BinaryIO, keywords: Sequence[str]) -> dict[str, tuple[str,
         raise Unreadable(f"the object cannot be parsed ({type(error).__name__})") from None
 
 
-def _values(element: DataElement) -> tuple[str, ...]:
-    if element.VR in ("SQ", "OB", "OW", "OD", "OF", "OL", "OV", "UN") or element.VM == 0:
-        return ()
-    value = element.value
-    many = value if element.VM > 1 else [value]
-    return tuple(str(each).replace("\0", "").strip() for each in many)
+def _chosen(data_set: Dataset, keywords: Iterable[str], depth: int = 0) -> Elements:
+    found = ((word, _values(data_set[word], depth)) for word in keywords if word in data_set)
+    return {word: values for word, values in found if values}
+
+
+def _values(element: DataElement, depth: int) -> list[Any]:
+    if element.VR == "SQ":
+        if depth >= _DEEPEST_ITEM:
+            return []
+        return [
+            _chosen(item, [each.keyword for each in item if each.keyword], depth + 1)
+            for item in element.value
+        ]
+    if element.VM == 0 or isinstance(element.value, bytes):
+        return []
+    many = element.value if element.VM > 1 else [element.value]
+    return [str(each).replace("\0", "") for each in many]
 
 
 def _read(part10: Part10, size: int, geometry: Geometry | None) -> Header:

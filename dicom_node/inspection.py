@@ -7,14 +7,19 @@ what the confined child runs, and what tests use. Where bytes come from a peer, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from pydicom import config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
 from dicom_node import content, headers, structure
 from dicom_node.content import Undecodable
-from dicom_node.headers import Header, Unreadable
+from dicom_node.headers import Elements, Header, Unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,10 +28,12 @@ __all__ = [
     "DecodedImage",
     "Decoder",
     "DirectInspector",
+    "Elements",
     "Header",
     "Inspector",
     "Undecodable",
     "Unreadable",
+    "data_set_of",
 ]
 
 LARGEST_IMAGE = 512 * 2**20
@@ -75,12 +82,14 @@ class Inspector(Protocol):
 class Decoder(Protocol):
     """Reads images for analysis."""
 
-    def elements(self, path: Path, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """Return the values of top-level elements as text, without those that are absent.
+    def elements(self, path: Path, keywords: Sequence[str]) -> Elements:
+        """Return top-level elements as text, without those that are absent or empty.
+
+        Values are decoded, not judged. Of a sequence, all elements of its items are returned.
 
         Args:
             path: a stored object.
-            keywords: of elements that are text, numbers or names (PS3.6), no sequences.
+            keywords: of the elements (PS3.6).
 
         Raises:
             Unreadable: the file cannot be parsed.
@@ -116,7 +125,7 @@ class DirectInspector:
         with path.open("rb") as file:
             return content.content_digest(file)
 
-    def elements(self, path: Path, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    def elements(self, path: Path, keywords: Sequence[str]) -> Elements:
         """See :class:`Decoder`."""
         with path.open("rb") as file:
             return headers.elements_of(file, keywords)
@@ -143,3 +152,19 @@ def inspect_header(file: BinaryIO) -> Header | Unreadable:
         return headers.header_of(file, found.geometry)
     except Unreadable as error:
         return error
+
+
+def data_set_of(elements: Elements) -> Dataset:
+    """Return elements as a data set, their values unjudged: they are stored that way."""
+    data_set = Dataset()
+    for keyword, values in elements.items():
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            continue
+        vr = dictionary_VR(tag)
+        if vr == "SQ":
+            value: Any = [data_set_of(item) for item in values]
+        else:
+            value = values if len(values) > 1 else values[0]
+        data_set.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
+    return data_set

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from dicom_node import sandbox_answers
 from dicom_node.confinement import EVERY_RESTRICTION, Limits
 from dicom_node.content import Undecodable
 from dicom_node.errors import Transient
-from dicom_node.headers import Header, Unreadable
+from dicom_node.headers import Elements, Header, Unreadable
 from dicom_node.inspection import LARGEST_IMAGE, DecodedImage
 from dicom_node.sandbox_answers import LARGEST_ANSWER, Answer
 from dicom_node.sandbox_frames import (
@@ -125,7 +125,7 @@ class Sandbox:
             found += self._parse(batch, {"task": "header"}, sandbox_answers.header)
         return found
 
-    def elements(self, path: Path, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    def elements(self, path: Path, keywords: Sequence[str]) -> Elements:
         """See :class:`dicom_node.inspection.Decoder`."""
         job = {"task": "elements", "keywords": list(keywords)}
         (found,) = self._parse([path], job, sandbox_answers.elements)

@@ -11,9 +11,11 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
 from dicom_node.content import Undecodable
 from dicom_node.file_meta import is_uid
-from dicom_node.headers import Header, Unreadable
+from dicom_node.headers import Elements, Header, Unreadable
 from dicom_node.inspection import DecodedImage
 from dicom_node.sandbox_frames import BINARY, JSON, Nonsense, receive_head, receive_into
 
@@ -25,6 +27,7 @@ Answer = dict[str, Any]
 LARGEST_ANSWER = 8 * 2**20
 """Bytes of an answer in JSON; a header has two dozen values of at most 64 KiB."""
 _LONGEST_TEXT = 64 * 1024
+_DEEPEST_ITEM = 4
 
 _REASON = re.compile(r"[ -~]{1,300}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -80,14 +83,27 @@ def header(answer: Answer, size: int) -> Header | Unreadable:
     return Header(**values)
 
 
-def elements(answer: Answer, _size: int) -> dict[str, tuple[str, ...]] | Unreadable:
-    """Return element values as text."""
+def elements(answer: Answer, _size: int) -> Elements | Unreadable:
+    """Return elements as text."""
     if "refused" in answer:
         return _unreadable(answer)
-    values = answer.get("elements")
-    if not isinstance(values, dict):
+    return _elements(answer.get("elements"), _DEEPEST_ITEM)
+
+
+def _elements(value: Any, depth: int) -> Elements:
+    if not isinstance(value, dict) or depth < 0:
         raise Nonsense
-    return {word: tuple(_text(each) for each in _list(many)) for word, many in values.items()}
+    for keyword, values in value.items():
+        tag = tag_for_keyword(_text(keyword))
+        if tag is None or not _list(values):
+            raise Nonsense
+        is_sequence = dictionary_VR(tag) == "SQ"
+        for each in values:
+            if is_sequence:
+                _elements(each, depth - 1)
+            else:
+                _text(each)
+    return value
 
 
 def digest(answer: Answer) -> str:

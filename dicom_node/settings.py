@@ -108,6 +108,8 @@ class DicomSettings(Section):
     minimum_free_bytes: int = Field(default=1024**3, ge=0)
     network_timeout_seconds: float = Field(default=60.0, gt=0)
     minimum_bytes_per_second: int = Field(default=1024, ge=0)  # of an object in progress
+    parser_memory_bytes: int = Field(default=1024**3, ge=512 * 1024**2)  # of one confined process
+    parser_deadline_seconds: float = Field(default=30.0, gt=0)  # for one object; pixels get more
     study_quiet_seconds: float = Field(default=60.0, ge=0)
     completion: tuple[CompletionRule, ...] = ()
 

@@ -48,6 +48,9 @@ COPIED = (
     "TimezoneOffsetFromUTC",
 )
 
+EVIDENCE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", *COPIED)
+"""What a report needs to know of each image that it is about."""
+
 
 def common_identity(evidence: Sequence[Dataset]) -> Dataset:
     """Return patient and study of the images, value by value as they are stored.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from sqlmodel import Session
 
 from dicom_node.database import Clock, Database, utc_now
+from dicom_node.sandbox import Sandbox
 from labeling.schema_file import schema_of
 from labeling.vocabulary import LabelSchema
 from plugin.folders import DataFolder
@@ -27,6 +28,11 @@ class Context:
     folder: DataFolder
     database: Database
     clock: Clock
+    still: Callable[[], AbstractContextManager[object]] = nullcontext
+    """While it is entered, nothing is indexed and no durable work runs; new objects may come."""
+
+    sandbox: Sandbox = field(default_factory=Sandbox)
+    """Parses and decodes stored objects; its processes start with the first use."""
 
     def schema(self) -> LabelSchema:
         """Read the label schema that the settings name."""
@@ -39,9 +45,15 @@ def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context
     folder = DataFolder(settings.data_folder)
     folder.create()
     database = Database(folder.database_url)
+    sandbox = Sandbox(
+        memory_bytes=settings.dicom.parser_memory_bytes,
+        largest_object=settings.dicom.maximum_object_bytes,
+        deadline_seconds=settings.dicom.parser_deadline_seconds,
+    )
     try:
         migrate(database)
-        yield Context(settings, folder, database, clock)
+        with sandbox:
+            yield Context(settings, folder, database, clock, sandbox=sandbox)
     finally:
         database.close()
 

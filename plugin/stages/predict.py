@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.dataset import Dataset
 from sqlmodel import Session
 
 from dicom_node.durable import write_durably
+from dicom_node.inspection import data_set_of
+from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Transmission
+from dicom_node.sr_identity import EVIDENCE
 from dicom_node.storage import DicomStore
 from dicom_node.studies import study_digest
 from plugin.child import ChildProcess
@@ -43,6 +46,16 @@ class Predictor:
         if self._child is not None:
             self._child.close()
 
+    def predict_completed(self, model_id: int, completion_id: int) -> None:
+        """Predict on a study as it was when this completion was recorded; see :meth:`predict`.
+
+        Nothing is done where the completion is gone: the patient was erased.
+        """
+        with self._context.database.read() as session:
+            completion = session.get(StudyCompletion, completion_id)
+        if completion is not None:
+            self.predict(model_id, completion.study_instance_uid, completion.study_digest)
+
     def predict(self, model_id: int, study_instance_uid: str, digest: str) -> None:
         """Predict on one study, store the rows and the report; safe to run twice.
 
@@ -56,6 +69,7 @@ class Predictor:
         with self._lock:
             found = self._running_child().run("predict", job, _mute)
             rows = [SitePrediction(**row) for row in found]
+        evidence = [self._evidence(path) for path in files]
         with self._context.database.write() as session:
             if study_digest(session, study_instance_uid) != digest:
                 return
@@ -69,7 +83,6 @@ class Predictor:
                 model.operating_points,
                 self._context.clock,
             )
-            evidence = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
             self._report(session, model, study_instance_uid, stored, evidence)
 
     def _running_child(self) -> ChildProcess:
@@ -99,6 +112,10 @@ class Predictor:
             "sites": [site.id for site in schema.sites],
         }
         return job, files
+
+    def _evidence(self, path: Path) -> Dataset:
+        """Read what a report copies from a stored image, without parsing it here."""
+        return data_set_of(self._context.sandbox.elements(path, EVIDENCE))
 
     def _report(
         self,

@@ -6,11 +6,16 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from dicom_node.inspection import DirectInspector
+from training import pixels
 from training.errors import Permanent, Transient
-from training.geometry import stack_slices
-from training.pixels import read_volume
+from training.geometry import Volume, stack_slices
 
 SERIES = generate_uid()
+
+
+def read_volume(paths: list[Path]) -> Volume:
+    return pixels.read_volume(paths, DirectInspector())
 
 
 def write_slice(path: Path, x: float, value: int = 0, **elements: object) -> Path:
