@@ -16,9 +16,12 @@ from typing import Any
 from sqlalchemy import Engine, String, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
+
+from dicom_node.errors import Transient
 
 Clock = Callable[[], dt.datetime]
 """Returns the current time as an aware datetime; an argument everywhere, so tests own the time."""
@@ -58,6 +61,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self._lock = threading.RLock()
+        self.filing = threading.RLock()
+        """Held by whoever changes rows and the places of files together; taken before a session."""
         self._writer = _engine(url, writes=True)
         self._reader = _engine(url, writes=False)
 
@@ -82,6 +87,26 @@ class Database:
         """Yield a session that sees the last commit and cannot write."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    def compact(self) -> None:
+        """Rewrite the database so that no file holds anything that was deleted from it.
+
+        Readers may go on; writers wait. Needs room for a second copy.
+
+        Raises:
+            Transient: no room, or a reader did not finish in time; nothing is lost.
+        """
+        if not self.url.startswith("sqlite"):
+            return
+        try:
+            with self._lock, self._writer.connect() as connection:
+                plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+                plain.exec_driver_sql("VACUUM")
+                busy = plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        except OperationalError as error:
+            raise Transient("the database could not be rewritten: is the disk full?") from error
+        if busy:
+            raise Transient("the database could not be rewritten: a reader holds an old state")
 
     def close(self) -> None:
         """Close every connection."""
@@ -117,6 +142,8 @@ def _engine(url: str, *, writes: bool) -> Engine:
         if writes:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
+            # What is deleted is patient data: its bytes are overwritten in the page.
+            cursor.execute("PRAGMA secure_delete=ON")
         else:
             cursor.execute("PRAGMA query_only=ON")
         cursor.close()

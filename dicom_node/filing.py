@@ -1,194 +1,84 @@
-"""Where an object belongs: the rows above it, whose identity it has, and when it must not be filed.
+"""Filing objects one by one, in order of arrival: as a new instance, a new version, or aside.
 
-A study takes its identity from its first instance. What contradicts that later, or claims a name
-that is taken, is refused with a reason; nothing is ever corrected silently.
+The same bytes again are nothing new. Other bytes under a SOP Instance UID that is taken are
+compared with those that have it: the same content under the same identity is a new version; the
+same content under another identity waits until the whole study has come so
+(:mod:`dicom_node.relinking`); everything else lies in quarantine and freezes the study until a
+person decides. Nothing is ever corrected silently, and no bytes are thrown away.
+
+What becomes of an object depends on what was filed before it and on nothing else, so that filing
+the same files again in the same order gives the same rows.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dicom_node import quarantine, study_rows
+from dicom_node.arrivals import Arrival
+from dicom_node.errors import Permanent
+from dicom_node.headers import Header, Unreadable
+from dicom_node.models import Study
+from dicom_node.register import Objection, Register
+from dicom_node.relinking import leave_out, switch, switch_if_whole
 
-from sqlmodel import Session, col, select
-
-from dicom_node.headers import Header
-from dicom_node.models import Instance, Series, Study
-from dicom_node.settings import CallingPeer, DicomSettings
-
-
-@dataclass(frozen=True)
-class Spooled:
-    """A spooled object whose header could be read."""
-
-    digest: str
-    header: Header
-    received_at: dt.datetime
+HEADER_CHANGE = "its header changed"
+ACCEPTED_INSTEAD = "a person accepted another object in its place"
 
 
-@dataclass
-class Known:
-    """What the index holds about the objects of a group, kept up to date while it grows."""
+def file_object(register: Register, each: Arrival) -> None:
+    """File one object; what has rows already is counted as repeated.
 
-    digests: dict[str, str]  # SOP Instance UID -> digest
-    studies: dict[str, Study]
-    series: dict[str, str]  # Series Instance UID -> Study Instance UID
-
-
-def known_objects(session: Session, spooled: Sequence[Spooled]) -> Known:
-    """Look up everything that the index holds about these objects, in three queries."""
-    instances = {each.header.sop_instance_uid for each in spooled}
-    series = {each.header.series_instance_uid for each in spooled}
-    studies = {each.header.study_instance_uid for each in spooled}
-    digests = session.exec(
-        select(Instance.sop_instance_uid, Instance.digest).where(
-            col(Instance.sop_instance_uid).in_(instances)
-        )
-    )
-    parents = session.exec(
-        select(Series.series_instance_uid, Series.study_instance_uid).where(
-            col(Series.series_instance_uid).in_(series)
-        )
-    )
-    rows = session.exec(select(Study).where(col(Study.study_instance_uid).in_(studies)))
-    return Known(
-        digests=dict(digests.all()),
-        studies={study.study_instance_uid: study for study in rows},
-        series=dict(parents.all()),
-    )
+    Raises:
+        OSError: the disk cannot be read.
+        Transient: no parser or decoder can be had now.
+    """
+    if each.digest in register.known.held:
+        register.repeated += 1
+        return
+    each = register.in_sequence(each)
+    if isinstance(each.header, Unreadable):
+        register.confine(each, Objection(quarantine.UNREADABLE, str(each.header)))
+        return
+    objection = register.objection(each, each.header)
+    if objection is None:
+        register.enter(each, each.header, HEADER_CHANGE)
+        return
+    register.confine(each, objection)
+    if objection.cause == quarantine.IDENTITY:
+        switch_if_whole(register, each.header)
 
 
-def refusal(each: Spooled, known: Known) -> str:
-    """Return why an object must not be filed, or an empty string."""
+def accept(register: Register, each: Arrival, cause: str) -> None:
+    """File a quarantined object because a person decided so.
+
+    Where it gives its study another identity, the study takes that one: what waits under it
+    enters, and what was not sent under it is superseded, so that nothing of it is left.
+
+    Args:
+        register: knows the object (:meth:`Register.look_up`).
+        each: the object.
+        cause: why it lay in quarantine.
+
+    Raises:
+        Permanent: the object cannot be filed, whoever wants it.
+    """
     header = each.header
-    study = known.studies.get(header.study_instance_uid)
-    checks = (
-        (
-            known.digests.get(header.sop_instance_uid, each.digest) != each.digest,
-            "another object with the same SOP Instance UID is stored already",
-        ),
-        (
-            known.series.get(header.series_instance_uid, header.study_instance_uid)
-            != header.study_instance_uid,
-            "its series belongs to another study",
-        ),
-        (
-            study is not None and _contradicts(study, header),
-            "its study belongs to another patient",
-        ),
-    )
-    return next((reason for fails, reason in checks if fails), "")
+    if not isinstance(header, Header):
+        raise Permanent("an object that cannot be read cannot be accepted")
+    uid, known = header.study_instance_uid, register.known
+    if known.series.get(header.series_instance_uid, uid) != uid:
+        raise Permanent("its series belongs to another study, so it cannot be accepted")
+    current = known.instances.get(header.sop_instance_uid)
+    if current is not None and current.digest == each.digest:
+        raise Permanent("the same bytes came properly since and are stored")
+    study = known.studies.get(uid)
+    if study is not None and _takes_identity(register, study, header, cause):
+        switch(register, header)
+        leave_out(register, header, each.digest)
+    register.enter(each, header, ACCEPTED_INSTEAD)
 
 
-def _contradicts(study: Study, header: Header) -> bool:
-    """Compare patient identities; one that is silent or assumed contradicts nothing by itself."""
-    if study.patient_id and header.patient_id and study.patient_id != header.patient_id:
+def _takes_identity(register: Register, study: Study, header: Header, cause: str) -> bool:
+    if study_rows.contradicts(study, header):
         return True
-    return bool(
-        study.issuer_of_patient_id
-        and not study.issuer_assumed
-        and header.issuer_of_patient_id
-        and study.issuer_of_patient_id != header.issuer_of_patient_id
-    )
-
-
-def add_parents(
-    session: Session, header: Header, known: Known, settings: DicomSettings, now: dt.datetime
-) -> None:
-    """Make or touch the rows above an instance."""
-    study = known.studies.get(header.study_instance_uid)
-    if study is None:
-        study = _new_study(header, settings, now)
-        known.studies[study.study_instance_uid] = study
-    elif not study.patient_id:
-        # The first instance was silent about its patient: the first that speaks decides.
-        _identify(study, header, settings)
-    study.last_received_at = now
-    session.add(study)
-    if header.series_instance_uid not in known.series:
-        known.series[header.series_instance_uid] = header.study_instance_uid
-        # Parents first: there is no relationship that would tell the session this order.
-        session.flush()
-        session.add(_new_series(header))
-
-
-def _new_study(header: Header, settings: DicomSettings, now: dt.datetime) -> Study:
-    peer = _peer(settings, header.calling_ae_title)
-    accession, accession_assumed = _issuer(
-        header.accession_number,
-        header.issuer_of_accession_number,
-        peer.issuer_of_accession_number if peer else "",
-        settings.default_issuer_of_accession_number,
-    )
-    study = Study(
-        study_instance_uid=header.study_instance_uid,
-        accession_number=header.accession_number,
-        issuer_of_accession_number=accession,
-        accession_issuer_assumed=accession_assumed,
-        study_date=header.study_date,
-        study_time=header.study_time,
-        study_description=header.study_description,
-        calling_ae_title=header.calling_ae_title,
-        first_received_at=now,
-        last_received_at=now,
-    )
-    _identify(study, header, settings)
-    return study
-
-
-def _identify(study: Study, header: Header, settings: DicomSettings) -> None:
-    """Give the study the patient identity of this instance."""
-    peer = _peer(settings, header.calling_ae_title)
-    study.patient_id = header.patient_id
-    study.issuer_of_patient_id, study.issuer_assumed = _issuer(
-        header.patient_id,
-        header.issuer_of_patient_id,
-        peer.issuer_of_patient_id if peer else "",
-        settings.default_issuer_of_patient_id,
-    )
-    study.patient_name = header.patient_name
-    study.patient_birth_date = header.patient_birth_date
-    study.patient_sex = header.patient_sex
-
-
-def _new_series(header: Header) -> Series:
-    return Series(
-        series_instance_uid=header.series_instance_uid,
-        study_instance_uid=header.study_instance_uid,
-        modality=header.modality,
-        series_number=header.series_number,
-        series_description=header.series_description,
-        body_part_examined=header.body_part_examined,
-        manufacturer=header.manufacturer,
-        manufacturer_model_name=header.manufacturer_model_name,
-    )
-
-
-def instance_row(each: Spooled) -> dict[str, Any]:
-    """Return the columns of an instance."""
-    header = each.header
-    return {
-        "sop_instance_uid": header.sop_instance_uid,
-        "digest": each.digest,
-        "series_instance_uid": header.series_instance_uid,
-        "sop_class_uid": header.sop_class_uid,
-        "transfer_syntax_uid": header.transfer_syntax_uid,
-        "instance_number": header.instance_number,
-        "size": header.size,
-        "calling_ae_title": header.calling_ae_title,
-        "called_ae_title": header.called_ae_title,
-        "received_at": each.received_at,
-    }
-
-
-def _peer(settings: DicomSettings, ae_title: str) -> CallingPeer | None:
-    return next((peer for peer in settings.peers if peer.ae_title.strip() == ae_title), None)
-
-
-def _issuer(identifier: str, declared: str, *assumed: str) -> tuple[str, bool]:
-    """Return the issuer of an identifier and whether it had to be assumed."""
-    if declared or not identifier:
-        return declared, False
-    guess = next((each for each in assumed if each), "")
-    return guess, bool(guess)
+    stands = study_rows.stands_under(study, header, register.settings)
+    return cause == quarantine.IDENTITY and not stands

@@ -1,4 +1,4 @@
-"""The index of what arrived: spool files become rows, then move to the archive.
+"""The index of what arrived: spool files become rows, then move to archive or quarantine.
 
 The row comes first, then the rename. A crash in between leaves a spooled file whose digest the
 index knows already, which the next run merely moves. Files are indexed in groups, one transaction
@@ -7,52 +7,77 @@ each, and the linker runs inside the same transaction, so nobody sees a study th
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import insert
-from sqlmodel import Session
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, col, select
 
-from dicom_node.database import Clock, Database, insert_if_absent
-from dicom_node.filing import Known, Spooled, add_parents, instance_row, known_objects, refusal
-from dicom_node.headers import Unreadable, read_header
-from dicom_node.models import Instance, Patient, Quarantined, Study
-from dicom_node.settings import DicomSettings
-from dicom_node.storage import DicomStore, Notice
-from dicom_node.studies import (
-    complete_studies,
-    instances_of,
-    is_disputed,
-    status_counts,
-    study_digest,
+from dicom_node.arrivals import Arrival, arrival_time, nanoseconds, spool_arrivals
+from dicom_node.comparison import decoded_content, known_contents
+from dicom_node.database import Clock, Database
+from dicom_node.errors import Transient
+from dicom_node.filing import file_object
+from dicom_node.headers import Header
+from dicom_node.inspection import DirectInspector, Inspector
+from dicom_node.intake import Notice
+from dicom_node.known import filed_digests, known_objects
+from dicom_node.models import Quarantined, Study
+from dicom_node.quarantine import (
+    DICOM,
+    OPEN,
+    REFUSED,
+    QuarantineNotice,
+    find_quarantined,
+    notice_text,
+    notices_of,
 )
+from dicom_node.register import Register
+from dicom_node.reidentification import follow_identity
+from dicom_node.settings import DicomSettings
+from dicom_node.settling import misplace, settle
+from dicom_node.storage import DicomStore, StorageFailed
+from dicom_node.studies import instances_of, is_frozen, status_counts, study_digest
 
 __all__ = [
     "IndexResult",
     "OnStudy",
-    "complete_studies",
     "index_spool",
     "instances_of",
-    "is_disputed",
+    "is_frozen",
     "status_counts",
     "study_digest",
 ]
 
 OnStudy = Callable[[Session, Study], object]
-"""Called for each study that is new or has grown, in the transaction that changes it."""
+"""Called for each study that is new or has changed, in the transaction that changes it."""
 
 _GROUP = 256
+
+# Not the fault of one study: whatever else were tried now would fail as well.
+_COMMON_FAILURES = (OSError, Transient, StorageFailed, OperationalError)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
 class IndexResult:
-    """What one run did; ``studies`` are the Study Instance UIDs that are new or have grown."""
+    """What one run did.
+
+    Attributes:
+        indexed: objects that are the current version of an instance now.
+        duplicates: objects that had rows already.
+        quarantined: objects that were set aside.
+        left: objects that stay in the spool, because their study could not be indexed or linked.
+        studies: Study Instance UIDs that are new or have changed.
+    """
 
     indexed: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    left: int = 0
     studies: set[str] = field(default_factory=set)
 
 
@@ -62,29 +87,34 @@ def index_spool(
     settings: DicomSettings,
     clock: Clock,
     on_study: OnStudy | None = None,
+    inspector: Inspector | None = None,
 ) -> IndexResult:
     """Index everything that lies in the spool now.
 
     Safe to run twice and after a crash at any point. An object that must not be used is kept in
-    quarantine with the reason; the first object under a SOP Instance UID stays.
+    quarantine with the reason. What fails with the linker of one study stays in the spool, and
+    only that: the next run tries it again.
 
     Args:
         database: takes the rows.
         store: whose spool is read.
         settings: which issuers to assume for which sender.
-        clock: when a study was last seen to grow. Not the time of arrival: after an outage the
-            backlog is indexed piece by piece, and a study must not look complete in between.
-        on_study: the linker; an error of its own undoes the group, which stays in the spool.
+        clock: when links that end were withdrawn.
+        on_study: the linker.
+        inspector: reads the objects; None: this process does.
 
     Raises:
-        OutOfSpace: no room for a notice; what was not moved waits for the next run.
+        Transient: no room for a notice, or no parser; what was not moved waits for the next run.
+        StorageFailed: the disk failed.
         OSError: the disk cannot be read or written.
     """
-    result = IndexResult()
-    _record_notices(database, store, clock, result)
-    for paths in _groups(store.spooled()):
-        _index_group(database, store, settings, clock, on_study, paths, result)
-    return result
+    run = _Run(database, store, settings, clock, on_study, inspector or DirectInspector())
+    with database.filing:
+        settle(database, store)
+        run.record_notices()
+        for paths in _groups(store.spooled()):
+            run.index(paths)
+    return run.result
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
@@ -92,124 +122,149 @@ def _groups(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
         yield paths[start : start + _GROUP]
 
 
-def _record_notices(
-    database: Database, store: DicomStore, clock: Clock, result: IndexResult
-) -> None:
-    notices = store.notices()
-    if notices:
-        with database.write() as session:
-            _insert_notices(session, notices, clock())
-    for notice in notices:
-        store.file_notice(notice)
-    result.quarantined += len(notices)
+@dataclass
+class _Run:
+    database: Database
+    store: DicomStore
+    settings: DicomSettings
+    clock: Clock
+    on_study: OnStudy | None
+    inspector: Inspector
+    result: IndexResult = field(default_factory=IndexResult)
 
+    def record_notices(self) -> None:
+        """Make rows of what receivers refused."""
+        received = self.store.notices()
+        if not received:
+            return
+        with self.database.write() as session:
+            register = Register(session, self.store, self.settings, self.inspector)
+            for each in received:
+                self._record_notice(register, each)
+            session.flush()
+            rows = session.exec(
+                select(Quarantined).where(
+                    Quarantined.kind == DICOM,
+                    col(Quarantined.digest).in_([each.digest for each in received]),
+                )
+            ).all()
+            notices = notices_of(session, rows)
+        for row, notice in zip(rows, notices, strict=True):
+            self.store.file_notice(row.digest, notice_text(notice), nanoseconds(row.received_at))
 
-def _insert_notices(session: Session, notices: Iterable[Notice], now: dt.datetime) -> None:
-    rows = [
-        {
-            "kind": "dicom",
-            "digest": notice.digest,
-            "reason": notice.reason,
-            "sender": _printable(notice.sender),
-            "sop_instance_uid": _printable(notice.sop_instance_uid),
-            "study_instance_uid": notice.study_instance_uid,
-            "received_at": now,
-        }
-        for notice in notices
-    ]
-    insert_if_absent(session, Quarantined, rows)
+    def _record_notice(self, register: Register, received: Notice) -> None:
+        row = find_quarantined(register.session, received.digest)
+        if row is None:
+            path = self.store.quarantined_path(received.digest)
+            register.record(_of_receiver(received), arrival_time(path.stat()))
+            self.result.quarantined += 1
+        elif row.state != OPEN:
+            # A second copy of what a person decided about: it goes where the first one is.
+            misplace(register.session, [received.digest])
 
-
-def _index_group(
-    database: Database,
-    store: DicomStore,
-    settings: DicomSettings,
-    clock: Clock,
-    on_study: OnStudy | None,
-    paths: Sequence[Path],
-    result: IndexResult,
-) -> None:
-    spooled, notices = _read_group(paths)
-    added: list[Spooled] = []
-    repeated: list[str] = []
-    now = clock()
-    with database.write() as session:
-        known = known_objects(session, spooled)
-        for each in spooled:
-            reason = refusal(each, known)
-            if reason:
-                notices.append(_notice(each, reason))
-            elif each.header.sop_instance_uid in known.digests:
-                repeated.append(each.digest)
-            else:
-                add_parents(session, each.header, known, settings, now)
-                known.digests[each.header.sop_instance_uid] = each.digest
-                added.append(each)
-        _insert_rows(session, added, notices, known, now)
-        grown = {each.header.study_instance_uid for each in added}
-        for uid in sorted(grown):
-            if on_study is not None:
-                on_study(session, known.studies[uid])
-    store.archive([*(each.digest for each in added), *repeated])
-    for notice in notices:
-        store.set_aside(notice)
-    result.indexed += len(added)
-    result.duplicates += len(repeated)
-    result.quarantined += len(notices)
-    result.studies |= grown
-
-
-def _read_group(paths: Iterable[Path]) -> tuple[list[Spooled], list[Notice]]:
-    spooled: list[Spooled] = []
-    notices: list[Notice] = []
-    for path in paths:
+    def index(self, paths: Sequence[Path]) -> None:
+        """Index a group of files; where that fails, study by study."""
+        arrivals = spool_arrivals(self.inspector, paths)
         try:
-            arrival = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)
-            spooled.append(Spooled(path.stem, read_header(path), arrival))
-        except Unreadable as error:
-            notices.append(
-                Notice(path.stem, str(error), study_instance_uid=error.study_instance_uid)
+            self._index(arrivals)
+        except _COMMON_FAILURES:
+            raise
+        except Exception as error:  # noqa: BLE001 - a linker may come from anywhere
+            studies = _by_study(arrivals)
+            if len(studies) == 1:
+                self._leave(arrivals, error)
+                return
+            for each in studies:
+                self._index_alone(each)
+
+    def _index_alone(self, arrivals: Sequence[Arrival]) -> None:
+        try:
+            self._index(arrivals)
+        except _COMMON_FAILURES:
+            raise
+        except Exception as error:  # noqa: BLE001 - a linker may come from anywhere
+            self._leave(arrivals, error)
+
+    def _leave(self, arrivals: Sequence[Arrival], error: Exception) -> None:
+        # The class only: the text of an unexpected error may name a patient.
+        _log.error(
+            "%d objects of one study wait in the spool: %s", len(arrivals), type(error).__name__
+        )
+        self.result.left += len(arrivals)
+
+    def _index(self, arrivals: Sequence[Arrival]) -> None:
+        decoded = self._decode_conflicts(arrivals)
+        digests = [each.digest for each in arrivals]
+        with self.database.write() as session:
+            register = Register(session, self.store, self.settings, self.inspector, decoded=decoded)
+            register.look_up(arrivals)
+            for each in arrivals:
+                file_object(register, each)
+            register.write()
+            for uid in sorted(register.reidentified):
+                follow_identity(session, uid, self.clock())
+            for uid in sorted(register.grown):
+                if self.on_study is not None:
+                    self.on_study(session, session.get_one(Study, uid))
+            misplace(session, register.moved - set(digests))
+            session.flush()
+            filed = filed_digests(session, digests)
+            aside = session.exec(
+                select(Quarantined).where(
+                    Quarantined.kind == DICOM,
+                    col(Quarantined.digest).in_(set(digests) - filed),
+                )
+            ).all()
+            notices = notices_of(session, aside)
+        self.store.archive([each for each in digests if each in filed])
+        for row, notice in zip(aside, notices, strict=True):
+            self.store.set_aside(row.digest, notice_text(notice), nanoseconds(row.received_at))
+        settle(self.database, self.store)
+        self.result.indexed += register.added
+        self.result.duplicates += register.repeated
+        self.result.quarantined += register.set_aside
+        self.result.studies |= register.grown
+
+    def _decode_conflicts(self, arrivals: Sequence[Arrival]) -> dict[str, str]:
+        """Decode what must be compared, before the database is locked for everybody else."""
+        with self.database.read() as session:
+            known = known_objects(session, arrivals)
+            pairs = _same_names(
+                arrivals, known.held, {uid: each.digest for uid, each in known.instances.items()}
             )
-    return spooled, notices
+            cached = known_contents(session, sorted(pairs))
+        return {
+            digest: decoded_content(self.store, self.inspector, digest)
+            for digest in sorted(pairs - cached.keys())
+        }
 
 
-def _notice(each: Spooled, reason: str) -> Notice:
-    header = each.header
-    return Notice(
-        digest=each.digest,
-        reason=reason,
-        sender=header.calling_ae_title,
-        sop_instance_uid=header.sop_instance_uid,
-        study_instance_uid=header.study_instance_uid,
+def _same_names(arrivals: Sequence[Arrival], held: set[str], current: dict[str, str]) -> set[str]:
+    """Return the digests of objects that share their SOP Instance UID with another one."""
+    first = dict(current)
+    found: set[str] = set()
+    for each in arrivals:
+        if each.digest in held or not isinstance(each.header, Header):
+            continue
+        other = first.setdefault(each.header.sop_instance_uid, each.digest)
+        if other != each.digest:
+            found |= {other, each.digest}
+    return found
+
+
+def _by_study(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
+    """Return the objects of each study, in order of arrival."""
+    found: dict[str, list[Arrival]] = {}
+    for each in arrivals:
+        found.setdefault(each.header.study_instance_uid, []).append(each)
+    return list(found.values())
+
+
+def _of_receiver(notice: Notice) -> QuarantineNotice:
+    return QuarantineNotice(
+        digest=notice.digest,
+        reason=notice.reason,
+        cause=REFUSED,
+        sender=notice.sender,
+        sop_instance_uid=notice.sop_instance_uid,
     )
-
-
-def _insert_rows(
-    session: Session,
-    added: Sequence[Spooled],
-    notices: Sequence[Notice],
-    known: Known,
-    now: dt.datetime,
-) -> None:
-    session.flush()
-    if added:
-        session.execute(insert(Instance), [instance_row(each) for each in added])
-    identities = {
-        (study.issuer_of_patient_id, study.patient_id)
-        for study in known.studies.values()
-        if study.patient_id
-    }
-    insert_if_absent(
-        session,
-        Patient,
-        [
-            {"issuer_of_patient_id": issuer, "patient_id": patient_id, "first_seen_at": now}
-            for issuer, patient_id in sorted(identities)
-        ],
-    )
-    _insert_notices(session, notices, now)
-
-
-def _printable(text: str) -> str:
-    """Return peer text fit for a row and a terminal."""
-    return text.encode("unicode_escape").decode("ascii")[:256]

@@ -6,6 +6,7 @@ older ones, whose links are withdrawn. A decision of a person is never overwritt
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import ColumnElement
@@ -32,6 +33,7 @@ __all__ = [
     "link_report",
     "link_study",
     "unlinked_reports",
+    "withdraw_links",
 ]
 
 Linker = Callable[[ReportEvidence, Sequence[StudyEvidence], LinkingSettings], list[Decision]]
@@ -108,6 +110,18 @@ def link_patient(
         link_report(session, report, settings, clock, linker)
     for study in session.exec(select(Study).where(col(Study.patient_id).in_(values))).all():
         link_study(session, study, settings, clock, linker)
+
+
+def withdraw_links(
+    session: Session, study_instance_uid: str, reason: str, now: dt.datetime
+) -> None:
+    """Withdraw every link of a study, those that a person decided included."""
+    session.flush()
+    links = session.exec(
+        select(Link).where(Link.study_instance_uid == study_instance_uid, Link.state != WITHDRAWN)
+    ).all()
+    for link in links:
+        _withdraw(session, link, reason, lambda: now)
 
 
 def _candidates(session: Session, report: Report) -> list[Study]:

@@ -25,7 +25,11 @@ def _time(*, nullable: bool = False, index: bool = False) -> Any:
 
 
 class Study(SQLModel, table=True):
-    """A study as its first instance described it (PS3.3 C.7.2.1), and when it last grew."""
+    """A study as its instances describe it (PS3.3 C.7.2.1).
+
+    It was first and last received at the least and the greatest ``received_at`` of its instances,
+    superseded ones included.
+    """
 
     __tablename__ = "study"
 
@@ -76,11 +80,29 @@ class Instance(SQLModel, table=True):
     size: int
     calling_ae_title: str = ""
     called_ae_title: str = ""
+    declared_identity: str = ""  # dicom_node.arrivals.declared_identity of its header
+    received_at: dt.datetime = _time()
+
+
+class SupersededInstance(SQLModel, table=True):
+    """An earlier version of an instance; its file stays in the archive."""
+
+    __tablename__ = "superseded_instance"
+
+    digest: str = Field(primary_key=True)
+    sop_instance_uid: str = Field(index=True)
+    series_instance_uid: str
+    study_instance_uid: str = Field(index=True)
+    superseded_by: str = Field(index=True)  # digest
+    reason: str
     received_at: dt.datetime = _time()
 
 
 class Quarantined(SQLModel, table=True):
-    """Bytes that were kept but must not be used, with the reason; ``digest`` names the file."""
+    """Bytes that were kept but must not be used, with the reason; ``digest`` names the file.
+
+    While an object of a study is open here, the study is frozen.
+    """
 
     __tablename__ = "quarantined"
     __table_args__ = (UniqueConstraint("kind", "digest"),)
@@ -89,11 +111,47 @@ class Quarantined(SQLModel, table=True):
     kind: str  # "dicom" or "hl7"
     digest: str
     reason: str
+    cause: str = ""  # dicom_node.quarantine.CAUSES; empty for messages
+    state: str = "open"  # "open", "accepted" or "rejected" by a person
     sender: str = ""
-    sop_instance_uid: str = ""
+    sop_instance_uid: str = Field(default="", index=True)
+    series_instance_uid: str = ""
     study_instance_uid: str = Field(default="", index=True)
+    other_study_instance_uid: str = Field(default="", index=True)  # where it is in conflict with
+    declared_identity: str = ""  # dicom_node.arrivals.declared_identity of its header
     message_id: int | None = None
     received_at: dt.datetime = _time()
+
+
+class QuarantineDecision(SQLModel, table=True):
+    """What a person decided about a quarantined object; the last decision is in force."""
+
+    __tablename__ = "quarantine_decision"
+    __table_args__ = (UniqueConstraint("digest", "decided_at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str
+    action: str  # "accept" or "reject"
+    decided_by: str
+    reason: str
+    decided_at: dt.datetime = _time()
+
+
+class DecodedContent(SQLModel, table=True):
+    """What an object shows, as a digest; kept so that nothing is decoded twice."""
+
+    __tablename__ = "decoded_content"
+
+    digest: str = Field(primary_key=True)
+    content_digest: str
+
+
+class MisplacedFile(SQLModel, table=True):
+    """A file whose place must still follow its rows; the row goes when the file has moved."""
+
+    __tablename__ = "misplaced_file"
+
+    digest: str = Field(primary_key=True)
 
 
 class Message(SQLModel, table=True):

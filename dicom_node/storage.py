@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,6 @@ from dicom_node.intake import (
     Intake,
     Notice,
     Origin,
-    notice_bytes,
 )
 
 __all__ = [
@@ -135,45 +135,109 @@ class DicomStore:
         ]
 
     def path(self, digest: str) -> Path:
-        """Return where an indexed object lies; between commit and rename it is still spooled."""
+        """Return where an object lies whose place is the archive.
+
+        Between commit and rename it is still where it came from.
+        """
         archived = self._archived(digest)
-        spooled = self._spool / f"{digest}{OBJECT_SUFFIX}"
-        return spooled if not archived.exists() and spooled.exists() else archived
+        ways = (archived, self.folders.spooled(digest), self.quarantined_path(digest))
+        return next((path for path in ways if path.exists()), archived)
 
     def quarantined_path(self, digest: str) -> Path:
         """Return where a quarantined object lies."""
         return self._quarantine / f"{digest}{OBJECT_SUFFIX}"
 
+    def archived(self) -> Iterator[Path]:
+        """Yield every file of the archive, in no order."""
+        with os.scandir(self._archive) as folders:
+            parents = [entry.path for entry in folders if entry.is_dir(follow_symlinks=False)]
+        for parent in parents:
+            yield from _files(Path(parent), OBJECT_SUFFIX)
+
+    def quarantined(self) -> Iterator[Path]:
+        """Yield every object in quarantine, in no order."""
+        yield from _files(self._quarantine, OBJECT_SUFFIX)
+
+    def quarantine_notices(self) -> Iterator[Path]:
+        """Yield every notice in quarantine, in no order; its object may be in the archive."""
+        yield from _files(self._quarantine, NOTICE_SUFFIX)
+
     def archive(self, digests: Sequence[str]) -> None:
         """Move spooled files to the archive, after their rows are committed.
 
         A crash in between leaves a spooled file whose digest has a row: the next run moves it.
+        Bytes that are archived already are only removed from the spool.
         """
         for digest in digests:
             target = self._archived(digest)
+            spooled = self.folders.spooled(digest)
+            if target.exists():
+                spooled.unlink(missing_ok=True)
+                continue
             target.parent.mkdir(mode=0o700, exist_ok=True)
-            (self._spool / f"{digest}{OBJECT_SUFFIX}").replace(target)
+            spooled.replace(target)
         if digests:
             # A journalling file system commits renames in order: one sync covers all of them.
             sync_folder(self._spool)
 
-    def set_aside(self, notice: Notice) -> None:
-        """Move a spooled file to quarantine with its notice, after its row is committed."""
-        self._keep_notice(notice)
-        spooled = self._spool / f"{notice.digest}{OBJECT_SUFFIX}"
-        spooled.replace(self.quarantined_path(notice.digest))
+    def set_aside(self, digest: str, notice: bytes, received_at_ns: int) -> None:
+        """Move a spooled file to quarantine with its notice, after its row is committed.
 
-    def file_notice(self, notice: Notice) -> None:
+        A file that lies there already stays where it bears the time of arrival of the row:
+        then the spooled one is the same bytes again.
+        """
+        self.keep_notice(digest, notice)
+        spooled, target = self.folders.spooled(digest), self.quarantined_path(digest)
+        if _bears(target, received_at_ns):
+            spooled.unlink(missing_ok=True)
+        else:
+            spooled.replace(target)
+        sync_folder(self._quarantine)
+        sync_folder(self._spool)
+
+    def release(self, digest: str) -> None:
+        """Move a quarantined file to the archive; harmless where that is done already."""
+        quarantined, target = self.quarantined_path(digest), self._archived(digest)
+        if target.exists():
+            quarantined.unlink(missing_ok=True)
+        elif quarantined.exists():
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            quarantined.replace(target)
+            sync_folder(target.parent)
+            sync_folder(self._archive)
+        sync_folder(self._quarantine)
+
+    def withdraw(self, digest: str) -> None:
+        """Move an archived file to quarantine; harmless where that is done already."""
+        archived = self._archived(digest)
+        if archived.exists():
+            archived.replace(self.quarantined_path(digest))
+            sync_folder(self._quarantine)
+            sync_folder(archived.parent)
+
+    def keep_notice(self, digest: str, notice: bytes) -> None:
+        """Write the notice beside a quarantined object, over an earlier one."""
+        self.intake.write(self._quarantine / f"{digest}{NOTICE_SUFFIX}", (notice,))
+
+    def remove_notice(self, digest: str) -> None:
+        """Remove the notice of an object that is not in quarantine any more."""
+        (self._quarantine / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
+        sync_folder(self._quarantine)
+
+    def file_notice(self, digest: str, notice: bytes, received_at_ns: int) -> None:
         """Move a receiver's notice beside its object, after its row is committed.
 
-        A spooled file of the same digest stays: the same bytes may have come properly since.
+        A spooled file of the same digest stays: the same bytes may have come properly since. The
+        object keeps the time at which it was first refused.
         """
-        self._keep_notice(notice)
-        (self._spool / f"{notice.digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
+        self.keep_notice(digest, notice)
+        with suppress(FileNotFoundError):
+            os.utime(self.quarantined_path(digest), ns=(received_at_ns, received_at_ns))
+        (self._spool / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
 
-    def _keep_notice(self, notice: Notice) -> None:
-        target = self._quarantine / f"{notice.digest}{NOTICE_SUFFIX}"
-        self.intake.write(target, (notice_bytes(notice),))
+    def date_spooled(self, digest: str, received_at_ns: int) -> None:
+        """Give a spooled file another time of arrival."""
+        os.utime(self.folders.spooled(digest), ns=(received_at_ns, received_at_ns))
 
     def _archived(self, digest: str) -> Path:
         return self.folders.archived(digest)
@@ -183,3 +247,18 @@ def _in_order_of_arrival(folder: Path, suffix: str) -> list[Path]:
     with os.scandir(folder) as entries:
         found = [(e.stat().st_mtime_ns, e.name) for e in entries if e.name.endswith(suffix)]
     return [folder / name for _, name in sorted(found)]
+
+
+def _files(folder: Path, suffix: str) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
+
+
+def _bears(path: Path, modified_ns: int) -> bool:
+    """Tell whether a file exists and has this modification time, to the microsecond."""
+    try:
+        return path.stat().st_mtime_ns // 1000 == modified_ns // 1000
+    except FileNotFoundError:
+        return False

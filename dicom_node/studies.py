@@ -1,15 +1,17 @@
-"""Questions to the index: which studies are complete, what they contain, what is in dispute."""
+"""Questions to the index: which studies are complete, what they contain, which are frozen."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, not_, or_
 from sqlmodel import Session, SQLModel, col, select
 
 from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Instance, Patient, Quarantined, Series, Study
+from dicom_node.quarantine import DICOM, OPEN
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -61,12 +63,15 @@ def complete_studies(session: Session) -> list[str]:
     ]
 
 
-def completed_contents(session: Session) -> dict[str, set[str]]:
-    """Return the study digests that were recorded as complete, by Study Instance UID."""
-    rows = session.exec(select(StudyCompletion.study_instance_uid, StudyCompletion.study_digest))
-    found: dict[str, set[str]] = {}
-    for uid, digest in rows:
-        found.setdefault(uid, set()).add(digest)
+def completed_contents(session: Session) -> dict[str, dict[str, int]]:
+    """Return what was recorded as complete: Study Instance UID -> study digest -> completion."""
+    rows = session.exec(
+        select(StudyCompletion.study_instance_uid, StudyCompletion.study_digest, StudyCompletion.id)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for uid, digest, completion in rows:
+        if completion is not None:
+            found.setdefault(uid, {})[digest] = completion
     return found
 
 
@@ -112,18 +117,57 @@ def digest_of_images(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(digests)).encode("ascii")).hexdigest()
 
 
-def is_disputed(session: Session, study_instance_uid: str) -> bool:
-    """Tell whether an object that claims to belong to the study lies in quarantine.
+def is_frozen(session: Session, study_instance_uid: str) -> bool:
+    """Tell whether a study must not teach or be written back until a person decides.
 
-    Then two senders disagree about the study, and a person has to look before it teaches anything.
+    It is frozen while an object that claims to belong to it, or that is in conflict with one of
+    its own, lies in quarantine undecided: two senders disagree about the study.
     """
-    query = select(Quarantined.id).where(Quarantined.study_instance_uid == study_instance_uid)
+    query = select(Quarantined.id).where(_freezes(), _names(study_instance_uid))
     return session.exec(query.limit(1)).first() is not None
 
 
-def is_frozen(session: Session, study_instance_uid: str) -> bool:
-    """Tell whether a study must not teach or be written back until a person decides."""
-    return is_disputed(session, study_instance_uid)
+def frozen_studies(session: Session) -> dict[str, list[str]]:
+    """Return the Study Instance UIDs of the studies that are frozen, each with the reasons.
+
+    An object that cannot be read freezes the study that it names, whether or not that one is here.
+    """
+    rows = session.exec(
+        select(
+            Quarantined.study_instance_uid,
+            Quarantined.other_study_instance_uid,
+            Quarantined.reason,
+        )
+        .where(_freezes())
+        .order_by(col(Quarantined.received_at), col(Quarantined.digest))
+    )
+    found: dict[str, dict[str, None]] = {}
+    for uid, other, reason in rows:
+        for each in filter(None, {uid: None, other: None}):
+            found.setdefault(each, {})[reason] = None
+    return {uid: list(reasons) for uid, reasons in sorted(found.items())}
+
+
+def frozen(study_instance_uid: Any) -> ColumnElement[bool]:
+    """Return the condition that a column names a study that is frozen; see :func:`is_frozen`."""
+    return select(Quarantined.id).where(_freezes(), _names(study_instance_uid)).exists()
+
+
+def _freezes() -> ColumnElement[bool]:
+    return and_(col(Quarantined.kind) == DICOM, col(Quarantined.state) == OPEN)
+
+
+def _names(study_instance_uid: Any) -> ColumnElement[bool]:
+    return or_(
+        and_(
+            col(Quarantined.study_instance_uid) == study_instance_uid,
+            col(Quarantined.study_instance_uid) != "",
+        ),
+        and_(
+            col(Quarantined.other_study_instance_uid) == study_instance_uid,
+            col(Quarantined.other_study_instance_uid) != "",
+        ),
+    )
 
 
 def status_counts(session: Session) -> dict[str, int]:

@@ -146,7 +146,7 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
     needs_report = not test or not query.include_reference_only_tests
     reasons = (
         (not evidence.key, "no patient id with its issuer"),
-        (evidence.contradicted, "an object of this study is in quarantine"),
+        (evidence.frozen, "study frozen: an object of it is in quarantine"),
         (not evidence.complete, "study not complete"),
         (not evidence.images_digest, "no image series that fits"),
         (test and not evidence.reference, "test patient without reference labels"),

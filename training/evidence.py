@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.linking_rules import CONFIRMED
 from dicom_node.models import Link, Study
+from dicom_node.studies import frozen_studies
 from labeling.models import Label
 from labeling.reference import reference_states
 from labeling.vocabulary import LabelSchema, State
@@ -16,7 +17,6 @@ from training.folds import Fold, assign_fold, merges, patient_key, survivors
 from training.selection import (
     LinkedReport,
     SeriesRule,
-    contradicted,
     final_reports,
     images,
     linked_reports,
@@ -60,7 +60,7 @@ class Evidence:
     key: str  # patient key; empty where the patient is unknown
     fold: Fold | None
     images_digest: str
-    contradicted: bool
+    frozen: bool  # dicom_node.studies.is_frozen
     complete: bool
     links: tuple[LinkedReport, ...]
     labels: States | None  # of the one final report; None: the run did not read it
@@ -95,7 +95,7 @@ def gather(
     if query.lock_reference_patients:
         locked = {keys[uid] for uid in references if keys.get(uid)}
     rule = SeriesRule(query.modality, query.body_parts, query.series_description)
-    fitting, frozen = images(session, rule), contradicted(session)
+    fitting, frozen = images(session, rule), frozen_studies(session)
     links, labels = linked_reports(session), _labels(session, query.run_id)
     shares = (settings.validation_share, settings.test_share)
     done = None if complete is None else frozenset(complete)
@@ -106,7 +106,7 @@ def gather(
             key=key,
             fold=assign_fold(key, *shares, locked) if key else None,
             images_digest=fitting.get(uid, ""),
-            contradicted=uid in frozen,
+            frozen=uid in frozen,
             complete=done is None or uid in done,
             links=tuple(links.get(uid, ())),
             labels=labels.get(finals[0].report_id) if len(finals) == 1 else None,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
+from dicom_node.studies import frozen_studies
 from training.errors import Permanent
 from training.models import Model, Prediction
-from training.selection import SeriesRule, contradicted, final_reports, images, linked_reports
+from training.selection import SeriesRule, final_reports, images, linked_reports
 from training.settings import PredictionRule
 
 
@@ -126,7 +127,7 @@ def studies_to_predict(
     """Return the complete studies that fit the rule and that the model has not yet seen as such.
 
     Left out are studies without an image series that fits (one with structured reports only
-    never does), with an object in quarantine, and, where the rule says so, with a confirmed
+    never does), frozen ones, and, where the rule says so, with a confirmed
     final report.
 
     Args:
@@ -139,7 +140,7 @@ def studies_to_predict(
     body_parts = (rule.body_part,) if rule.body_part else ()
     fitting = images(session, SeriesRule(rule.modality, body_parts, rule.series_description))
     wanted = fitting.keys() & set(complete_study_uids)
-    wanted -= contradicted(session)
+    wanted -= frozen_studies(session).keys()
     if rule.only_without_final_report:
         links = linked_reports(session)
         wanted -= {uid for uid, each in links.items() if final_reports(each)}

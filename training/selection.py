@@ -11,7 +11,7 @@ from operator import itemgetter
 from sqlmodel import Session, col, select
 
 from dicom_node.linking_rules import CONFIRMED
-from dicom_node.models import Instance, Link, Quarantined, Report, Series
+from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.report_status import FINAL_STATUSES
 from dicom_node.studies import is_image
 from training.errors import Permanent
@@ -65,16 +65,6 @@ def images(session: Session, rule: SeriesRule) -> dict[str, str]:
         study: hashlib.sha256("\n".join(digest for _, digest in group).encode()).hexdigest()
         for study, group in groupby(fitting, key=itemgetter(0))
     }
-
-
-def contradicted(session: Session) -> set[str]:
-    """Return the studies for which an object lies in quarantine: frozen until a person decides."""
-    rows = session.exec(
-        select(Quarantined.study_instance_uid)
-        .where(Quarantined.study_instance_uid != "")
-        .distinct()
-    )
-    return set(rows)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Numbered changes of the database layout, applied in order and recorded.
 
-The first migration creates every table as the models describe it. A later change of a model comes
-with a numbered function here; a test compares a migrated database with the models.
+The first migration creates every table as the models describe it now. A later change of a model
+comes with a numbered function that does nothing where its work is done already; a test compares a
+migrated database with the models.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import dicom_node.models
 import labeling.models
 import training.models
 from dicom_node.database import Database, UtcDateTime, utc_now
+from plugin.migrations.changes import add_missing_tables
+from plugin.migrations.duplicates import add_duplicates
 
 __all__ = ["SchemaVersion", "is_migrated", "migrate"]
 
@@ -34,11 +37,10 @@ class SchemaVersion(SQLModel, table=True):
     applied_at: dt.datetime = Field(sa_type=UtcDateTime, nullable=False)
 
 
-def _create_every_table(connection: sa.Connection) -> None:
-    SQLModel.metadata.create_all(connection)
-
-
-MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (_create_every_table,)
+MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
+    add_missing_tables,
+    add_duplicates,
+)
 
 
 def migrate(database: Database) -> int:

@@ -15,7 +15,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from dicom_node.durable import SharedFolderSync
 from dicom_node.file_meta import EXPLICIT_VR_BIG_ENDIAN, encode_file_meta, leading_uids
-from dicom_node.storage import DicomStore, Notice, OutOfSpace, StorageFailed
+from dicom_node.storage import DicomStore, OutOfSpace, StorageFailed
 from tests.builders import COMPRESSED_SYNTAX, compressed_image, encode, mr_image, received
 
 
@@ -167,7 +167,7 @@ def test_quarantine_keeps_bytes_and_tells_the_indexer_why(store: DicomStore) -> 
     (notice,) = store.notices()
     assert (notice.digest, notice.reason, notice.sender) == (digest, "a reason", "SCANNER")
     store.store(image)
-    store.file_notice(notice)
+    store.file_notice(digest, b"{}", 10**18)
     assert store.notices() == []
     assert store.spooled_count() == 1
     assert (store.root / "quarantine" / f"{digest}.json").exists()
@@ -175,7 +175,8 @@ def test_quarantine_keeps_bytes_and_tells_the_indexer_why(store: DicomStore) -> 
 
 def test_spooled_object_can_be_set_aside(store: DicomStore) -> None:
     digest = store.store(received(mr_image()))
-    store.set_aside(Notice(digest, "a reason"))
+    received_at = store.spooled()[0].stat().st_mtime_ns
+    store.set_aside(digest, b"{}", received_at)
     assert store.spooled() == []
     assert store.quarantined_path(digest).exists()
 

@@ -163,7 +163,7 @@ def test_an_object_in_quarantine_freezes_its_study(session, run):
             received_at=NOW,
         )
     )
-    assert outcome(session, run) == {"1.1": "an object of this study is in quarantine"}
+    assert outcome(session, run) == {"1.1": "study frozen: an object of it is in quarantine"}
 
 
 def test_a_growing_study_waits(session, run):

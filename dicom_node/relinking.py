@@ -1,0 +1,148 @@
+"""A study that comes again under another identity changes over as a whole, or not at all.
+
+Objects under the new identity wait in quarantine and the study is frozen. When every instance of it
+has come again under one and the same new identity and shows what it showed before, the study takes
+that identity and all of them enter, in one transaction. At no time does a study hold objects of two
+patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from dicom_node import quarantine, study_rows
+from dicom_node.arrivals import Arrival, declared_identity, read_arrivals
+from dicom_node.headers import Header
+from dicom_node.known import known_objects
+from dicom_node.models import Instance, Quarantined, Series
+from dicom_node.register import Objection, Register
+
+IDENTITY_CHANGE = "its study has another identity now"
+NOT_SENT_AGAIN = "a person gave its study another identity, under which it was not sent"
+
+
+def switch_if_whole(register: Register, header: Header) -> None:
+    """Give a study the identity of ``header`` where every instance of it waits under it."""
+    uid, identity = header.study_instance_uid, declared_identity(header)
+    register.write()
+    waiting = _waiting(register.session, uid, identity)
+    missing = _under_other_identity(register, uid, identity)
+    versions: dict[str, list[Quarantined]] = {}
+    for row in waiting:
+        versions.setdefault(row.sop_instance_uid, []).append(row)
+    if not missing.keys() <= versions.keys():
+        return
+    for sop_instance_uid, digest in missing.items():
+        rows = versions[sop_instance_uid]
+        if not any(register.contents.same(digest, row.digest) for row in rows):
+            for row in rows:
+                row.cause = quarantine.CONTENT
+                row.reason = "the stored object with this SOP Instance UID shows something else"
+                register.session.add(row)
+            return
+    switch(register, header)
+
+
+def switch(register: Register, header: Header) -> None:
+    """Give a study the identity of ``header`` and file every object that waits under it."""
+    uid, identity = header.study_instance_uid, declared_identity(header)
+    register.write()
+    waiting = _waiting(register.session, uid, identity)
+    arrivals = read_arrivals(
+        register.inspector, [(register.store.path(row.digest), row.received_at) for row in waiting]
+    )
+    register.session.execute(
+        delete(Quarantined).where(col(Quarantined.id).in_([row.id for row in waiting]))
+    )
+    for row in waiting:
+        register.session.expunge(row)
+    study = register.known.studies[uid]
+    study_rows.identify_patient(study, header, register.settings)
+    study_rows.identify_order(study, header, register.settings)
+    register.session.add(study)
+    register.note_patient(study, study.last_received_at)
+    register.known.waiting.get(uid, set()).discard(identity)
+    register.reidentified.add(uid)
+    register.moved.update(each.digest for each in arrivals)
+    _look_further(register, arrivals)
+    for each in arrivals:
+        _enter(register, each, identity)
+
+
+def _enter(register: Register, each: Arrival, identity: str) -> None:
+    objection: Objection | None
+    if isinstance(each.header, Header):
+        objection = register.objection(each, each.header, standing=identity)
+        if objection is None:
+            register.enter(each, each.header, IDENTITY_CHANGE)
+            return
+    else:
+        objection = Objection(quarantine.UNREADABLE, str(each.header))
+    register.confine(each, objection)
+
+
+def leave_out(register: Register, header: Header, by: str) -> None:
+    """Supersede what was not sent under the identity that a study has now."""
+    register.write()
+    left = _under_other_identity(register, header.study_instance_uid, declared_identity(header))
+    left.pop(header.sop_instance_uid, None)
+    for sop_instance_uid in left:
+        register.supersede(sop_instance_uid, header.study_instance_uid, by, NOT_SENT_AGAIN)
+
+
+def _waiting(session: Session, uid: str, identity: str) -> list[Quarantined]:
+    query = (
+        select(Quarantined)
+        .where(
+            Quarantined.kind == quarantine.DICOM,
+            Quarantined.state == quarantine.OPEN,
+            Quarantined.cause == quarantine.IDENTITY,
+            Quarantined.study_instance_uid == uid,
+            Quarantined.declared_identity == identity,
+        )
+        .order_by(col(Quarantined.received_at), col(Quarantined.digest))
+    )
+    return list(session.exec(query))
+
+
+def _under_other_identity(register: Register, uid: str, identity: str) -> dict[str, str]:
+    """Return digest by SOP Instance UID of the instances that stand under another identity."""
+    query = (
+        select(Instance.sop_instance_uid, Instance.digest, Instance.declared_identity)
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(Series.study_instance_uid == uid, Instance.declared_identity != identity)
+        .order_by(col(Instance.sop_instance_uid))
+    )
+    rows = register.session.exec(query).all()
+    found = {sop_instance_uid: digest for sop_instance_uid, digest, known in rows if known}
+    early = [(sop_instance_uid, digest) for sop_instance_uid, digest, known in rows if not known]
+    for (sop_instance_uid, digest), declared in zip(early, _declared(register, early), strict=True):
+        if declared != identity:
+            found[sop_instance_uid] = digest
+    return found
+
+
+def _declared(register: Register, early: Iterable[tuple[str, str]]) -> list[str]:
+    """Read the declared identities of instances whose rows were written before rows held it."""
+    known = list(early)
+    headers = register.inspector.headers([register.store.path(digest) for _, digest in known])
+    identities = []
+    for (sop_instance_uid, _), header in zip(known, headers, strict=True):
+        identity = declared_identity(header) if isinstance(header, Header) else ""
+        identities.append(identity)
+        register.session.execute(
+            update(Instance)
+            .where(col(Instance.sop_instance_uid) == sop_instance_uid)
+            .values(declared_identity=identity)
+        )
+    return identities
+
+
+def _look_further(register: Register, arrivals: list[Arrival]) -> None:
+    """Learn what the index holds about objects of an earlier group, keeping what is known."""
+    found = known_objects(register.session, arrivals)
+    register.known.instances.update(found.instances)
+    register.known.series.update(found.series)
