@@ -39,6 +39,10 @@ class Balance:
         counts = [count for (count,) in _COUNT.iter_unpack(self._memory[:])]
         return bool(counts[self._slot] <= min(counts))
 
+    def everybody_is_there(self) -> bool:
+        """Tell whether every process counts."""
+        return all(count != _NOBODY for (count,) in _COUNT.iter_unpack(self._memory[:]))
+
 
 def new_balance(slots: int) -> int:
     """Return a descriptor of shared memory for so many processes, none of which is there yet."""

@@ -61,7 +61,7 @@ class Places:
     Attributes:
         associations: established ones; where so many are, other processes are left to accept.
         waiting: not yet established; the oldest makes room for a new one.
-        per_address: of one IP address, established or not.
+        per_address: of one IP address, established or not; the oldest that waits makes room.
     """
 
     associations: int
@@ -256,11 +256,10 @@ class Reactor:
         return True
 
     def _seat(self, stream: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
-        if self._addresses[address] >= self._places.per_address:
-            log.warning("connection refused: its address holds too many")
+        if not self._make_room(address):
+            log.warning("connection refused: its address holds too many associations")
             stream.close()
             return
-        self._make_room()
         try:
             stream.setblocking(False)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -281,13 +280,30 @@ class Reactor:
         if self._balance is not None:
             self._balance.publish(len(self._guests))
 
-    def _make_room(self) -> None:
-        """Drop the connection that has waited longest, where too many wait."""
-        if len(self._guests) < self._places.waiting:
-            return
-        waiting = [each for each in self._guests.values() if not each.connection.established]
-        if len(waiting) >= self._places.waiting:
-            self._drop(waiting[0])
+    def _make_room(self, address: str) -> bool:
+        """Drop the connection that has waited longest where too many wait; tell if there is room.
+
+        Who speaks at once is never the one that has waited longest, so the living get through
+        even from an address that silent peers share.
+        """
+        if self._addresses[address] >= self._places.per_address:
+            waiting = self._longest_waiting(lambda each: each.address == address)
+            if waiting is None:
+                return False
+            self._drop(waiting)
+        elif len(self._guests) - self.established >= self._places.waiting:
+            self._drop(self._longest_waiting(lambda _each: True))
+        return True
+
+    def _longest_waiting(self, concerned: Callable[[Connection], bool]) -> _Guest | None:
+        return next(
+            (
+                guest
+                for guest in self._guests.values()
+                if not guest.connection.established and concerned(guest.connection)
+            ),
+            None,
+        )
 
     def _interest(self, guest: _Guest | None) -> None:
         """Ask for the events that the connection waits for now."""

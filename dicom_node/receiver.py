@@ -32,6 +32,8 @@ _PLAIN, _TLS = "plain", "tls"
 _BACKLOG = 512
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 10.0
+_READY_SECONDS = 30.0
+_READY_CHECK_SECONDS = 0.02
 _SHORTEST_LIFE_SECONDS = 2.0
 _RESTART_DELAY_SECONDS = 2.0
 
@@ -99,6 +101,16 @@ class Receivers:
                 self._start_child(slot) for slot in range(self._settings.receiver_processes)
             ]
         self._watcher.start()
+
+    def wait_until_ready(self) -> None:
+        """Return when every process serves; sooner where receiving has failed or takes too long.
+
+        Before that, one early process would take all the connections that queue.
+        """
+        balance = Balance(self._balance, 0)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not (balance.everybody_is_there() or self.failure or time.monotonic() > deadline):
+            self._stopping.wait(_READY_CHECK_SECONDS)
 
     def stop(self) -> None:
         """End the processes: running associations get a moment to finish."""

@@ -41,6 +41,7 @@ class Node:
         values = {"port": 0, "minimum_free_bytes": 0, "accept_unknown_peers": True} | settings
         self.receivers = Receivers(DicomSettings.model_validate(values), root)
         self.receivers.start()
+        self.receivers.wait_until_ready()
         self.address = self.receivers.address
 
     def mr(self, **names: Any) -> RawAssociation:
@@ -228,6 +229,28 @@ def test_silent_connections_do_not_keep_others_out(node: Node) -> None:
     assert closed_within(silent[3], 15)
     for connection in silent:
         connection.close()
+
+
+def test_the_living_of_an_address_get_through_its_silent_ones(tmp_path: Path) -> None:
+    node = Node(tmp_path, receiver_processes=1, connections_per_address=8)
+    silent = [socket.create_connection(node.address, 5) for _ in range(8)]
+    held: list[RawAssociation] = []
+    try:
+        held = [RawAssociation(node.address) for _ in range(8)]
+        assert all(each.echo() == 0 for each in held)
+        assert all(closed_within(each, 5) for each in silent)
+        # Now all places of the address are taken by associations: it has to wait.
+        with RawAssociation(node.address) as late:
+            assert late.answer == 0
+        assert all(each.echo() == 0 for each in held)
+        elsewhere = socket.create_connection(node.address, 5, source_address=("127.0.0.9", 0))
+        elsewhere.sendall(associate_request("RADLOOP", "OTHER", [(MR, EXPLICIT)]))
+        assert elsewhere.recv(1) == b"\x02"
+        elsewhere.close()
+    finally:
+        for each in [*silent, *(association.socket for association in held)]:
+            each.close()
+        node.receivers.stop()
 
 
 def test_announced_gigabytes_end_the_association_at_once(node: Node) -> None:
