@@ -32,6 +32,7 @@ from dicom_node.negotiation import (
     AssociationRequest,
     decode_request,
 )
+from dicom_node.quota import Quota
 from dicom_node.upper_layer import (
     INVALID_PARAMETER,
     RELEASE_RESPONSE,
@@ -52,7 +53,7 @@ from dicom_node.upper_layer import (
 log = logging.getLogger(__name__)
 
 _MAXIMUM_COMMAND_BYTES = 64 * 1024
-_TOO_LONG = "the object is longer than this node takes"
+_TOO_LONG = "longer than this node takes, or the quota is used up"
 _NO_ROOM = "no room to store the object"
 
 
@@ -97,6 +98,10 @@ class Provider(Protocol):
     def maximum_object_bytes(self, request: AssociationRequest, connection: Connection) -> int:
         """Return how long an object of this peer may be."""
 
+    @property
+    def unfinished(self) -> Quota:
+        """What senders hold in objects that are not whole."""
+
     def begin(self, origin: Origin) -> IncomingObject:
         """Open an object; raises OutOfSpace or StorageFailed."""
 
@@ -128,6 +133,7 @@ class Association:
         self._accepted: Mapping[int, AcceptedContext] = {}
         self._peer: AssociationRequest | None = None
         self._object_limit = 0
+        self._held = 0  # bytes of the unfinished object, counted against the sender
         self._command_bytes = bytearray()
         self._command: Command | None = None  # whose data set is being received
         self._context_id = 0
@@ -248,7 +254,10 @@ class Association:
             raise ProtocolViolation(UNEXPECTED_PDU, "a data set that no command announced")
         incoming = self._incoming
         if incoming is not None:
-            if incoming.size + len(fragment.data) > self._object_limit:
+            size = len(fragment.data)
+            within = self._provider.unfinished.take(incoming.origin.calling_ae_title, size)
+            self._held += size
+            if not within or incoming.size + size > self._object_limit:
                 self._refuse_length(command)
                 return
             with self._guard():
@@ -256,6 +265,7 @@ class Association:
         if not fragment.is_last:
             return
         self._command = None
+        self._give_back()
         incoming, self._incoming = self._incoming, None
         # None as well where the disk has just refused its last piece.
         if incoming is None:
@@ -322,9 +332,15 @@ class Association:
         if not self._lost:
             self._line.end(self._connection)
 
+    def _give_back(self) -> None:
+        if self._peer is not None and self._held:
+            self._provider.unfinished.give_back(self._peer.calling_ae_title, self._held)
+            self._held = 0
+
     def _drop_incoming(self) -> None:
         incoming, self._incoming = self._incoming, None
         self._command = None
+        self._give_back()
         if incoming is not None:
             incoming.discard()
 

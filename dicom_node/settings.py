@@ -105,6 +105,7 @@ class DicomSettings(Section):
     default_issuer_of_accession_number: str = ""
     maximum_pdu_size: int = Field(default=131072, ge=4096, le=1048576)
     maximum_object_bytes: int = Field(default=2 * 1024**3, ge=1)
+    unfinished_bytes_per_peer: int = Field(default=8 * 1024**3, ge=1)  # in one receiver process
     minimum_free_bytes: int = Field(default=1024**3, ge=0)
     network_timeout_seconds: float = Field(default=60.0, gt=0)
     minimum_bytes_per_second: int = Field(default=1024, ge=0)  # of an object in progress

@@ -32,6 +32,7 @@ from dicom_node.negotiation import (
     agree,
     configure_library,
 )
+from dicom_node.quota import Quota
 from dicom_node.reactor import Listener, Places, Reactor
 from dicom_node.settings import DicomSettings
 from dicom_node.sop_classes import negotiable
@@ -83,6 +84,7 @@ class StorageProvider:
         self._negotiable = negotiable(settings)
         self._of_peer: Counter[str] = Counter()  # associations by calling AE title
         self._stopping = threading.Event()
+        self.unfinished = Quota(settings.unfinished_bytes_per_peer)
         self.disk_failed = False
         self._reactor = Reactor(
             listeners,

@@ -289,6 +289,26 @@ def test_endless_object_is_cut_off_and_not_kept(tmp_path: Path) -> None:
         node.receivers.stop()
 
 
+def test_unfinished_objects_of_one_sender_have_a_quota(tmp_path: Path) -> None:
+    node = Node(tmp_path, receiver_processes=1, unfinished_bytes_per_peer=150_000)
+    started = fragment(1, 3, store_command(MR.encode(), b"1.2.3")) + fragment(1, 0, bytes(100_000))
+    try:
+        with node.mr() as first, node.mr() as second, node.mr(calling="OTHER") as other:
+            first.socket.sendall(started)
+            until(lambda: any((node.store.root / "tmp").iterdir()))
+            other.socket.sendall(started)
+            second.socket.sendall(started)
+            assert second.read_status() == 0xA700
+            assert closed_within(second.socket, 5)
+            first.socket.sendall(fragment(1, 2, b""))
+            assert first.read_status() == 0xC000
+            image = mr_image(study="quota", rows=192)
+            assert first.store(MR, image.SOPInstanceUID, encode(image)) == 0
+        until(lambda: not any((node.store.root / "tmp").iterdir()))
+    finally:
+        node.receivers.stop()
+
+
 def test_admission_by_titles_and_free_space(tmp_path: Path) -> None:
     known = CallingPeer(ae_title="SCANNER", host="127.0.0.1")
     elsewhere = CallingPeer(ae_title="FAR", host="192.0.2.7")
