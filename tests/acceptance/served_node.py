@@ -7,13 +7,14 @@ on a busy machine; here readiness is what a peer sees: a C-ECHO answered and HL7
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,18 +45,19 @@ class ServedNode:
     """One data folder and the processes that serve it.
 
     Args:
-        folder: does not exist yet; takes settings, data and log.
-        extra: settings that are appended to the file of ``radloop init``.
-        edit: changes the text of the settings before that.
+        folder: does not exist yet; takes settings, log and, unless ``data`` is another, data.
+        settings: keys of the settings file with the values (TOML) that replace theirs.
+        data: the data folder.
     """
 
     def __init__(
-        self, folder: Path, extra: str = "", edit: Callable[[str], str] = lambda text: text
+        self, folder: Path, settings: Mapping[str, str] | None = None, data: Path | None = None
     ) -> None:
-        self._made = prepare_node(folder, extra)
+        self._made = prepare_node(folder)
         self.config = self._made.config
-        self.config.write_text(edit(self.config.read_text(encoding="utf-8")), encoding="utf-8")
-        self.data = self._made.data
+        self.data = data or self._made.data
+        changed = {"data_folder": f'"{self.data}"', **(settings or {})}
+        self.config.write_text(with_values(self.config.read_text("utf-8"), changed), "utf-8")
         self.ports = self._made.ports
         self.dicom = (LOOPBACK, self.ports.dicom)
         self.log = folder / "serve.log"
@@ -165,18 +167,28 @@ class ServedNode:
 
 @contextmanager
 def served_node(
-    folder: Path,
-    extra: str = "",
-    edit: Callable[[str], str] = lambda text: text,
-    prefix: Sequence[str] = (),
+    folder: Path, settings: Mapping[str, str] | None = None, data: Path | None = None
 ) -> Iterator[ServedNode]:
     """Serve while the block runs."""
-    node = ServedNode(folder, extra, edit)
+    node = ServedNode(folder, settings, data)
     try:
-        node.start(prefix)
+        node.start()
         yield node
     finally:
         node.stop()
+
+
+def with_values(text: str, values: Mapping[str, str]) -> str:
+    """Return a settings file in which keys have other values.
+
+    Raises:
+        KeyError: a key does not stand in the file exactly once.
+    """
+    for key, value in values.items():
+        text, count = re.subn(rf"(?m)^{key} = \S+", f"{key} = {value}", text)
+        if count != 1:
+            raise KeyError(key)
+    return text
 
 
 def processes() -> Iterator[Process]:

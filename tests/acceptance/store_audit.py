@@ -105,7 +105,7 @@ class Auditor:
         self._seen: dict[str, tuple[int, int, int]] = {}
 
     def files(self) -> dict[str, list[Path]]:
-        """Return the stored files by digest; folders are read until two readings agree."""
+        """Return the stored files by digest."""
         found: dict[str, list[Path]] = {}
         for folder in _FINAL:
             for path in (self._data / folder).rglob("*.dcm"):
@@ -114,12 +114,7 @@ class Auditor:
 
     def torn(self) -> list[str]:
         """Return the files under a final name that are not whole."""
-        return [
-            path.stem
-            for paths in self.files().values()
-            for path in paths
-            if not self._known(path) and not self._is_whole(path)
-        ]
+        return [path.stem for paths in self.files().values() for path in paths if self._torn(path)]
 
     def audit(self, told: Ledger) -> Findings:
         """Hold everything against the ledger; the senders rest and the spool is empty."""
@@ -139,6 +134,13 @@ class Auditor:
     def waiting_parts(self) -> int:
         """Return how many half-written files lie in tmp/."""
         return sum(1 for path in (self._data / "tmp").iterdir() if path.is_file())
+
+    def _torn(self, path: Path) -> bool:
+        try:
+            return not self._known(path) and not self._is_whole(path)
+        except FileNotFoundError:
+            # The indexer has just moved it on; the next audit finds it at its new place.
+            return False
 
     def _known(self, path: Path) -> bool:
         stat = path.stat()
