@@ -25,7 +25,10 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 _PARTING_SECONDS = 2.0
 
 Context = tuple[str, Sequence[str]]
-"""A SOP Class UID and the transfer syntaxes that are proposed for it; none: the usual ones."""
+"""A SOP Class UID and the transfer syntaxes that are proposed for it; none: little endian."""
+
+# Explicit, then Implicit VR Little Endian: an answer cannot be a deflate bomb.
+_MESSAGE_SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 
 
 class Peer(Protocol):
@@ -90,7 +93,10 @@ def associate(
         association = entity.associate(
             peer.host,
             peer.port,
-            contexts=[build_context(kind, list(syntaxes) or None) for kind, syntaxes in contexts],
+            contexts=[
+                build_context(kind, list(syntaxes) or list(_MESSAGE_SYNTAXES))
+                for kind, syntaxes in contexts
+            ],
             ae_title=peer.ae_title,
             tls_args=None if security is None else (security, peer.host),
             evt_handlers=[

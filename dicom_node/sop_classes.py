@@ -1,7 +1,8 @@
 """What a sender may propose: the storage SOP classes and the encodings of the current standard.
 
 The dictionary of pydicom (PS3.6 Annex A) says which there are; the few that it does not know yet
-are listed here. Objects are kept as they came, so an encoding needs no codec to be accepted.
+are listed here; importing pynetdicom adds some to it. Objects are kept as they came, so an encoding
+needs no codec to be accepted.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from dicom_node.settings import DicomSettings
 
 VERIFICATION = "1.2.840.10008.1.1"
 
-_NEWER_THAN_THE_DICTIONARY = {
+_NEWER_SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.9.100.1": "Waveform Presentation State Storage",
     "1.2.840.10008.5.1.4.1.1.9.100.2": "Waveform Acquisition Presentation State Storage",
     "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
     "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
+}
+_DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
+_NEWER_TRANSFER_SYNTAXES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    _DEFLATED_IMAGE_FRAME: "Deflated Image Frame Compression",
 }
 
 _OTHER_SERVICES = frozenset(
@@ -47,8 +55,6 @@ NON_PATIENT_OBJECTS = frozenset(
 )
 """Objects of another service (PS3.4 Annex GG): of no patient and no study, so never of use here."""
 
-_DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
-
 DEFLATED = file_meta.DEFLATED | {_DEFLATED_IMAGE_FRAME}
 """Encodings of the data set or of its frames by zlib: a few bytes can become gigabytes."""
 
@@ -71,7 +77,7 @@ def _dictionary(kind: str) -> dict[str, str]:
 STORAGE_SOP_CLASSES: Mapping[str, str] = dict(
     sorted(
         (uid, name)
-        for uid, name in (_dictionary("SOP Class") | _NEWER_THAN_THE_DICTIONARY).items()
+        for uid, name in (_dictionary("SOP Class") | _NEWER_SOP_CLASSES).items()
         if "Storage" in name and uid not in _OTHER_SERVICES | NON_PATIENT_OBJECTS
     )
 )
@@ -80,7 +86,7 @@ STORAGE_SOP_CLASSES: Mapping[str, str] = dict(
 TRANSFER_SYNTAXES: Mapping[str, str] = dict(
     sorted(
         (uid, name)
-        for uid, name in _dictionary("Transfer Syntax").items()
+        for uid, name in (_dictionary("Transfer Syntax") | _NEWER_TRANSFER_SYNTAXES).items()
         if uid not in _NO_ENCODINGS_OF_A_MESSAGE
     )
 )
