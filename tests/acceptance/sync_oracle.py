@@ -26,6 +26,7 @@ from tests.acceptance.disk_events import (
     Written,
 )
 
+_DATA_TRANSFER = 4
 _STORE_RESPONSE = 0x8001
 _WAL_FRAME_HEADER = 24
 _ACCEPTED = re.compile(rb"\rMSA\|AA\|([^|\r]*)")
@@ -225,28 +226,31 @@ def store_answers(happened: Iterable[Event], port: int) -> list[Answer]:
     """Return every C-STORE response that left from ``port``, at the call in which it began."""
     answers = []
     for remote, pieces in _streams(happened, port).items():
-        stream, starts = b"", []
+        starts, size = [], 0
         for piece in pieces:
-            starts.append((len(stream), piece.begin))
-            stream += piece.data
-        position = 0
-        while position + 6 <= len(stream):
-            length = int.from_bytes(stream[position + 2 : position + 6], "big")
-            if stream[position] == 4:
-                begin = max(begun for offset, begun in starts if offset <= position)
-                answers += _store_response(
-                    stream[position + 12 : position + 6 + length], remote, begin
-                )
-            position += 6 + length
+            starts.append((size, piece.begin))
+            size += len(piece.data)
+        for position, (key, status) in _responses(b"".join(piece.data for piece in pieces)):
+            begin = max(begun for offset, begun in starts if offset <= position)
+            answers.append(Answer(begin, remote, key, status))
     return sorted(answers, key=lambda answer: answer.position)
 
 
-def _store_response(command: bytes, remote: int, begin: int) -> list[Answer]:
-    values = dict(_command_elements(command))
-    if int.from_bytes(values.get(0x0100, b""), "little") != _STORE_RESPONSE:
-        return []
-    key = values.get(0x1000, b"").rstrip(b"\0 ").decode("latin-1")
-    return [Answer(begin, remote, key, int.from_bytes(values[0x0900], "little"))]
+def read_store_responses(stream: bytes) -> list[tuple[str, int]]:
+    """Return SOP Instance UID and status of every C-STORE response in what an acceptor sent."""
+    return [response for _, response in _responses(stream)]
+
+
+def _responses(stream: bytes) -> Iterable[tuple[int, tuple[str, int]]]:
+    position = 0
+    while position + 6 <= len(stream):
+        end = position + 6 + int.from_bytes(stream[position + 2 : position + 6], "big")
+        if stream[position] == _DATA_TRANSFER:
+            values = dict(_command_elements(stream[position + 12 : end]))
+            if int.from_bytes(values.get(0x0100, b""), "little") == _STORE_RESPONSE:
+                key = values.get(0x1000, b"").rstrip(b"\0 ").decode("latin-1")
+                yield position, (key, int.from_bytes(values[0x0900], "little"))
+        position = end
 
 
 def _command_elements(command: bytes) -> Iterable[tuple[int, bytes]]:
