@@ -11,8 +11,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
+from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
 from dicom_node.linking import Linker, link_patient, link_report, link_study
 from dicom_node.mllp import MllpListener
@@ -29,9 +31,10 @@ from plugin.operations import run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
 from plugin.stages.complete import Completeness
+from plugin.stages.erase import attend_erasures, finish_erasures
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
-from plugin.stages.send import send_report
+from plugin.stages.send import send_transmission
 from plugin.workflows import Workflows
 
 log = logging.getLogger("radloop")
@@ -40,6 +43,7 @@ _PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
 _INDEX_SECONDS = 0.2
 _SWEEP_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
+_RETURNED_SECONDS = 60.0
 
 
 class Node:
@@ -50,6 +54,8 @@ class Node:
         self._stop = threading.Event()
         self._failed = threading.Event()
         self._stack = ExitStack()
+        self._indexing = threading.Lock()
+        self._sweeping = threading.Lock()
 
     def __enter__(self) -> Node:
         with ExitStack() as stack:
@@ -72,23 +78,22 @@ class Node:
         folder = DataFolder(settings.data_folder)
         folder.create()
         stack.enter_context(folder.exclusive())
-        self.context = context = stack.enter_context(open_context(settings))
+        opened = stack.enter_context(open_context(settings))
+        self.context = context = replace(opened, still=self._still)
         self._linker: Linker = load("linkers", settings.linking.linker)
         context.schema()  # a schema that cannot be read must stop the start, not a night's work
         self.store = DicomStore(folder.root)
         self.store.recover()
         self._completeness = Completeness(context)
-        predictor = stack.enter_context(Predictor(context))
-        workflows = Workflows(
-            folder.workflow_database_url,
-            predict=predictor.predict,
-            send=lambda uid, peer, attempt: send_report(context, uid, peer, attempt),
-        )
-        stack.callback(workflows.close)
+        self._finish_erasures()
+        self._predictor = stack.enter_context(Predictor(context))
+        self._workflows = self._start_workflows()
+        stack.callback(lambda: self._workflows.close())
         for name, seconds, work in (
             ("index", _INDEX_SECONDS, self._index),
             ("label", _LABEL_SECONDS, self._label),
-            ("sweep", _SWEEP_SECONDS, lambda: self._sweep(workflows)),
+            ("sweep", _SWEEP_SECONDS, self._sweep),
+            ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
         ):
             stack.enter_context(self._thread(name, seconds, work))
         listener = MllpListener(
@@ -104,6 +109,7 @@ class Node:
         stack.callback(receivers.stop)
         console = ConsoleServer(settings)
         stack.callback(console.close)
+        receivers.wait_until_ready()
         self.ports = {
             "hl7": listener.port,
             "http": console.port,
@@ -111,6 +117,35 @@ class Node:
         }
         control = ControlServer(folder.control_socket, self._operation)
         stack.callback(control.close)
+
+    def _finish_erasures(self) -> None:
+        """Finish what a crash interrupted, before anything new comes in."""
+        try:
+            finish_erasures(self.context)
+        except Transient as error:
+            log.error("an erasure is not finished: %s", error)  # the thread tries again
+
+    def _start_workflows(self) -> Workflows:
+        context = self.context
+        return Workflows(
+            context.folder.workflow_database_url,
+            predict=self._predictor.predict_completed,
+            send=lambda transmission, attempt: send_transmission(context, transmission, attempt),
+        )
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Hold indexing and durable work; receivers and the HL7 listener go on."""
+        with self._indexing, self._sweeping:
+            self._workflows.close()
+            try:
+                yield
+            finally:
+                try:
+                    self._workflows = self._start_workflows()
+                except BaseException:
+                    self._failed.set()
+                    raise
 
     def _store_message(self, content: bytes) -> bytes:
         context = self.context
@@ -125,6 +160,10 @@ class Node:
         )
 
     def _index(self) -> None:
+        with self._indexing:
+            self._index_spool()
+
+    def _index_spool(self) -> None:
         context = self.context
         link = (self.settings.linking, context.clock, self._linker)
         try:
@@ -150,16 +189,24 @@ class Node:
         if unread:
             label_reports(self.context, labeler, lambda _: None)
 
-    def _sweep(self, workflows: Workflows) -> None:
+    def _sweep(self) -> None:
+        with self._sweeping:
+            self._enqueue()
+
+    def _enqueue(self) -> None:
         context = self.context
         self._completeness.sweep()
         with context.database.read() as session:
             predictions = waiting_predictions(context, session)
             transmissions = waiting_transmissions(session)
         for each in predictions:
-            workflows.enqueue_prediction(each.model_id, each.study_instance_uid, each.study_digest)
+            if each.completion_id is not None:
+                self._workflows.enqueue_prediction(
+                    each.model_id, each.completion_id, each.study_digest
+                )
         for row in transmissions:
-            workflows.enqueue_transmission(row.sop_instance_uid, row.peer, row.rounds)
+            if row.id is not None:
+                self._workflows.enqueue_transmission(row.id, row.sop_instance_uid, row.rounds)
 
     def _operation(
         self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]

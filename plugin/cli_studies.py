@@ -19,6 +19,7 @@ study = typer.Typer(no_args_is_help=True, help="Studies: receiving, complete, re
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
     app.add_typer(study, name="study")
+    app.command(name="erase")(erase_command)
 
 
 def _operate(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
@@ -75,3 +76,37 @@ def study_complete(
         reason=reason,
     )
     _show(result, as_json)
+
+
+def erase_command(
+    patient_id: Annotated[str, typer.Option(help="Patient ID (0010,0020).")],
+    issuer: Annotated[str, typer.Option(help="Its issuer, declared or assumed; may be ''.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept and must not name the patient.")],
+    config: ConfigOption,
+    by: Annotated[str, typer.Option(help="Who decides; it is kept.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be erased.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a patient from everything that this node holds; it cannot be undone.
+
+    Exit status 1 when a file still mentions the patient afterwards.
+    """
+    arguments = {
+        "patient_id": patient_id,
+        "issuer": issuer,
+        "by": by or getpass.getuser(),
+        "reason": reason,
+    }
+    if dry_run or not yes:
+        _show(_operate(config, "erase", **arguments, dry_run=True), as_json)
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Erase all of this, for good?", abort=True, err=True)
+    result = _operate(config, "erase", **arguments, dry_run=False)
+    _show(result, as_json)
+    if result["files_that_still_mention"]:
+        raise typer.Exit(1)

@@ -70,6 +70,19 @@ def _complete(context: Context, arguments: Arguments, progress: Progress) -> dic
     )
 
 
+def _erase(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.erase import erase_patient
+
+    return erase_patient(
+        context,
+        issuer=arguments["issuer"],
+        patient_id=arguments["patient_id"],
+        by=arguments["by"],
+        reason=arguments["reason"],
+        dry_run=arguments["dry_run"],
+    )
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -79,6 +92,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "predict": _predict,
     "sr resend": _resend,
     "study complete": _complete,
+    "erase": _erase,
 }
 
 

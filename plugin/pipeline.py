@@ -16,9 +16,13 @@ from training.registry import live_model
 
 @dataclass(frozen=True)
 class WaitingPrediction:
-    """A complete study that a live model has not seen in its present content."""
+    """A complete study that a live model has not seen in its present content.
+
+    ``completion_id`` names its completion, or is None where that was not asked for.
+    """
 
     model_id: int
+    completion_id: int | None
     study_instance_uid: str
     study_digest: str
 
@@ -34,7 +38,7 @@ def waiting_predictions(
         ignore_quiet_time: whether a study counts that is not recorded as complete.
     """
     waiting: list[WaitingPrediction] = []
-    complete: dict[str, set[str]] | None = None
+    complete: dict[str, dict[str, int]] | None = None
     for rule in context.settings.prediction:
         model = live_model(session, rule.model)
         if model is None or model.id is None:
@@ -44,8 +48,9 @@ def waiting_predictions(
         studies = studies_with_images(session) if ignore_quiet_time else complete
         for uid in studies_to_predict(session, rule, model, studies, study_digest):
             digest = study_digest(session, uid)
-            if ignore_quiet_time or digest in complete[uid]:
-                waiting.append(WaitingPrediction(model.id, uid, digest))
+            completion = complete.get(uid, {}).get(digest)
+            if ignore_quiet_time or completion is not None:
+                waiting.append(WaitingPrediction(model.id, completion, uid, digest))
     return waiting
 
 

@@ -1,11 +1,13 @@
 """Durable work on DBOS: prediction and sending survive a stop and run exactly once.
 
-A workflow's id is ``stage:subject:version``, so enqueueing twice is harmless. The main database
+A workflow's id names stage, subject and version, so enqueueing twice is harmless. The main database
 says what needs work and a sweep enqueues what is missing: losing this queue loses no work.
+Ids and arguments are numbers of rows and digests, so that the queue names no patient.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from dbos import DBOS, SetWorkflowID
@@ -14,14 +16,14 @@ PREDICTION_QUEUE = "prediction"
 TRANSMISSION_QUEUE = "transmission"
 
 # Fixed by hand: the default hashes the source, and pending work would be stranded on upgrade.
-_APPLICATION_VERSION = "1"
+_APPLICATION_VERSION = "2"
 _EXECUTOR = "main"
 
-PredictStudy = Callable[[int, str, str], None]
-"""Predicts on one study: model id, Study Instance UID, study digest."""
+PredictStudy = Callable[[int, int], None]
+"""Predicts on one study: ids of the model and of the study's completion."""
 
-SendReport = Callable[[str, str, int], float | None]
-"""Sends one SR: SOP Instance UID, peer, attempt; returns seconds until the next attempt."""
+SendReport = Callable[[int, int], float | None]
+"""Sends one SR: id of the transmission, attempt; returns seconds until the next attempt."""
 
 
 class Workflows:
@@ -48,17 +50,20 @@ class Workflows:
         DBOS.register_queue(PREDICTION_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
         DBOS.register_queue(TRANSMISSION_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
 
-    def enqueue_prediction(self, model_id: int, study_instance_uid: str, digest: str) -> None:
+    def enqueue_prediction(self, model_id: int, completion_id: int, study_digest: str) -> None:
         """Ask for a prediction; the same request again is harmless."""
-        with SetWorkflowID(f"predict:{study_instance_uid}:{model_id}:{digest}"):
+        with SetWorkflowID(f"predict:{completion_id}:{model_id}:{study_digest}"):
             DBOS.enqueue_workflow(
-                PREDICTION_QUEUE, self._predict_workflow, model_id, study_instance_uid, digest
+                PREDICTION_QUEUE, self._predict_workflow, model_id, completion_id
             )
 
-    def enqueue_transmission(self, sop_instance_uid: str, peer: str, round_number: int) -> None:
+    def enqueue_transmission(
+        self, transmission_id: int, sop_instance_uid: str, round_number: int
+    ) -> None:
         """Ask for a structured report to be sent; ``round_number`` grows when a person retries."""
-        with SetWorkflowID(f"send:{sop_instance_uid}:{peer}:{round_number}"):
-            DBOS.enqueue_workflow(TRANSMISSION_QUEUE, self._send_workflow, sop_instance_uid, peer)
+        digest = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
+        with SetWorkflowID(f"send:{transmission_id}:{digest}:{round_number}"):
+            DBOS.enqueue_workflow(TRANSMISSION_QUEUE, self._send_workflow, transmission_id)
 
     def close(self) -> None:
         """Stop taking work; running workflows are resumed at the next start."""
@@ -68,27 +73,27 @@ class Workflows:
 # DBOS marks the functions that it wraps, and a bound method cannot be marked: hence the inner ones.
 
 
-def _predict_workflow(predict: PredictStudy) -> Callable[[int, str, str], None]:
+def _predict_workflow(predict: PredictStudy) -> Callable[[int, int], None]:
     @DBOS.step(name="predict", retries_allowed=True, max_attempts=3)
-    def step(model_id: int, study_instance_uid: str, digest: str) -> None:
-        predict(model_id, study_instance_uid, digest)
+    def step(model_id: int, completion_id: int) -> None:
+        predict(model_id, completion_id)
 
-    def predict_study(model_id: int, study_instance_uid: str, digest: str) -> None:
-        step(model_id, study_instance_uid, digest)
+    def predict_study(model_id: int, completion_id: int) -> None:
+        step(model_id, completion_id)
 
     return predict_study
 
 
-def _send_workflow(send: SendReport) -> Callable[[str, str], None]:
+def _send_workflow(send: SendReport) -> Callable[[int], None]:
     @DBOS.step(name="send")
-    def step(sop_instance_uid: str, peer: str, attempt: int) -> float | None:
-        return send(sop_instance_uid, peer, attempt)
+    def step(transmission_id: int, attempt: int) -> float | None:
+        return send(transmission_id, attempt)
 
-    def send_report(sop_instance_uid: str, peer: str) -> None:
+    def send_report(transmission_id: int) -> None:
         attempt = 0
         while True:
             attempt += 1
-            delay = step(sop_instance_uid, peer, attempt)
+            delay = step(transmission_id, attempt)
             if delay is None:
                 return
             DBOS.sleep(delay)

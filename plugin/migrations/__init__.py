@@ -40,6 +40,7 @@ class SchemaVersion(SQLModel, table=True):
 MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,
     add_duplicates,
+    add_missing_tables,  # completions, tombstones, erasures
 )
 
 

@@ -16,11 +16,29 @@ from dicom_node.send_outcomes import Outcome, SendResult
 from dicom_node.settings import PacsPeer
 from dicom_node.sr_identity import identity_conflicts
 from dicom_node.storage_scu import send_instances
+from dicom_node.studies import is_frozen
 from dicom_node.tls import peer_context
 from plugin.context import Context
 from plugin.errors import Permanent
 
 _LONGEST_DELAY_SECONDS = 900.0
+
+
+_FROZEN_DELAY_SECONDS = 60.0
+
+
+def send_transmission(context: Context, transmission_id: int, attempt: int) -> float | None:
+    """Send what a row of transmission asks for, see :func:`send_report`; None where it is gone.
+
+    What is said about a frozen study waits until a person has decided.
+    """
+    with context.database.read() as session:
+        row = session.get(Transmission, transmission_id)
+        if row is None or row.state != "queued":
+            return None
+        if is_frozen(session, row.study_instance_uid):
+            return _FROZEN_DELAY_SECONDS
+    return send_report(context, row.sop_instance_uid, row.peer, attempt)
 
 
 def send_report(
@@ -108,7 +126,9 @@ def _identity_conflict(
 def _record(context: Context, row: Transmission, result: SendResult, state: str) -> None:
     now = context.clock()
     with context.database.write() as session:
-        stored = session.get_one(Transmission, row.id)
+        stored = session.get(Transmission, row.id)
+        if stored is None:
+            return  # erased while it was sent
         stored.state = state
         stored.attempts += 1
         stored.last_status = result.status

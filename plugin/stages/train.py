@@ -47,6 +47,10 @@ def train_model(
     with ChildProcess(context.folder.child_log, settings.threads) as child:
         (trained,) = child.run("train", job, progress)
     with context.database.write() as session:
+        if session.get_one(Cohort, cohort.id).digest != cohort.digest:
+            weights = context.folder.weights / f"{trained['weights_digest']}.safetensors"
+            weights.unlink(missing_ok=True)
+            raise Permanent("a patient of this cohort was erased during the training: train again")
         run = TrainingRun(
             cohort_id=_id(cohort),
             classifier=settings.classifier,

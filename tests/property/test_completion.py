@@ -92,7 +92,7 @@ class Node:
 
 
 @given(STEPS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_each_content_completes_at_most_once_and_the_last_one_in_the_end(
     steps: list[tuple[str, object]],
 ) -> None:

@@ -1,0 +1,300 @@
+"""Erasure of a patient from everything that this node holds, and what remains to say so.
+
+The rows, the note of the erasure and a list of files go in one transaction. Then the files, the
+queue of durable work and the logs go, and the database is rewritten so that no page holds what was
+deleted. A crash on the way leaves the note unfinished, and the next start, or the next erasure,
+finishes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlmodel import Session, SQLModel, col, select
+
+from dicom_node.deletion import finish_deletions, list_for_deletion
+from dicom_node.durable import write_durably
+from dicom_node.life_models import Erasure
+from dicom_node.models import Patient, Report, Study, Transmission
+from plugin.context import Context
+from plugin.errors import Permanent
+from plugin.stages.erase_files import (
+    digests_about,
+    documents_about,
+    empty_logs,
+    files_that_mention,
+    paths_of,
+    remove_abandoned,
+    remove_workflows,
+)
+from plugin.stages.erase_messages import messages_about
+from plugin.stages.erase_rows import (
+    cohorts_with,
+    delete_rows,
+    mend_cohorts,
+    mend_training_runs,
+    models_trained_on,
+)
+from plugin.stages.erase_whom import Subject, find_subject
+from training.cohort import manifest
+from training.folds import Identity, patient_key
+from training.models import Cohort, Prediction
+
+NOT_REACHED = (
+    "backups and copies of the data folder",
+    "what archives and other systems were sent",
+    "copies that `radloop sr show --html` or a person made elsewhere",
+    "weights of models that were trained on the patient's data: see models",
+)
+"""What no command of the node can erase; said with every erasure."""
+
+_SHORTEST_NAME = 3
+
+
+class _OnlyShown(Exception):
+    """Ends the transaction of a dry run, so that nothing is changed."""
+
+
+def erase_patient(
+    context: Context, *, issuer: str, patient_id: str, by: str, reason: str, dry_run: bool
+) -> dict[str, Any]:
+    """Erase a patient, merges followed, or tell what an erasure would reach.
+
+    Args:
+        context: the open node; other patients' objects may arrive meanwhile.
+        issuer: Issuer of Patient ID (0010,0021) or assigning authority, declared or assumed.
+        patient_id: Patient ID (0010,0020).
+        by, reason: who decides and why; kept, so neither may name the patient.
+        dry_run: change nothing.
+
+    Returns:
+        Identities and companions, ``counts`` of rows by table and of files, ``cohorts`` that were
+        rewritten, ``models`` that were trained on the patient's data, ``sent`` (what archives
+        hold), ``not_reached``, and ``files_that_still_mention`` (empty, or look there).
+
+    Raises:
+        Permanent: an argument is missing, or ``by`` or ``reason`` names the patient.
+        dicom_node.errors.Transient: the last step waits for room or a reader; ask again.
+    """
+    if not patient_id or not by.strip() or not reason.strip():
+        raise Permanent("an erasure needs a patient id, who decides, and why")
+    if dry_run:
+        return _erase_rows(context, (issuer, patient_id), by, reason, dry_run=True)[0]
+    with context.still(), context.database.filing:
+        found, uids = _erase_rows(context, (issuer, patient_id), by, reason, dry_run=False)
+        finish_erasures(context)
+        return {**found, "files_that_still_mention": files_that_mention(context.folder, uids)}
+
+
+def finish_erasures(context: Context) -> int:
+    """Finish what a crash left of erasures and expiries; return how many erasures were open.
+
+    The caller holds indexing and durable work still.
+
+    Raises:
+        dicom_node.errors.Transient: the database waits for room or a reader; ask again.
+    """
+    database, folder = context.database, context.folder
+    finish_deletions(database, folder.root)
+    if not _unfinished(context):
+        return 0
+    remove_workflows(folder)
+    empty_logs(folder)
+    remove_abandoned(folder)
+    database.compact()
+    with database.write() as session:
+        rows = session.exec(select(Erasure).where(col(Erasure.finished_at).is_(None))).all()
+        for row in rows:
+            row.finished_at = context.clock()
+            session.add(row)
+        return len(rows)
+
+
+def _unfinished(context: Context) -> bool:
+    query = select(Erasure.id).where(col(Erasure.finished_at).is_(None))
+    with context.database.read() as session:
+        return session.exec(query).first() is not None
+
+
+def attend_erasures(context: Context) -> int:
+    """Finish erasures that had to wait, and erase again what came for erased patients.
+
+    Returns:
+        How many erased patients came again; 0 where the settings do not keep them out.
+    """
+    if _unfinished(context):
+        with context.still(), context.database.filing:
+            finish_erasures(context)
+    if not context.settings.erasure.keep_out:
+        return 0
+    with context.database.read() as session:
+        erased = {key for keys in session.exec(select(Erasure.patient_keys)) for key in keys}
+        if not erased:
+            return 0
+        salt = context.folder.patient_key_salt()
+        known = _identities(session)
+    returned = sorted(
+        (issuer, value) for issuer, value in known if patient_key(issuer, value, salt) in erased
+    )
+    for issuer, value in returned:
+        erase_patient(
+            context,
+            issuer=issuer,
+            patient_id=value,
+            by="radloop",
+            reason="came again after an erasure (erasure.keep_out)",
+            dry_run=False,
+        )
+    return len(returned)
+
+
+def _identities(session: Session) -> set[Identity]:
+    """Return every identity that a row of the node stands for."""
+    found: set[Identity] = set()
+    for query in (
+        select(Patient.issuer_of_patient_id, Patient.patient_id),
+        select(Study.issuer_of_patient_id, Study.patient_id),
+        select(Report.issuer_of_patient_id, Report.patient_id),
+    ):
+        found |= {(issuer, value) for issuer, value in session.exec(query.distinct()) if value}
+    return found
+
+
+def _erase_rows(
+    context: Context, identity: Identity, by: str, reason: str, *, dry_run: bool
+) -> tuple[dict[str, Any], set[str]]:
+    """Delete the rows and list the files; return what was found and the studies' UIDs."""
+    salt = context.folder.patient_key_salt()
+    with context.database.read() as session:
+        subject = find_subject(session, *identity, salt)
+    files = digests_about(
+        context.folder.root, subject, context.settings.dicom, context.sandbox.headers
+    )
+    found: dict[str, Any] = {}
+    try:
+        with context.database.write() as session:
+            subject = find_subject(session, *identity, salt)
+            subject.digests |= files
+            _check_words(session, subject, by, reason)
+            found = _erase(context, session, subject, by, reason, write=not dry_run)
+            if dry_run:
+                raise _OnlyShown
+    except _OnlyShown:
+        found["dry_run"] = True
+    return found, subject.studies
+
+
+def _erase(
+    context: Context, session: Session, subject: Subject, by: str, reason: str, *, write: bool
+) -> dict[str, Any]:
+    subject.messages = messages_about(session, subject)
+    subject.digests |= _superseded(session, subject)
+    sent = _sent(session, subject)
+    paths = paths_of(context.folder.root, subject.digests) | _reports(context, session, subject)
+    members = cohorts_with(session, subject)
+    models = models_trained_on(session, members)
+    counts = delete_rows(session, subject)
+    cohorts = mend_cohorts(session, members)
+    mend_training_runs(session, subject)
+    digests = session.exec(select(Cohort.digest)).all()
+    paths |= documents_about(context.folder, subject, digests)
+    paths |= {
+        name for each in cohorts if _is_file(context, name := f"cohorts/{each['before']}.json")
+    }
+    list_for_deletion(session, paths, context.clock())
+    counts["files"] = len(paths)
+    anything = bool(paths or sum(counts.values()))
+    if anything:
+        session.add(
+            Erasure(
+                patient_keys=sorted(subject.patient_keys),
+                decided_by=by,
+                reason=reason,
+                counts=counts,
+                cohorts=cohorts,
+                models=models,
+                started_at=context.clock(),
+            )
+        )
+    session.flush()
+    if write:
+        _write_manifests(context, session, cohorts)
+    return {
+        "found": anything,
+        "identities": _named(subject.identities),
+        "left_alone": _named(subject.companions),
+        "counts": counts,
+        "cohorts": cohorts,
+        "models": models,
+        "sent": sent,
+        "not_reached": list(NOT_REACHED),
+    }
+
+
+def _named(identities: set[Identity]) -> list[str]:
+    return [f"{value} of {issuer or 'no issuer'}" for issuer, value in sorted(identities)]
+
+
+def _is_file(context: Context, path: str) -> bool:
+    return (context.folder.root / path).is_file()
+
+
+def _superseded(session: Session, subject: Subject) -> set[str]:
+    """Return the digests of earlier versions of the patient's instances."""
+    table = SQLModel.metadata.tables.get("superseded_instance")
+    if table is None:
+        return set()
+    column = table.c["study_instance_uid"]
+    query = select(table.c["digest"]).where(column.in_(subject.studies))
+    return {row[0] for row in session.connection().execute(query)}
+
+
+def _sent(session: Session, subject: Subject) -> list[dict[str, Any]]:
+    """Return what archives hold: it is told to the person who erases and kept nowhere."""
+    rows = session.exec(
+        select(Transmission).where(
+            col(Transmission.study_instance_uid).in_(subject.studies), Transmission.attempts > 0
+        )
+    )
+    return [
+        {"peer": row.peer, "state": row.state, "sop_instance_uid": row.sop_instance_uid}
+        for row in rows
+    ]
+
+
+def _reports(context: Context, session: Session, subject: Subject) -> set[str]:
+    """Return the structured reports that rows name, relative to the data folder."""
+    sent = session.exec(
+        select(Transmission.path).where(col(Transmission.study_instance_uid).in_(subject.studies))
+    )
+    built = session.exec(
+        select(Prediction.sop_instance_uid).where(
+            col(Prediction.study_instance_uid).in_(subject.studies),
+            Prediction.sop_instance_uid != "",
+        )
+    )
+    names = {*sent, *(f"{context.folder.reports.name}/{uid}.dcm" for uid in built)}
+    return {name for name in names if _is_file(context, name)}
+
+
+def _write_manifests(context: Context, session: Session, cohorts: Sequence[dict[str, Any]]) -> None:
+    for each in cohorts:
+        record = manifest(session, session.get_one(Cohort, each["cohort"]))
+        path = context.folder.cohorts / f"{each['after']}.json"
+        write_durably(path, json.dumps(record, indent=1).encode())
+
+
+def _check_words(session: Session, subject: Subject, by: str, reason: str) -> None:
+    """Refuse words that would keep the patient in the very note of the erasure."""
+    names = set(subject.patient_ids) | subject.reference_subjects
+    studies = session.exec(
+        select(Study.patient_name).where(col(Study.study_instance_uid).in_(subject.studies))
+    )
+    reports = session.exec(select(Report.patient_name).where(col(Report.id).in_(subject.reports)))
+    for name in (*studies, *reports):
+        names |= set(name.replace("^", " ").replace("=", " ").split())
+    said = f"{by} {reason}".casefold()
+    if any(len(name) >= _SHORTEST_NAME and name.casefold() in said for name in names):
+        raise Permanent("who decides and why are kept: they must not name the patient")

@@ -1,0 +1,222 @@
+"""Which rows an erasure deletes, mends and keeps: every table has its place in one of three lists.
+
+A test compares the lists with the tables that exist, so that a new table cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, SQLModel, col, select
+
+from dicom_node.models import Report, ReportedStudy
+from labeling.models import LabelingRun
+from plugin.stages.erase_whom import Subject
+from training.manifest import content, digest_of
+from training.models import Cohort, CohortMember, Model, TrainingRun
+
+DELETED_BY: dict[str, dict[str, str]] = {
+    "cohort_member": {
+        "study_instance_uid": "studies",
+        "report_id": "reports",
+        "patient_key": "patient_keys",
+    },
+    "decoded_content": {"digest": "digests"},
+    "instance": {"series_instance_uid": "series"},
+    "label": {"report_id": "reports"},
+    "link": {"report_id": "reports", "study_instance_uid": "studies"},
+    "message": {"id": "messages"},
+    "misplaced_file": {"digest": "digests"},
+    "patient": {"id": "patients"},
+    "patient_alias": {"id": "aliases"},
+    "prediction": {"study_instance_uid": "studies"},
+    "quarantine_decision": {"digest": "digests"},
+    "quarantined": {"digest": "digests", "message_id": "messages"},
+    "reference_label": {"subject": "reference_subjects"},
+    "report": {"id": "reports"},
+    "reported_study": {"report_id": "reports", "study_instance_uid": "studies"},
+    "series": {"series_instance_uid": "series"},
+    "study": {"study_instance_uid": "studies"},
+    "study_completion": {"study_instance_uid": "studies"},
+    "superseded_instance": {"digest": "digests", "study_instance_uid": "studies"},
+    "tombstone": {"study_key": "study_keys"},
+    "transmission": {"study_instance_uid": "studies"},
+}
+"""Table -> column -> the set of :class:`Subject` whose values make a row the patient's."""
+
+MENDED = frozenset({"cohort", "training_run"})
+"""Tables whose rows stay and lose what they say about the patient."""
+
+KEPT = frozenset(
+    {"erasure", "labeling_run", "model", "model_event", "pending_deletion", "schema_version"}
+)
+"""Tables that hold nothing about patients, or what must remain of an erasure."""
+
+# References of other patients' rows to the patient's.
+_REFERENCES = (
+    ("report", "supersedes_id", "reports", None),
+    ("report", "message_id", "messages", None),
+    ("patient_alias", "message_id", "messages", None),
+    ("quarantined", "other_study_instance_uid", "studies", ""),
+)
+
+_BATCH = 500
+
+
+def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
+    """Delete every row about the patient and every mention in others' rows; count by table."""
+    for table, column, values, blank in _REFERENCES:
+        _blank(session, table, column, getattr(subject, values), blank)
+    _mend_reports(session, subject)
+    counts: dict[str, int] = {}
+    # Rows that refer to others go before those that they refer to.
+    for table in reversed(SQLModel.metadata.sorted_tables):
+        deleted = 0
+        for column, values in DELETED_BY.get(table.name, {}).items():
+            for chunk in _chunks(getattr(subject, values)):
+                statement = sa.delete(table).where(table.c[column].in_(chunk))
+                deleted += session.connection().execute(statement).rowcount
+        if deleted:
+            counts[table.name] = deleted
+    session.expire_all()
+    _make_current(session)
+    return counts
+
+
+def _blank(
+    session: Session, table_name: str, column: str, values: Collection[Any], blank: str | None
+) -> None:
+    table = SQLModel.metadata.tables.get(table_name)
+    if table is None or column not in table.c:
+        return
+    for chunk in _chunks(values):
+        session.connection().execute(
+            sa.update(table).where(table.c[column].in_(chunk)).values({column: blank})
+        )
+
+
+def _mend_reports(session: Session, subject: Subject) -> None:
+    """Take the patient's studies out of the lists of other patients' reports."""
+    naming = (
+        select(Report)
+        .join(ReportedStudy, col(ReportedStudy.report_id) == col(Report.id))
+        .where(
+            col(ReportedStudy.study_instance_uid).in_(subject.studies),
+            col(Report.id).not_in(subject.reports),
+        )
+    )
+    for report in session.exec(naming).unique():
+        report.study_instance_uids = [
+            uid for uid in report.study_instance_uids if uid not in subject.studies
+        ]
+        session.add(report)
+    session.flush()
+
+
+def _make_current(session: Session) -> None:
+    """Make the last version current where the one that was is gone."""
+    current = select(Report.report_identity).where(col(Report.is_current))
+    left = session.exec(
+        select(Report)
+        .where(col(Report.report_identity).not_in(current))
+        .order_by(col(Report.report_identity), col(Report.version))
+    )
+    last = {report.report_identity: report for report in left}
+    for report in last.values():
+        report.is_current = True
+        session.add(report)
+    session.flush()
+
+
+def cohorts_with(session: Session, subject: Subject) -> dict[int, int]:
+    """Return the cohorts that hold a row about the patient, and how many were members."""
+    found: dict[int, int] = {}
+    for member in session.exec(
+        select(CohortMember).where(
+            sa.or_(
+                *(
+                    col(getattr(CohortMember, column)).in_(getattr(subject, values))
+                    for column, values in DELETED_BY["cohort_member"].items()
+                )
+            )
+        )
+    ):
+        members = 0 if member.exclusion_reason else 1
+        found[member.cohort_id] = found.get(member.cohort_id, 0) + members
+    return found
+
+
+def mend_cohorts(session: Session, members: dict[int, int]) -> list[dict[str, Any]]:
+    """Give each cohort that lost rows a digest of what is left; return what changed.
+
+    The digest before goes into the query, so that two cohorts that differed in this patient alone
+    stay two.
+    """
+    changed = []
+    for cohort_id, lost in sorted(members.items()):
+        cohort = session.get_one(Cohort, cohort_id)
+        run = session.get_one(LabelingRun, cohort.labeling_run_id)
+        before = cohort.digest
+        cohort.query = {**cohort.query, "rewritten_from": before}
+        rows = session.exec(
+            select(CohortMember)
+            .where(CohortMember.cohort_id == cohort_id)
+            .order_by(col(CohortMember.study_instance_uid))
+        )
+        cohort.digest = digest_of(content(cohort, run, list(rows)))
+        session.add(cohort)
+        changed.append(
+            {"cohort": cohort_id, "before": before, "after": cohort.digest, "members": lost}
+        )
+    session.flush()
+    return changed
+
+
+def models_trained_on(session: Session, members: dict[int, int]) -> list[dict[str, Any]]:
+    """Return the models that were trained on a cohort of which the patient was a member."""
+    cohorts = [cohort for cohort, lost in members.items() if lost]
+    rows = session.exec(
+        select(Model, TrainingRun.cohort_id)
+        .join(TrainingRun, col(TrainingRun.id) == col(Model.training_run_id))
+        .where(col(TrainingRun.cohort_id).in_(cohorts))
+        .order_by(col(Model.id))
+    )
+    return [
+        {"model": f"{model.name}:{model.version}", "cohort": cohort_id} for model, cohort_id in rows
+    ]
+
+
+def mend_training_runs(session: Session, subject: Subject) -> None:
+    """Take entries about the patient's studies out of the records of trainings."""
+    for run in session.exec(select(TrainingRun)):
+        kept = _without(run.metrics, subject.studies | subject.patient_keys)
+        if kept != run.metrics:
+            run.metrics = kept
+            session.add(run)
+    session.flush()
+
+
+def _without(value: Any, names: set[str]) -> Any:
+    """Return a JSON value without list items and entries that hold one of the names."""
+    if isinstance(value, dict):
+        return {
+            key: _without(each, names)
+            for key, each in value.items()
+            if key not in names and not (isinstance(each, str) and each in names)
+        }
+    if isinstance(value, list):
+        return [_without(each, names) for each in value if not _holds(each, names)]
+    return value
+
+
+def _holds(value: Any, names: set[str]) -> bool:
+    if isinstance(value, dict):
+        return any(isinstance(each, str) and each in names for each in value.values())
+    return isinstance(value, str) and value in names
+
+
+def _chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
+    ordered = sorted(values)
+    return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))

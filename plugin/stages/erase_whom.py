@@ -1,0 +1,259 @@
+"""Whom an erasure concerns: from one identity to everything in the tables that is about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from sqlalchemy import String, cast
+from sqlmodel import Session, col, or_, select
+
+from dicom_node.deletion import salted_key
+from dicom_node.linking_rules import CONFIRMED, PROPOSED
+from dicom_node.models import (
+    Instance,
+    Link,
+    Patient,
+    PatientAlias,
+    Quarantined,
+    Report,
+    ReportedStudy,
+    Series,
+    Study,
+)
+from training.folds import Identity, patient_key
+
+_BATCH = 500
+
+
+@dataclass
+class Subject:
+    """Everything by which rows and files are known to be about one patient.
+
+    ``identities`` are pairs of issuer and Patient ID; ``companions`` are identities that messages
+    give to the same person and that have studies or reports of their own: they are left alone.
+    """
+
+    identities: set[Identity]
+    companions: set[Identity] = field(default_factory=set)
+    studies: set[str] = field(default_factory=set)
+    series: set[str] = field(default_factory=set)
+    instances: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
+    reports: set[int] = field(default_factory=set)
+    messages: set[int] = field(default_factory=set)
+    aliases: set[int] = field(default_factory=set)
+    patients: set[int] = field(default_factory=set)
+    reference_subjects: set[str] = field(default_factory=set)
+    patient_keys: set[str] = field(default_factory=set)
+    study_keys: set[str] = field(default_factory=set)
+
+    @property
+    def patient_ids(self) -> set[str]:
+        """The bare identifiers."""
+        return {value for _, value in self.identities}
+
+
+def find_subject(session: Session, issuer: str, patient_id: str, salt: bytes) -> Subject:
+    """Return the patient with this identity, merges followed in both directions.
+
+    An issuer that the settings assumed counts like a declared one: the site says that the sender's
+    patients are that issuer's.
+    """
+    subject = Subject(_merged(session, {(issuer, patient_id)}))
+    while True:
+        before = len(subject.identities), len(subject.studies), len(subject.reports)
+        subject.reports |= set(_reports_of(session, subject.identities))
+        subject.studies |= _studies_of(session, subject.identities)
+        subject.studies |= _unnamed_studies(session, subject)
+        subject.reports |= _unnamed_reports(session, subject)
+        _follow_companions(session, subject)
+        if before == (len(subject.identities), len(subject.studies), len(subject.reports)):
+            break
+    _collect(session, subject, salt)
+    return subject
+
+
+def _merged(session: Session, identities: set[Identity]) -> set[Identity]:
+    """Return every identity that a merge ever joined with one of these."""
+    found, waiting = set(identities), list(identities)
+    while waiting:
+        issuer, value = waiting.pop()
+        for alias in _aliases_of(session, value):
+            pair = {
+                (alias.prior_issuer, alias.prior_patient_id),
+                (alias.surviving_issuer, alias.surviving_patient_id),
+            }
+            if (issuer, value) in pair:
+                waiting.extend(pair - found)
+                found |= pair
+    return found
+
+
+def _aliases_of(session: Session, value: str) -> Iterable[PatientAlias]:
+    return session.exec(
+        select(PatientAlias).where(
+            or_(
+                PatientAlias.prior_patient_id == value,
+                PatientAlias.surviving_patient_id == value,
+            )
+        )
+    ).all()
+
+
+def _studies_of(session: Session, identities: Iterable[Identity]) -> set[str]:
+    found: set[str] = set()
+    for issuer, value in identities:
+        found |= set(
+            session.exec(
+                select(Study.study_instance_uid).where(
+                    Study.patient_id == value, Study.issuer_of_patient_id == issuer
+                )
+            )
+        )
+    return found
+
+
+def _reports_of(session: Session, identities: Collection[Identity]) -> Iterator[int]:
+    for _, value in identities:
+        quoted = json.dumps(value)
+        rows = session.exec(
+            select(Report).where(
+                or_(
+                    Report.patient_id == value,
+                    cast(col(Report.patient_identifiers), String).contains(quoted, autoescape=True),
+                )
+            )
+        )
+        for report in rows:
+            if report.id is not None and not identities_of(report).isdisjoint(identities):
+                yield report.id
+
+
+def identities_of(report: Report) -> set[Identity]:
+    """Return every identity that a report version gives to its patient (PID-3)."""
+    found = {(each["issuer"], each["value"]) for each in report.patient_identifiers}
+    if report.patient_id:
+        found.add((report.issuer_of_patient_id, report.patient_id))
+    return found
+
+
+def _unnamed_studies(session: Session, subject: Subject) -> set[str]:
+    """Return studies without an issuer that a confirmed link ties to a report of the patient."""
+    rows = session.exec(
+        select(Study.study_instance_uid, Study.patient_id, Link.report_id)
+        .join(Link, col(Link.study_instance_uid) == col(Study.study_instance_uid))
+        .where(Link.state == CONFIRMED, Study.issuer_of_patient_id == "")
+    )
+    known = {"", *subject.patient_ids}
+    return {uid for uid, value, report in rows if report in subject.reports and value in known}
+
+
+def _unnamed_reports(session: Session, subject: Subject) -> set[int]:
+    """Return reports without any patient that are about a study of the patient."""
+    about = select(Link.report_id).where(
+        col(Link.state).in_((CONFIRMED, PROPOSED)),
+        col(Link.study_instance_uid).in_(subject.studies),
+    )
+    named = select(ReportedStudy.report_id).where(
+        col(ReportedStudy.study_instance_uid).in_(subject.studies)
+    )
+    accessions = set(
+        session.exec(
+            select(Study.accession_number, Study.issuer_of_accession_number).where(
+                col(Study.study_instance_uid).in_(subject.studies), Study.accession_number != ""
+            )
+        )
+    )
+    tied = {*session.exec(about), *session.exec(named)}
+    unnamed = session.exec(select(Report).where(Report.patient_id == ""))
+    return {
+        report.id or 0
+        for report in unnamed
+        if not report.patient_identifiers
+        and (
+            report.id in tied
+            or (report.accession_number, report.issuer_of_accession_number) in accessions
+        )
+    }
+
+
+def _follow_companions(session: Session, subject: Subject) -> None:
+    """Take in identities that occur only in this patient's messages; note the others."""
+    rows = session.exec(select(Report).where(col(Report.id).in_(subject.reports)))
+    beside = {identity for report in rows for identity in identities_of(report)}
+    subject.companions = set()
+    for identity in sorted(beside - subject.identities):
+        person = _merged(session, {identity})
+        own = _studies_of(session, person) <= subject.studies
+        if own and set(_reports_of(session, person)) <= subject.reports:
+            subject.identities |= person
+        else:
+            subject.companions.add(identity)
+
+
+def _collect(session: Session, subject: Subject, salt: bytes) -> None:
+    """Fill in what follows from identities, studies and reports."""
+    for chunk in _chunks(subject.studies):
+        subject.series |= set(
+            session.exec(
+                select(Series.series_instance_uid).where(col(Series.study_instance_uid).in_(chunk))
+            )
+        )
+    for chunk in _chunks(subject.series):
+        for uid, digest in session.exec(
+            select(Instance.sop_instance_uid, Instance.digest).where(
+                col(Instance.series_instance_uid).in_(chunk)
+            )
+        ):
+            subject.instances.add(uid)
+            subject.digests.add(digest)
+    for issuer, value in subject.identities:
+        rows = session.exec(
+            select(Patient).where(
+                Patient.patient_id == value, Patient.issuer_of_patient_id == issuer
+            )
+        )
+        subject.patients |= {row.id or 0 for row in rows}
+        subject.aliases |= {
+            alias.id or 0
+            for alias in _aliases_of(session, value)
+            if {
+                (alias.prior_issuer, alias.prior_patient_id),
+                (alias.surviving_issuer, alias.surviving_patient_id),
+            }
+            & subject.identities
+        }
+    subject.patient_keys = {
+        patient_key(issuer, value, salt) for issuer, value in subject.identities if value
+    }
+    subject.study_keys = {salted_key(uid, salt) for uid in subject.studies}
+    subject.reference_subjects = subject.studies | _own_accession_numbers(session, subject)
+    subject.digests |= _quarantined_digests(session, subject)
+
+
+def _own_accession_numbers(session: Session, subject: Subject) -> set[str]:
+    """Return the patient's accession numbers that nobody else's study or report has as well."""
+    own: set[str] = set()
+    others: set[str] = set()
+    for uid, number in session.exec(select(Study.study_instance_uid, Study.accession_number)):
+        (own if uid in subject.studies else others).add(number)
+    for key, number in session.exec(select(Report.id, Report.accession_number)):
+        (own if key in subject.reports else others).add(number)
+    return own - others - {""}
+
+
+def _quarantined_digests(session: Session, subject: Subject) -> set[str]:
+    rows = session.exec(select(Quarantined).where(Quarantined.kind == "dicom"))
+    return {
+        row.digest
+        for row in rows
+        if row.study_instance_uid in subject.studies or row.sop_instance_uid in subject.instances
+    }
+
+
+def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    ordered = sorted(values)
+    for start in range(0, len(ordered), _BATCH):
+        yield ordered[start : start + _BATCH]

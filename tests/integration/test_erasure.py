@@ -1,0 +1,103 @@
+"""Erasure: after it, no byte below the data folder knows the patient; others are untouched."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from dicom_node.life_models import Erasure
+from plugin.context import Context, open_context
+from plugin.errors import Permanent
+from plugin.settings import load_settings
+from plugin.settings_template import render
+from plugin.stages.erase import erase_patient
+from tests.canaries import ISSUER, SETTINGS, Person, fill, occurrences, rows_about
+
+GONE = Person("KANARI", "7391")
+STAYS = Person("SPERLING", "6482")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    path = tmp_path / "site" / "radloop.toml"
+    path.parent.mkdir()
+    text = render().replace('default_charset = "ascii"', 'default_charset = "utf-8"')
+    text = text.replace('peer = ""     ', 'peer = "research" ').replace(
+        'default_issuer_of_accession_number = ""', 'default_issuer_of_accession_number = "RIS"'
+    )
+    path.write_text(text + SETTINGS, encoding="utf-8")
+    with open_context(load_settings(path)) as context:
+        fill(context, [GONE, STAYS])
+        yield context
+
+
+def erase(context: Context, *, dry_run: bool = False) -> dict[str, object]:
+    return erase_patient(
+        context,
+        issuer=ISSUER,
+        patient_id=GONE.patient_id,
+        by="officer",
+        reason="a request of the patient",
+        dry_run=dry_run,
+    )
+
+
+def archive_of(context: Context, words: list[str]) -> dict[str, str]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in context.folder.root.rglob("*.dcm")
+        if any(word.encode() in path.read_bytes() for word in words)
+    }
+
+
+def test_no_byte_is_left_and_the_other_patient_is_untouched(context: Context) -> None:
+    root = context.folder.root
+    before = rows_about(context, STAYS)
+    files = archive_of(context, STAYS.words())
+    held = occurrences(root, GONE.words())
+    places = {path.split("/")[0].removesuffix("-wal") for path, _ in held}
+    assert places >= {"radloop.sqlite", "archive", "quarantine", "spool", "cohorts"}
+    assert places >= {"structured_reports", "children.log"}
+    tables = set(rows_about(context, GONE))
+    assert tables >= {"study", "message", "report", "cohort_member", "prediction", "link"}
+
+    found = erase(context)
+
+    assert occurrences(root, GONE.words()) == []
+    assert rows_about(context, GONE) == {}
+    assert archive_of(context, STAYS.words()) == files
+    after = rows_about(context, STAYS)
+    after["training_run"] = before["training_run"]  # it named both
+    assert after == before
+    assert found["files_that_still_mention"] == []
+    assert found["models"] == [{"model": "spine:1", "cohort": 1}]
+    with context.database.read() as session:
+        (row,) = session.exec(select(Erasure)).all()
+    assert row.finished_at is not None
+    assert len(row.patient_keys) == 3  # merged and national identifiers
+    assert row.cohorts[0]["before"] != row.cohorts[0]["after"]
+
+
+def test_a_dry_run_changes_nothing_and_counts_the_same(context: Context) -> None:
+    before = {path: path.read_bytes() for path in context.folder.root.rglob("*.dcm")}
+    rows = rows_about(context, GONE)
+    shown = erase(context, dry_run=True)
+    assert rows_about(context, GONE) == rows
+    assert {path: path.read_bytes() for path in context.folder.root.rglob("*.dcm")} == before
+    assert shown["counts"] == erase(context)["counts"]
+
+
+def test_words_that_name_the_patient_are_refused(context: Context) -> None:
+    for by, reason in (("officer", f"asked by {GONE.mark}name"), ("", "why"), ("officer", " ")):
+        with pytest.raises(Permanent):
+            erase_patient(
+                context,
+                issuer=ISSUER,
+                patient_id=GONE.patient_id,
+                by=by,
+                reason=reason,
+                dry_run=False,
+            )
+    assert rows_about(context, GONE)
