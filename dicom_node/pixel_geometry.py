@@ -25,13 +25,15 @@ _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
 _ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280100
 _BITS_STORED, _HIGH_BIT, _PIXEL_PROVIDER_URL = 0x00280101, 0x00280102, 0x00287FE0
+_PLANAR_CONFIGURATION, _PIXEL_REPRESENTATION = 0x00280006, 0x00280103
 _PIXELS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
 _BITS_OF_FLOATS = {FLOAT_PIXEL_DATA: 32, DOUBLE_FLOAT_PIXEL_DATA: 64}
 
 ELEMENTS_OF_INTEREST = frozenset(
     (
         _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED, _BITS_STORED, _HIGH_BIT,
-        _PIXEL_PROVIDER_URL, _EXTENDED_OFFSETS, _EXTENDED_LENGTHS, *_PIXELS,
+        _PLANAR_CONFIGURATION, _PIXEL_REPRESENTATION, _PIXEL_PROVIDER_URL, _EXTENDED_OFFSETS,
+        _EXTENDED_LENGTHS, *_PIXELS,
     )
 )  # fmt: skip
 
@@ -181,6 +183,9 @@ def _check_bits(header: _Header, allocated: int) -> None:
     stored = header.short(_BITS_STORED, allocated)
     if not 1 <= stored <= allocated:
         raise ValueError(f"{_name(_BITS_STORED)} does not fit {_name(_BITS_ALLOCATED)}")
+    for tag in (_PIXEL_REPRESENTATION, _PLANAR_CONFIGURATION):
+        if header.short(tag, 0) > 1:
+            raise ValueError(f"{_name(tag)} is not 0 or 1")
     if not stored - 1 <= header.short(_HIGH_BIT, stored - 1) < allocated:
         raise ValueError(f"{_name(_HIGH_BIT)} does not fit {_name(_BITS_STORED)}")
 

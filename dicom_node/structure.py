@@ -14,7 +14,7 @@ Refused, because bytes are lost or contradict each other:
 
 Let through, because real equipment writes it and no byte is in doubt:
 - values of odd length; group lengths (gggg,0000), retired, that are out of date;
-- Data Set Trailing Padding, zero bytes after the last element;
+- Data Set Trailing Padding (FFFC,FFFC);
 - unknown and private elements, in Implicit VR without looking inside: they may be sequences;
 - anything that is wrong with a value alone: UIDs with leading zeros, empty mandatory elements.
 """
@@ -221,8 +221,7 @@ class _Walk:
     def _element(self, level: _Level) -> None:
         data, start = self._data, self._position
         if start + 8 > level.end:
-            self._tail(level)
-            return
+            raise _Fault(level.previous, "is followed by bytes that are no element")
         if level.implicit:
             group, element, length = level.layouts[0].unpack_from(data, start)
             tag, first, vr = group << 16 | element, start + 8, b""
@@ -230,11 +229,11 @@ class _Walk:
             group, element, vr, length = level.layouts[1].unpack_from(data, start)
             tag, first = group << 16 | element, start + 8
         if tag <= level.previous or group == 0xFFFE or group < 8:
-            self._out_of_order(level, tag)
+            self._end_of_item(level, tag)
             return
         level.previous = tag
         if level.implicit:
-            sequence = _is_sequence(tag)
+            sequence, unit = _known(tag)
         else:
             sequence = vr == b"SQ"
             unit = _UNITS_OF_SHORT.get(vr)
@@ -244,8 +243,8 @@ class _Walk:
                 if unit is None or first > level.end:
                     raise _Fault(tag, "has no value representation of the standard")
                 (length,) = level.layouts[2].unpack_from(data, start + 8)
-            if unit != 1 and length % unit and length != _UNDEFINED:
-                raise _Fault(tag, "has a length that is no multiple of its value's size")
+        if unit != 1 and length % unit and length != _UNDEFINED:
+            raise _Fault(tag, "has a length that is no multiple of its value's size")
         if length == _UNDEFINED:
             self._undefined(level, tag, vr, first)
             return
@@ -256,7 +255,7 @@ class _Walk:
             self.values[tag] = slice(first, last)
         if sequence:
             self._enter(level.inner(tag, last, delimited=False), first)
-        elif vr == b"UN" and _is_sequence(tag):
+        elif vr == b"UN" and _known(tag)[0]:
             self._enter(level.inner(tag, last, delimited=False, implicit=True), first)
         else:
             self._position = last
@@ -297,31 +296,26 @@ class _Walk:
             self._count += 1
         raise _Fault(PIXEL_DATA, "has fragments that do not fill it")
 
-    def _out_of_order(self, level: _Level, tag: int) -> None:
-        """Take the delimiter of an item or trailing zeros; anything else does not belong here."""
-        start = self._position
-        if tag == _ITEM_END and level.delimited:
-            if level.layouts[0].unpack_from(self._data, start)[2]:
-                raise _Fault(level.tag, "has a delimiter with a length")
-            self._position = start + 8
-            self._stack.pop()
-        elif tag == 0:
-            self._tail(level)
-        else:
+    def _end_of_item(self, level: _Level, tag: int) -> None:
+        """Take the delimiter of an item; no other tag of its group belongs into a data set."""
+        if tag != _ITEM_END or not level.delimited:
             raise _Fault(tag, "repeats, stands in the wrong order or does not belong here")
-
-    def _tail(self, level: _Level) -> None:
-        if len(self._stack) > 1 or self._data[self._position : level.end].strip(b"\0"):
-            raise _Fault(level.previous, "is followed by bytes that are no element")
-        self._position = level.end
+        if level.layouts[0].unpack_from(self._data, self._position)[2]:
+            raise _Fault(level.tag, "has a delimiter with a length")
+        self._position += 8
+        self._stack.pop()
 
 
 @lru_cache(maxsize=8192)
-def _is_sequence(tag: int) -> bool:
+def _known(tag: int) -> tuple[bool, int]:
+    """Tell what the data dictionary knows: whether it is a sequence, and the size of a value."""
     try:
-        return dictionary_VR(tag) == "SQ"
+        vr = dictionary_VR(tag)
     except KeyError:
-        return False
+        return False, 1
+    if vr in ("US or SS", "US or OW", "US or SS or OW", "OB or OW"):
+        return False, 1 if vr == "OB or OW" else 2
+    return vr == "SQ", (_UNITS_OF_SHORT | _UNITS_OF_LONG).get(vr.encode(), 1)
 
 
 def _name(tag: int) -> str:
