@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from dicom_node.connection import Connection
@@ -53,6 +54,7 @@ from dicom_node.upper_layer import (
 log = logging.getLogger(__name__)
 
 _MAXIMUM_COMMAND_BYTES = 64 * 1024
+_EVENTS_AT_A_TIME = 500  # then others are served: fragments can be as short as a byte
 _TOO_LONG = "longer than this node takes, or the quota is used up"
 _NO_ROOM = "no room to store the object"
 
@@ -133,7 +135,9 @@ class Association:
         self._accepted: Mapping[int, AcceptedContext] = {}
         self._peer: AssociationRequest | None = None
         self._object_limit = 0
+        self._data_bytes = 0  # of the data set in progress, kept or not
         self._held = 0  # bytes of the unfinished object, counted against the sender
+        self._inside_command = False
         self._command_bytes = bytearray()
         self._command: Command | None = None  # whose data set is being received
         self._context_id = 0
@@ -143,23 +147,50 @@ class Association:
 
     def receive(self, data: memoryview) -> None:
         """Take bytes from the peer; they are only valid during the call."""
+        self._converse(data, fresh_bytes=len(data))
+
+    def _converse(self, data: memoryview, fresh_bytes: int) -> None:
         self._layer.supply(data)
         try:
-            while not (self._waiting or self._lost or self._connection.closing):
-                event = self._layer.next_event()
-                if event is None:
-                    break
-                self._handle(event)
+            self._handle_events()
         except ProtocolViolation as violation:
             self._abort(violation.reason, str(violation))
         if self._waiting:
             self._backlog = self._layer.take_back()
         self._connection.progress(
-            len(data),
-            inside_pdu=self._layer.inside_pdu,
-            inside_message=bool(self._command or self._command_bytes),
+            fresh_bytes,
+            pdu=self._layer.unfinished_pdu,
+            inside_message=self._inside_command or self._command is not None,
             now=time.monotonic(),
         )
+
+    def _handle_events(self) -> None:
+        handled = 0
+        while not self._stopped and (event := self._layer.next_event()) is not None:
+            self._handle(event)
+            handled += 1
+            if handled % _EVENTS_AT_A_TIME == 0 and not self._stopped:
+                self._wait()
+                self._line.defer(lambda: None, lambda _: self._go_on())
+
+    @property
+    def _stopped(self) -> bool:
+        return self._waiting or self._lost or self._connection.closing
+
+    def _wait(self) -> None:
+        """Take nothing from the peer until :meth:`_go_on`."""
+        self._waiting = True
+        self._line.pause(self._connection)
+
+    def _go_on(self) -> None:
+        """Deal with what came before the pause, then read again."""
+        self._waiting = False
+        if self._stopped:
+            return
+        self._line.resume(self._connection)
+        backlog, self._backlog = self._backlog, b""
+        if backlog:
+            self._converse(memoryview(backlog), fresh_bytes=0)
 
     def cut_off(self) -> None:
         """Abort because the peer is late or the process ends."""
@@ -190,7 +221,8 @@ class Association:
         if accepted is not None and answer[0] == 2:
             self._layer.state = State.ESTABLISHED
             self._accepted = accepted
-            self._peer = request
+            # Its contexts have had their answer, and can be many.
+            self._peer = replace(request, contexts=(), echoed=b"")
             self._object_limit = self._provider.maximum_object_bytes(request, self._connection)
             self._line.establish(self._connection)
         self._line.send(self._connection, answer)
@@ -200,11 +232,12 @@ class Association:
     def _take_command(self, fragment: Fragment) -> None:
         if self._command is not None:
             raise ProtocolViolation(UNEXPECTED_PDU, "a command where a data set is due")
-        if self._command_bytes and fragment.context_id != self._context_id:
+        if self._inside_command and fragment.context_id != self._context_id:
             raise ProtocolViolation(INVALID_PARAMETER, "a command changes its context")
         if fragment.context_id not in self._accepted:
             raise ProtocolViolation(INVALID_PARAMETER, "a context that was not accepted")
         self._context_id = fragment.context_id
+        self._inside_command = not fragment.is_last
         self._command_bytes += fragment.data
         if len(self._command_bytes) > _MAXIMUM_COMMAND_BYTES:
             raise ProtocolViolation(INVALID_PARAMETER, "a command is longer than allowed")
@@ -228,7 +261,7 @@ class Association:
         else:
             self._refusal = (UNRECOGNISED_OPERATION, "this node stores and echoes, nothing else")
         if command.has_data_set:
-            self._command = command
+            self._command, self._data_bytes = command, 0
         else:
             self._respond(command, *self._refusal)
 
@@ -252,14 +285,13 @@ class Association:
         command = self._command
         if command is None or fragment.context_id != self._context_id:
             raise ProtocolViolation(UNEXPECTED_PDU, "a data set that no command announced")
+        self._data_bytes += len(fragment.data)
+        # A data set that is not kept could be endless as well.
+        if self._data_bytes > self._object_limit or not self._within_quota(len(fragment.data)):
+            self._refuse_length(command)
+            return
         incoming = self._incoming
         if incoming is not None:
-            size = len(fragment.data)
-            within = self._provider.unfinished.take(incoming.origin.calling_ae_title, size)
-            self._held += size
-            if not within or incoming.size + size > self._object_limit:
-                self._refuse_length(command)
-                return
             with self._guard():
                 incoming.write(fragment.data)
         if not fragment.is_last:
@@ -272,6 +304,12 @@ class Association:
             self._respond(command, *self._refusal)
         else:
             self._keep(command, incoming)
+
+    def _within_quota(self, size: int) -> bool:
+        if self._incoming is None:
+            return True
+        self._held += size
+        return self._provider.unfinished.take(self._incoming.origin.calling_ae_title, size)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -296,21 +334,13 @@ class Association:
 
     def _keep(self, command: Command, incoming: IncomingObject) -> None:
         abstract_syntax = self._accepted[self._context_id].abstract_syntax
-        context_id = self._context_id
-        self._waiting = True
-        self._line.pause(self._connection)
+        self._wait()
 
         def answer(future: Future[tuple[int, str]]) -> None:
-            self._waiting = False
             status, comment = _outcome(future, self._provider)
-            if self._lost:
-                return
-            self._context_id = context_id
-            self._respond(command, status, comment)
-            self._line.resume(self._connection)
-            backlog, self._backlog = self._backlog, b""
-            if backlog and not self._lost:
-                self.receive(memoryview(backlog))
+            if not (self._lost or self._connection.closing):
+                self._respond(command, status, comment)
+            self._go_on()
 
         self._line.defer(lambda: self._provider.finish(incoming, abstract_syntax), answer)
 

@@ -24,6 +24,7 @@ class Deadlines:
         unread: how long our answer may wait for the peer to take it.
         linger: how long the peer may take to close after the association has ended.
         window: over which a message in progress must reach ``minimum_bytes_per_second``.
+        unread_bytes: of answers; who asks for more without taking them is cut off at once.
     """
 
     first_pdu: float = 10.0
@@ -33,6 +34,7 @@ class Deadlines:
     linger: float = 1.0
     window: float = 30.0
     minimum_bytes_per_second: int = 1024
+    unread_bytes: int = 1024**2
 
 
 class Connection:
@@ -57,7 +59,8 @@ class Connection:
         self._deadlines = deadlines
         self._unsent = bytearray()
         self._opened = self._touched = self._unsent_since = now
-        self._pdu_began: float | None = None
+        self._pdu = 0
+        self._pdu_began = now
         self._closing_since: float | None = None
         self._window_began: float | None = None
         self._window_bytes = 0
@@ -147,11 +150,19 @@ class Connection:
         if self._closing_since is None:
             self._closing_since = now
 
-    def progress(self, count: int, *, inside_pdu: bool, inside_message: bool, now: float) -> None:
-        """Note that ``count`` bytes came and where they left the peer."""
+    def progress(self, count: int, *, pdu: int, inside_message: bool, now: float) -> None:
+        """Note that ``count`` bytes came and where they left the peer.
+
+        Args:
+            count: how many bytes.
+            pdu: the number of the PDU that has begun and not ended, 0 for none.
+            inside_message: whether a message has begun and not ended.
+            now: monotonic seconds.
+        """
         self._touched = now
-        # Each PDU has its own time: a new one began if the last one ended.
-        self._pdu_began = (self._pdu_began or now) if inside_pdu else None
+        # Each PDU has its own time. Those of a long message follow each other without a gap.
+        if pdu != self._pdu:
+            self._pdu, self._pdu_began = pdu, now
         if not inside_message:
             self._window_began = None
             return
@@ -166,27 +177,26 @@ class Connection:
             return "does not close" if now > self._closing_since + limits.linger else ""
         if not self.established:
             return "no association request in time" if now > self._opened + limits.first_pdu else ""
-        if self._unsent and now > self._unsent_since + limits.unread:
+        slow_reader = self._unsent and now > self._unsent_since + limits.unread
+        if slow_reader or len(self._unsent) > limits.unread_bytes:
             return "does not read its answers"
         if self.paused:
             return ""
-        if self._pdu_began is not None and now > self._pdu_began + limits.pdu:
+        if self._pdu and now > self._pdu_began + limits.pdu:
             return "a PDU was not whole in time"
         if self._window_began is not None:
-            return "a message is too slow" if self._too_slow(now) else ""
+            return "a message is too slow" if self._too_slow(self._window_began, now) else ""
         return "silent for too long" if now > self._touched + limits.idle else ""
 
     def resumed(self, now: float) -> None:
         """Start the peer's clocks anew after it was kept waiting."""
-        self._touched = now
-        self._pdu_began = now if self._pdu_began is not None else None
+        self._touched = self._pdu_began = now
 
     def close(self) -> None:
         """Close the socket."""
         self.stream.close()
 
-    def _too_slow(self, now: float) -> bool:
-        began = self._window_began or now
+    def _too_slow(self, began: float, now: float) -> bool:
         seconds = now - began
         if seconds < self._deadlines.window:
             return False

@@ -1,36 +1,50 @@
-"""Association negotiation as acceptor (PS3.8 7.1 and PS3.7 annex D), encoded by pynetdicom.
+"""Association negotiation as acceptor (PS3.8 sections 7.1, 9.3.2, 9.3.3 and annex D).
 
 Our contexts are those of a storage provider: every proposed SOP class that we negotiate is taken in
 the transfer syntax that the peer names first, because objects are kept as they are sent.
+
+Anybody who can connect may send a request, before it is known who that is. So each byte of it is
+walked over once, nothing of it is interpreted but what is needed, and nothing of it is kept.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
+import struct
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pydicom.uid import UID
-from pynetdicom import _config
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
+from dicom_node.file_meta import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from pynetdicom.presentation import PresentationContext
-
-from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.upper_layer import INVALID_PARAMETER, ProtocolViolation
+from dicom_node.upper_layer import ASSOCIATE_AC, INVALID_PARAMETER, ProtocolViolation
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 
+# Item and sub-item types (PS3.8 9.3.2 and 9.3.3, annex D; PS3.7 D.3.3); all others are skipped.
+_APPLICATION_CONTEXT_ITEM = 0x10
+_CONTEXT_RQ, _CONTEXT_AC = 0x20, 0x21
+_ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x30, 0x40
+_USER_INFORMATION, _MAXIMUM_LENGTH = 0x50, 0x51
+_IMPLEMENTATION_CLASS, _IMPLEMENTATION_VERSION = 0x52, 0x55
+
 # Results of a presentation context (PS3.8 table 9-18).
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
-_MAXIMUM_CONTEXTS = 128
+
+# Header, protocol version, called and calling AE title, reserved bytes (PS3.8 table 9-11).
+_FIXED = struct.Struct(">6xHxx16s16s32x")
+_ECHOED = slice(10, 74)
+
+
+@dataclass(frozen=True)
+class ProposedContext:
+    """A presentation context as proposed; the UIDs are whatever the peer sent."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,54 +57,51 @@ class AcceptedContext:
 
 @dataclass(frozen=True)
 class AssociationRequest:
-    """What a peer asks for; ``maximum_pdu_bytes`` is what it takes (0: any length)."""
+    """What a peer asks for.
+
+    Attributes:
+        calling_ae_title: without padding; printable ASCII, not empty.
+        called_ae_title: likewise.
+        maximum_pdu_bytes: the longest P-DATA-TF that the peer takes; 0: any length.
+        contexts: what it proposes, each context id once.
+        echoed: bytes 11 to 74, which the answer repeats.
+    """
 
     calling_ae_title: str
     called_ae_title: str
     maximum_pdu_bytes: int
-    primitive: A_ASSOCIATE
-
-
-def configure_library() -> None:
-    """Set what the library only offers as globals of its own process."""
-    # Its log lines repeat what a peer sent, identifiers included.
-    _config.LOG_HANDLER_LEVEL = "none"
-    # A malformed UID must not raise: the context that names it is refused like any other.
-    _config.VALIDATORS["UI"] = lambda _value: (True, "")
-    for name in ("pynetdicom", "pydicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    contexts: tuple[ProposedContext, ...]
+    echoed: bytes
 
 
 def decode_request(pdu: bytes) -> AssociationRequest:
     """Decode an A-ASSOCIATE-RQ.
 
     Raises:
-        ProtocolViolation: it cannot be decoded, or it repeats or exceeds what it may hold.
+        ProtocolViolation: it cannot be decoded, proposes nothing, or a context id twice.
     """
-    decoded = A_ASSOCIATE_RQ()
-    try:
-        decoded.decode(pdu)
-        primitive = decoded.to_primitive()
-        contexts = primitive.presentation_context_definition_list
-        maximum = primitive.maximum_length_received or 0
-        request = AssociationRequest(
-            calling_ae_title=str(primitive.calling_ae_title).strip(),
-            called_ae_title=str(primitive.called_ae_title).strip(),
-            maximum_pdu_bytes=int(maximum),
-            primitive=primitive,
-        )
-        numbers = [context.context_id for context in contexts]
-        complete = all(context.abstract_syntax and context.transfer_syntax for context in contexts)
-    except Exception as error:  # whatever the library meets in hostile bytes
-        kind = type(error).__name__
-        raise ProtocolViolation(
-            INVALID_PARAMETER, f"an association request cannot be decoded ({kind})"
-        ) from error
-    if not complete or not 0 < len(numbers) <= _MAXIMUM_CONTEXTS:
+    if len(pdu) < _FIXED.size:
+        raise _malformed()
+    _, called, calling = _FIXED.unpack_from(pdu)
+    contexts: dict[int, ProposedContext] = {}
+    maximum = 0
+    for kind, value in _items(pdu[_FIXED.size :]):
+        if kind == _CONTEXT_RQ:
+            context = _proposed_context(value)
+            if context.context_id in contexts:
+                raise ProtocolViolation(INVALID_PARAMETER, "a presentation context id is repeated")
+            contexts[context.context_id] = context
+        elif kind == _USER_INFORMATION:
+            maximum = _maximum_length(value)
+    if not contexts:
         raise ProtocolViolation(INVALID_PARAMETER, "an association request lacks contexts")
-    if len(set(numbers)) < len(numbers):
-        raise ProtocolViolation(INVALID_PARAMETER, "a presentation context id is repeated")
-    return request
+    return AssociationRequest(
+        calling_ae_title=_ae_title(calling),
+        called_ae_title=_ae_title(called),
+        maximum_pdu_bytes=maximum,
+        contexts=tuple(contexts.values()),
+        echoed=pdu[_ECHOED],
+    )
 
 
 def agree(
@@ -100,50 +111,96 @@ def agree(
     maximum_pdu_bytes: int,
 ) -> tuple[bytes, Mapping[int, AcceptedContext]]:
     """Return the A-ASSOCIATE-AC and the contexts that it accepts, by presentation context id."""
-    results: list[PresentationContext] = []
+    results: list[bytes] = []
     accepted: dict[int, AcceptedContext] = {}
-    for proposed in request.primitive.presentation_context_definition_list:
-        abstract = str(proposed.abstract_syntax)
-        offered = [str(syntax) for syntax in proposed.transfer_syntax]
-        chosen = next((syntax for syntax in offered if syntax in transfer_syntaxes), None)
+    for proposed in request.contexts:
+        abstract = proposed.abstract_syntax
+        chosen = next(
+            (each for each in proposed.transfer_syntaxes if each in transfer_syntaxes), ""
+        )
         if abstract not in sop_classes and abstract != VERIFICATION:
             result = _NO_ABSTRACT_SYNTAX
-        elif chosen is None:
+        elif not chosen:
             result = _NO_TRANSFER_SYNTAX
         else:
             result = _ACCEPTED
-            accepted[int(proposed.context_id)] = AcceptedContext(abstract, chosen)
-        answer = PresentationContext()
-        answer.context_id = proposed.context_id
-        answer.abstract_syntax = UID(abstract)
-        answer.transfer_syntax = [UID(chosen or offered[0])]
-        answer.result = result
-        results.append(answer)
-    return _encode_accept(request, results, maximum_pdu_bytes), accepted
+            accepted[proposed.context_id] = AcceptedContext(abstract, chosen)
+        # Where a context is refused its transfer syntax says nothing, but has to be there.
+        syntax = _text_item(_TRANSFER_SYNTAX, chosen or IMPLICIT_VR_LITTLE_ENDIAN)
+        results.append(_item(_CONTEXT_AC, bytes((proposed.context_id, 0, result, 0)) + syntax))
+    body = b"".join(
+        (
+            struct.pack(">Hxx", 1),
+            request.echoed,
+            _text_item(_APPLICATION_CONTEXT_ITEM, APPLICATION_CONTEXT),
+            *results,
+            _user_information(maximum_pdu_bytes),
+        )
+    )
+    return struct.pack(">BxL", ASSOCIATE_AC, len(body)) + body, accepted
 
 
-def _encode_accept(
-    request: AssociationRequest, results: list[PresentationContext], maximum_pdu_bytes: int
-) -> bytes:
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = UID(APPLICATION_CONTEXT)
-    # The standard has the titles of the request repeated here, untested by the peer.
-    primitive.calling_ae_title = request.primitive.calling_ae_title
-    primitive.called_ae_title = request.primitive.called_ae_title
-    primitive.result = 0
-    primitive.result_source = 1
-    primitive.presentation_context_definition_results_list = results
-    primitive.user_information = _user_information(maximum_pdu_bytes)
-    accept = A_ASSOCIATE_AC()
-    accept.from_primitive(primitive)
-    return bytes(accept.encode())
+def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and value of each item or sub-item: type, reserved byte, length, value."""
+    position = 0
+    while position < len(data):
+        if position + 4 > len(data):
+            raise _malformed()
+        kind, length = struct.unpack_from(">BxH", data, position)
+        position += 4
+        if position + length > len(data):
+            raise _malformed()
+        yield kind, data[position : position + length]
+        position += length
 
 
-def _user_information(maximum_pdu_bytes: int) -> list[Any]:
-    length = MaximumLengthNotification()
-    length.maximum_length_received = maximum_pdu_bytes
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    return [length, implementation, version]
+def _proposed_context(value: bytes) -> ProposedContext:
+    """Read a presentation context: id, three reserved bytes, sub-items (PS3.8 9.3.2.2)."""
+    subs = list(_items(value[4:]))
+    abstract = [_uid(each) for kind, each in subs if kind == _ABSTRACT_SYNTAX]
+    transfer = tuple(_uid(each) for kind, each in subs if kind == _TRANSFER_SYNTAX)
+    if len(abstract) != 1 or not transfer or not value[0] & 1:
+        raise ProtocolViolation(INVALID_PARAMETER, "a presentation context is not well formed")
+    return ProposedContext(value[0], abstract[0], transfer)
+
+
+def _maximum_length(value: bytes) -> int:
+    for kind, each in _items(value):
+        if kind == _MAXIMUM_LENGTH:
+            if len(each) != 4:
+                raise _malformed()
+            return int.from_bytes(each, "big")
+    return 0
+
+
+def _uid(value: bytes) -> str:
+    return value.decode("latin-1").rstrip("\0 ")
+
+
+def _ae_title(value: bytes) -> str:
+    """Read a title (PS3.8 table 9-11); spaces around it are not significant, some pad with NUL."""
+    title = value.decode("latin-1").strip(" \0")
+    if not title or not all(" " <= each <= "~" and each != "\\" for each in title):
+        raise ProtocolViolation(INVALID_PARAMETER, "an AE title is empty or holds odd characters")
+    return title
+
+
+def _malformed() -> ProtocolViolation:
+    return ProtocolViolation(INVALID_PARAMETER, "an association request cannot be decoded")
+
+
+def _user_information(maximum_pdu_bytes: int) -> bytes:
+    return _item(
+        _USER_INFORMATION,
+        _item(_MAXIMUM_LENGTH, struct.pack(">L", maximum_pdu_bytes))
+        + _text_item(_IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID)
+        + _text_item(_IMPLEMENTATION_VERSION, IMPLEMENTATION_VERSION_NAME),
+    )
+
+
+def _text_item(kind: int, text: str) -> bytes:
+    return _item(kind, text.encode("ascii"))
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(value)) + value

@@ -30,7 +30,6 @@ from dicom_node.negotiation import (
     AcceptedContext,
     AssociationRequest,
     agree,
-    configure_library,
 )
 from dicom_node.quota import Quota
 from dicom_node.reactor import Listener, Places, Reactor
@@ -77,7 +76,6 @@ class StorageProvider:
         lifeline: int | None = None,
         balance: Balance | None = None,
     ) -> None:
-        configure_library()
         self._settings = settings
         self._intake = store.intake
         self._admission = Admission(settings)

@@ -34,7 +34,6 @@ class State(Enum):
 
     AWAITING_REQUEST = "Sta2"
     ESTABLISHED = "Sta6"
-    CLOSING = "Sta13"
 
 
 class ProtocolViolation(Exception):
@@ -79,11 +78,11 @@ class Aborted:
 Event = AssociateRequest | Fragment | ReleaseRequest | Aborted
 
 # What a peer may send in which state (PS3.8 table 9-10, the acceptor's columns).
-# Anything else is answered with A-ABORT, reason "unexpected PDU" (action AA-8, in Sta2 AA-1).
+# Anything else is answered with A-ABORT, reason "unexpected PDU" (action AA-8, in Sta2 AA-1). Once
+# the association has ended (Sta13) whatever still comes is read and thrown away by the loop.
 _EXPECTED: Mapping[State, frozenset[int]] = {
     State.AWAITING_REQUEST: frozenset((ASSOCIATE_RQ, ABORT)),
     State.ESTABLISHED: frozenset((DATA_TF, RELEASE_RQ, ABORT)),
-    State.CLOSING: _KINDS,
 }
 
 
@@ -102,6 +101,7 @@ class UpperLayer:
         }
         self._input = memoryview(b"")
         self._header = bytearray()
+        self._ended = 0  # PDUs that have come whole
         self._kind = 0
         self._left = 0  # bytes of the PDU that have not come
         self._body = bytearray()  # of every PDU but P-DATA-TF
@@ -110,9 +110,9 @@ class UpperLayer:
         self._context_id = self._control = 0
 
     @property
-    def inside_pdu(self) -> bool:
-        """Whether a PDU has begun and not ended: then the clock of the peer runs."""
-        return bool(self._header)
+    def unfinished_pdu(self) -> int:
+        """The number, from 1, of the PDU that has begun and not ended; 0 between two PDUs."""
+        return self._ended + 1 if self._header else 0
 
     def supply(self, data: memoryview) -> None:
         """Give the next bytes; those of the last call must have been used up or taken back."""
@@ -161,7 +161,7 @@ class UpperLayer:
         if self._left:
             return None
         pdu = bytes(self._header + self._body)
-        self._header.clear()
+        self._close_pdu()
         if self._kind == ASSOCIATE_RQ:
             return AssociateRequest(pdu)
         return ReleaseRequest() if self._kind == RELEASE_RQ else Aborted()
@@ -196,9 +196,13 @@ class UpperLayer:
     def _close_value(self) -> None:
         self._value_header.clear()
         if self._left == 0:
-            self._header.clear()
+            self._close_pdu()
         elif self._left < HEADER_BYTES:
             raise ProtocolViolation(INVALID_PARAMETER, "a PDU ends inside a fragment")
+
+    def _close_pdu(self) -> None:
+        self._header.clear()
+        self._ended += 1
 
     def _take(self, size: int) -> memoryview:
         taken, self._input = self._input[:size], self._input[size:]
