@@ -17,6 +17,7 @@ from dicom_node.settings import CallingPeer, DicomSettings, PacsPeer
 from dicom_node.storage import DicomStore
 from dicom_node.storage_scu import send_instances
 from dicom_node.tls import client_context, fingerprint, peer_context
+from plugin.simulation.ports import free_ports
 from tests.acceptance.tls_peers import (
     EXPIRED,
     GOOD,
@@ -37,6 +38,7 @@ from tests.acceptance.tls_peers import (
 )
 from tests.builders import mr_image, write_file
 from tests.certificates import Identity
+from tests.nodes import prepare_node, radloop
 from tests.peers import run_program, running_orthanc
 
 pytestmark = pytest.mark.peer
@@ -164,6 +166,29 @@ def test_the_certificate_binds_an_ae_title(cast: Cast, tmp_path: Path) -> None:
         assert not raw_echo(node.secured, cast.context_of(cast.node))
     finally:
         node.receivers.stop()
+
+
+def test_a_node_behind_tls_alone_is_reached_by_its_own_commands(cast: Cast, tmp_path: Path) -> None:
+    tls = cast.node.settings(cast.authority, free_ports(1)[0])
+    made = prepare_node(
+        tmp_path / "node",
+        f"[dicom.tls]\nport = {tls.port}\ncertificate = '{tls.certificate}'\n"
+        f"key = '{tls.key}'\nauthorities = '{tls.authorities}'\n",
+    )
+    text = made.config.read_text(encoding="utf-8")
+    made.config.write_text(
+        text.replace("accept_unknown_peers", "plain = false\naccept_unknown_peers", 1),
+        encoding="utf-8",
+    )
+    image = write_file(tmp_path / "image.dcm", mr_image(study="OWN"))
+    try:
+        made.start()
+        config = ("--config", str(made.config))
+        assert f"answers on port {tls.port}" in radloop("echo", *config).stdout
+        assert "1 files sent and accepted, 0 not" in radloop("send", str(image), *config).stdout
+        assert not raw_echo((LOOPBACK, made.ports.dicom), None)
+    finally:
+        made.stop()
 
 
 def delivers(cast: Cast, address: Address, folder: Path, us: Identity | None = None) -> bool:

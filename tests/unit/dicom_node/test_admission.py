@@ -134,7 +134,8 @@ def test_limits_are_transient_and_come_after_identity(
     title: str, load: dict[str, Any], expected: str
 ) -> None:
     address = {"BOUND": "192.0.2.2", "RANGE": "198.51.100.7"}.get(title, "192.0.2.1")
-    found = decide(Admission(settings()), Applicant(title, "RADLOOP", address), **load)
+    admission = Admission(settings(associations_per_process=16))
+    found = decide(admission, Applicant(title, "RADLOOP", address), **load)
     assert found == expected
     assert not found or REJECTIONS[found][0] == (1 if found == CALLING_AE_UNKNOWN else 2)
 
