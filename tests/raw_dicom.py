@@ -17,7 +17,10 @@ _IMPLEMENTATION = "1.2.826.0.1.3680043.10.1337.99"
 
 
 def associate_request(
-    called: str, calling: str, contexts: Sequence[tuple[str, str]], maximum_pdu: int = 131072
+    called: str | bytes,
+    calling: str | bytes,
+    contexts: Sequence[tuple[str, str]],
+    maximum_pdu: int = 131072,
 ) -> bytes:
     """Return an A-ASSOCIATE-RQ PDU; context ids are 1, 3, 5... in the order given."""
     items = _item(0x10, _APPLICATION_CONTEXT.encode())
@@ -26,8 +29,20 @@ def associate_request(
         items += _item(0x20, bytes((2 * number + 1, 0, 0, 0)) + parts)
     user = _item(0x51, struct.pack(">L", maximum_pdu)) + _item(0x52, _IMPLEMENTATION.encode())
     items += _item(0x50, user)
-    titles = called.encode().ljust(16) + calling.encode().ljust(16)
+    titles = _title(called) + _title(calling)
     return pdu(1, struct.pack(">HH", 1, 0) + titles + bytes(32) + items)
+
+
+def accepted_contexts(body: bytes) -> dict[int, int]:
+    """Return the result of each context id in the body of an A-ASSOCIATE-AC PDU."""
+    results = {}
+    position = 68
+    while position + 4 <= len(body):
+        kind, length = struct.unpack_from(">BxH", body, position)
+        if kind == 0x21:
+            results[body[position + 4]] = body[position + 6]
+        position += 4 + length
+    return results
 
 
 def pdu(kind: int, body: bytes) -> bytes:
@@ -74,14 +89,21 @@ class RawAssociation:
         address: tuple[str, int],
         contexts: Sequence[tuple[str, str]] = ((VERIFICATION, "1.2.840.10008.1.2"),),
         *,
-        called: str = "RADLOOP",
-        calling: str = "SCANNER",
+        called: str | bytes = "RADLOOP",
+        calling: str | bytes = "SCANNER",
         timeout: float = 30.0,
+        source: str = "",
     ) -> None:
-        self.socket = socket.create_connection(address, timeout)
+        self.socket = socket.create_connection(
+            address, timeout, source_address=(source, 0) if source else None
+        )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.sendall(associate_request(called, calling, contexts))
-        self.answer, self.body = self.read_pdu()
+        try:
+            self.socket.sendall(associate_request(called, calling, contexts))
+            self.answer, self.body = self.read_pdu()
+        except OSError:
+            self.socket.close()
+            raise
         self.maximum_pdu = 16384
         if self.answer == 2:
             position = self.body.index(b"\x51\x00\x00\x04") + 4
@@ -93,6 +115,11 @@ class RawAssociation:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+
+    @property
+    def accepted(self) -> dict[int, int]:
+        """Results of the negotiation by context id; 0 is acceptance (PS3.8 table 9-18)."""
+        return accepted_contexts(self.body) if self.answer == 2 else {}
 
     def echo(self) -> int:
         """Send a C-ECHO on context 1 and return the status."""
@@ -162,6 +189,11 @@ class RawAssociation:
                 return data
             data += piece
         return data
+
+
+def _title(ae_title: str | bytes) -> bytes:
+    encoded = ae_title if isinstance(ae_title, bytes) else ae_title.encode()
+    return encoded.ljust(16)
 
 
 def _item(kind: int, value: bytes) -> bytes:

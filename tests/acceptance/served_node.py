@@ -160,9 +160,11 @@ class ServedNode:
             time.sleep(_POLL_SECONDS)
 
     def wait_until_indexed(self, seconds: float = 120.0) -> None:
-        """Wait until nothing lies in the spool."""
+        """Wait until nothing lies in the spool and every file is where its row says."""
         spool = self.data / "spool"
         self.wait_until(lambda: not any(spool.iterdir()), "an empty spool", seconds)
+        misplaced = "SELECT 1 FROM misplaced_file"
+        self.wait_until(lambda: not self.rows(misplaced), "every file's place", seconds)
 
 
 @contextmanager
