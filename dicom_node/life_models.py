@@ -59,6 +59,16 @@ class Tombstone(SQLModel, table=True):
     expired_at: dt.datetime = _time()
 
 
+class ExpiredStudy(SQLModel, table=True):
+    """A study whose images expired while a link, a cohort or a prediction still refers to it."""
+
+    __tablename__ = "expired_study"
+
+    study_instance_uid: str = Field(primary_key=True)
+    rule: str
+    expired_at: dt.datetime = _time()
+
+
 class PendingDeletion(SQLModel, table=True):
     """A file whose rows are gone already; the row goes when the file has."""
 

@@ -34,6 +34,7 @@ from plugin.stages.complete import Completeness
 from plugin.stages.erase import attend_erasures, finish_erasures
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
+from plugin.stages.retain import DailyRetention
 from plugin.stages.send import send_transmission
 from plugin.workflows import Workflows
 
@@ -44,6 +45,7 @@ _INDEX_SECONDS = 0.2
 _SWEEP_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
 _RETURNED_SECONDS = 60.0
+_RETENTION_SECONDS = 60.0
 
 
 class Node:
@@ -94,6 +96,7 @@ class Node:
             ("label", _LABEL_SECONDS, self._label),
             ("sweep", _SWEEP_SECONDS, self._sweep),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
+            ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
         ):
             stack.enter_context(self._thread(name, seconds, work))
         listener = MllpListener(

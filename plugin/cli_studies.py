@@ -15,10 +15,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 study = typer.Typer(no_args_is_help=True, help="Studies: receiving, complete, re-opened, frozen.")
 
+retention = typer.Typer(no_args_is_help=True, help="Deletion of studies by the rules of a site.")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
     app.add_typer(study, name="study")
+    app.add_typer(retention, name="retention")
     app.command(name="erase")(erase_command)
 
 
@@ -76,6 +79,28 @@ def study_complete(
         reason=reason,
     )
     _show(result, as_json)
+
+
+@retention.command("run")
+def retention_run(
+    config: ConfigOption,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would go, and why.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the images of every study that a [[retention]] rule says is too old."""
+    _show(_operate(config, "retention run", dry_run=dry_run), as_json)
+
+
+@retention.command("explain")
+def retention_explain(
+    uid: Annotated[str, typer.Argument(help="A SOP or Study Instance UID.")],
+    config: ConfigOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell whether an object that was acknowledged has expired, by which rule and when."""
+    _show(_ask(config, "expired", uid=uid), as_json)
 
 
 def erase_command(

@@ -83,6 +83,12 @@ def _erase(context: Context, arguments: Arguments, progress: Progress) -> dict[s
     )
 
 
+def _retain(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.retain import expire_studies
+
+    return expire_studies(context, dry_run=arguments["dry_run"])
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -93,6 +99,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "sr resend": _resend,
     "study complete": _complete,
     "erase": _erase,
+    "retention run": _retain,
 }
 
 

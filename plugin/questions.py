@@ -114,6 +114,13 @@ def _study(session: Session, settings: Settings, arguments: Arguments) -> dict[s
     return show_study(session, settings.dicom, store, utc_now(), uid)
 
 
+def _what_expired(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.retain import what_expired
+
+    salt = DataFolder(settings.data_folder).patient_key_salt()
+    return what_expired(session, arguments["uid"], salt)
+
+
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
@@ -125,6 +132,7 @@ QUESTIONS: dict[str, Question] = {
     "explain": _explain,
     "studies": _studies,
     "study": _study,
+    "expired": _what_expired,
 }
 
 

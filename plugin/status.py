@@ -9,6 +9,7 @@ from rich.table import Table
 from sqlalchemy import func
 from sqlmodel import Session, SQLModel, col, select
 
+from dicom_node.life_models import Erasure, Tombstone
 from dicom_node.linking import unlinked_reports
 from dicom_node.models import (
     Instance,
@@ -53,6 +54,8 @@ def _counts(session: Session) -> dict[str, Any]:
         "instances": _count(session, Instance),
         "series": _count(session, Series),
         "studies": _count(session, Study),
+        "expired_instances": _count(session, Tombstone),
+        "erasures": _count(session, Erasure),
         "messages": _count(session, Message),
         "messages_by_disposition": _by(session, Message.disposition),
         "reports": _count(session, Report),

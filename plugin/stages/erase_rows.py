@@ -24,6 +24,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
         "patient_key": "patient_keys",
     },
     "decoded_content": {"digest": "digests"},
+    "expired_study": {"study_instance_uid": "studies"},
     "instance": {"series_instance_uid": "series"},
     "label": {"report_id": "reports"},
     "link": {"report_id": "reports", "study_instance_uid": "studies"},
@@ -75,7 +76,7 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     for table in reversed(SQLModel.metadata.sorted_tables):
         deleted = 0
         for column, values in DELETED_BY.get(table.name, {}).items():
-            for chunk in _chunks(getattr(subject, values)):
+            for chunk in chunks(getattr(subject, values)):
                 statement = sa.delete(table).where(table.c[column].in_(chunk))
                 deleted += session.connection().execute(statement).rowcount
         if deleted:
@@ -91,7 +92,7 @@ def _blank(
     table = SQLModel.metadata.tables.get(table_name)
     if table is None or column not in table.c:
         return
-    for chunk in _chunks(values):
+    for chunk in chunks(values):
         session.connection().execute(
             sa.update(table).where(table.c[column].in_(chunk)).values({column: blank})
         )
@@ -217,6 +218,7 @@ def _holds(value: Any, names: set[str]) -> bool:
     return isinstance(value, str) and value in names
 
 
-def _chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
+def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
+    """Return the values in lists short enough for one statement."""
     ordered = sorted(values)
     return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))
