@@ -184,13 +184,19 @@ def _patient(reader: _Reader, pid: Segment) -> ParsedPatient:
 
 
 def _read_merges(reader: _Reader) -> ParsedMessage:
-    """ADT^A40: PID-3 survives, MRG-1 is prior; they pair up by issuer, else with the first."""
+    """ADT^A40: PID-3 survives, MRG-1 is prior; they pair up by issuer, else with the first.
+
+    The message may hold several patients (ADT_A39): an MRG belongs to the PID before it.
+    """
     default = reader.feed.issuer_of_patient_id
     merges: list[PatientMerge] = []
-    pid = next((each for each in reader.segments if each.name == "PID"), Segment("PID", ()))
-    survivors = reader.identifiers(pid, 3, 4, default)
-    for mrg in (each for each in reader.segments if each.name == "MRG"):
-        for prior in reader.identifiers(mrg, 1, 4, default):
+    survivors: list[Identifier] = []
+    for segment in reader.segments:
+        if segment.name == "PID":
+            survivors = reader.identifiers(segment, 3, 4, default)
+        if segment.name != "MRG":
+            continue
+        for prior in reader.identifiers(segment, 1, 4, default):
             matching = [each for each in survivors if same_issuer(each, prior)]
             merges.extend(PatientMerge(prior, each) for each in (matching or survivors)[:1])
     if not merges:

@@ -196,6 +196,13 @@ def test_a_merge_pairs_identifiers_by_issuer() -> None:
     assert pairs == [("1", "9"), ("2", "8")]
 
 
+def test_a_merge_of_several_patients_pairs_each_with_the_pid_before_it() -> None:
+    second = b"\r".join(merge("2^^^A", "8^^^A").split(b"\r")[1:])
+    parsed = parse_message(merge("1^^^A", "9^^^A") + second, HL7)
+    pairs = [(each.prior.value, each.survivor.value) for each in parsed.merges]
+    assert pairs == [("1", "9"), ("2", "8")]
+
+
 def test_codec_names_are_found_in_other_spellings() -> None:
     assert codec_name("utf-8", "ascii") == "utf_8"
     assert codec_name("ISO-8859-1", "ascii") == "iso8859_1"
