@@ -277,15 +277,19 @@ class _Template:
             sandbox_answers.parse(*receive(self._control, LARGEST_ANSWER, deadline))
             self._ready = True
         ours, theirs = socket.socketpair()
-        with theirs:
-            send_json(self._control, {}, [theirs.fileno()])
-        self._control.settimeout(_START_SECONDS)
-        try:
-            forked, handles = receive_request(self._control)
-        except OSError:
-            raise Disconnected from None
-        worker = _Worker(forked["process_id"], handles[0], ours)
-        worker.restrictions = sandbox_answers.restrictions(worker.answer(deadline))
+        with contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
+                send_json(self._control, {}, [theirs.fileno()])
+            self._control.settimeout(_START_SECONDS)
+            try:
+                forked, handles = receive_request(self._control)
+            except OSError:
+                raise Disconnected from None
+            worker = _Worker(forked["process_id"], handles[0], ours)
+            undo.callback(worker.close)
+            worker.restrictions = sandbox_answers.restrictions(worker.answer(deadline))
+            undo.pop_all()
         _report(worker.restrictions)
         return worker
 

@@ -8,7 +8,8 @@ Refused, because bytes are lost or contradict each other:
 - a length that reaches beyond the data set, the sequence or the item around it; a missing, early or
   misplaced delimiter; an undefined length where none is allowed;
 - a value representation that the standard does not know, a value whose length is no multiple of
-  its unit (numbers, tags), elements that repeat or do not ascend;
+  its unit (numbers, tags), a text with NUL inside (it took the next element along), elements that
+  repeat or do not ascend;
 - sequences deeper than :data:`DEEPEST_SEQUENCE`, more than :data:`MOST_ELEMENTS` elements;
 - pixel data that do not fit the image they belong to (see :mod:`dicom_node.pixel_geometry`).
 
@@ -51,14 +52,15 @@ _STUDY_INSTANCE_UID = 0x0020000D
 _WANTED = ELEMENTS_OF_INTEREST | {_STUDY_INSTANCE_UID}
 
 # PS3.5 section 7.1.2, tables 7.1-1 and 7.1-2; the unit is the size of one value in bytes.
+_TEXT = 0  # stands for any number of characters
 _UNITS_OF_SHORT = {
-    b"AE": 1, b"AS": 1, b"AT": 4, b"CS": 1, b"DA": 1, b"DS": 1, b"DT": 1, b"FL": 4, b"FD": 8,
-    b"IS": 1, b"LO": 1, b"LT": 1, b"PN": 1, b"SH": 1, b"SL": 4, b"SS": 2, b"ST": 1, b"TM": 1,
-    b"UI": 1, b"UL": 4, b"US": 2,
+    b"AE": 0, b"AS": 0, b"AT": 4, b"CS": 0, b"DA": 0, b"DS": 0, b"DT": 0, b"FL": 4, b"FD": 8,
+    b"IS": 0, b"LO": 0, b"LT": 0, b"PN": 0, b"SH": 0, b"SL": 4, b"SS": 2, b"ST": 0, b"TM": 0,
+    b"UI": 0, b"UL": 4, b"US": 2,
 }  # fmt: skip
 _UNITS_OF_LONG = {
-    b"OB": 1, b"OD": 8, b"OF": 4, b"OL": 4, b"OV": 8, b"OW": 2, b"SQ": 1, b"SV": 8, b"UC": 1,
-    b"UN": 1, b"UR": 1, b"UT": 1, b"UV": 8,
+    b"OB": 1, b"OD": 8, b"OF": 4, b"OL": 4, b"OV": 8, b"OW": 2, b"SQ": 1, b"SV": 8, b"UC": 0,
+    b"UN": 1, b"UR": 0, b"UT": 0, b"UV": 8,
 }  # fmt: skip
 _MAY_BE_UNDEFINED = frozenset((b"SQ", b"UN", b"OB", b"OW"))
 
@@ -236,14 +238,14 @@ class _Walk:
             sequence, unit = _known(tag)
         else:
             sequence = vr == b"SQ"
-            unit = _UNITS_OF_SHORT.get(vr)
-            if unit is None:
-                unit = _UNITS_OF_LONG.get(vr)
+            unit = _UNITS_OF_SHORT.get(vr, -1)
+            if unit < 0:
+                unit = _UNITS_OF_LONG.get(vr, -1)
                 first = start + 12
-                if unit is None or first > level.end:
+                if unit < 0 or first > level.end:
                     raise _Fault(tag, "has no value representation of the standard")
                 (length,) = level.layouts[2].unpack_from(data, start + 8)
-        if unit != 1 and length % unit and length != _UNDEFINED:
+        if unit > 1 and length % unit and length != _UNDEFINED:
             raise _Fault(tag, "has a length that is no multiple of its value's size")
         if length == _UNDEFINED:
             self._undefined(level, tag, vr, first)
@@ -251,6 +253,8 @@ class _Walk:
         last = first + length
         if last > level.end:
             raise _Fault(tag, "declares more bytes than there are")
+        if unit == _TEXT and length and data.find(b"\0", first, last) >= 0:
+            self._check_padding(tag, first, last)
         if len(self._stack) == 1 and tag in _WANTED:
             self.values[tag] = slice(first, last)
         if sequence:
@@ -259,6 +263,11 @@ class _Walk:
             self._enter(level.inner(tag, last, delimited=False, implicit=True), first)
         else:
             self._position = last
+
+    def _check_padding(self, tag: int, first: int, last: int) -> None:
+        """Refuse text with NUL inside: no character set has it, but every next element does."""
+        if b"\0" in self._data[first:last].rstrip(b"\0 "):
+            raise _Fault(tag, "is a text with bytes of something else inside")
 
     def _undefined(self, level: _Level, tag: int, vr: bytes, first: int) -> None:
         if tag == PIXEL_DATA and (level.implicit or vr in (b"OB", b"OW")):
