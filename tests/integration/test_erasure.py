@@ -2,18 +2,32 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
 from dicom_node.life_models import Erasure
+from dicom_node.settings import ErasureSettings
+from dicom_node.storage import DicomStore
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
 from plugin.settings import load_settings
 from plugin.settings_template import render
-from plugin.stages.erase import erase_patient
-from tests.canaries import ISSUER, SETTINGS, Person, fill, occurrences, rows_about
+from plugin.stages.erase import _erase_rows, attend_erasures, erase_patient, finish_erasures
+from tests.builders import received
+from tests.canaries import (
+    ISSUER,
+    SETTINGS,
+    Person,
+    fill,
+    index,
+    occurrences,
+    receive,
+    rows_about,
+)
+from tests.hl7_builders import merge
 
 GONE = Person("KANARI", "7391")
 STAYS = Person("SPERLING", "6482")
@@ -101,3 +115,44 @@ def test_words_that_name_the_patient_are_refused(context: Context) -> None:
                 dry_run=False,
             )
     assert rows_about(context, GONE)
+
+
+def test_an_erasure_that_was_cut_short_is_finished_at_the_next_start(context: Context) -> None:
+    root, untouched = context.folder.root, archive_of(context, STAYS.words())
+    (root / "workflows.sqlite").write_text(GONE.study)
+    # As far as the commit, and no further: what a kill leaves.
+    _erase_rows(context, (ISSUER, GONE.patient_id), "officer", "a request", dry_run=False)
+    assert occurrences(root, GONE.words())
+    assert finish_erasures(context) == 1
+    assert occurrences(root, GONE.words()) == []
+    assert archive_of(context, STAYS.words()) == untouched
+    assert finish_erasures(context) == 0
+    # Asked again, there is nothing left to find.
+    assert erase(context)["found"] is False
+
+
+def test_a_merge_message_of_two_pairs_goes_and_the_other_merge_stays(context: Context) -> None:
+    other = merge(f"{STAYS.mark}X^^^{ISSUER}", f"{STAYS.patient_id}^^^{ISSUER}")
+    lines = other.split(b"\r")[1:3]
+    both = GONE.messages()[0].replace(f"{GONE.mark}A40".encode(), b"BOTH") + b"\r".join(lines)
+    receive(context, both.replace(GONE.earlier_id.encode(), f"{GONE.mark}TWO".encode()) + b"\r")
+    aliases = rows_about(context, STAYS)["patient_alias"]
+    erase(context)
+    assert occurrences(context.folder.root, GONE.words()) == []
+    left = rows_about(context, STAYS)["patient_alias"]
+    assert [row[1:7] for row in left] == [row[1:7] for row in aliases]
+
+
+@pytest.mark.parametrize("keep_out", [False, True])
+def test_what_comes_again_is_kept_out_only_if_the_site_says_so(
+    context: Context, keep_out: bool
+) -> None:
+    erase(context)
+    store = DicomStore(context.folder.root)
+    store.store(received(GONE.image(1)))
+    index(context, store)
+    settings = context.settings.model_copy(update={"erasure": ErasureSettings(keep_out=keep_out)})
+    site = replace(context, settings=settings)
+    assert attend_erasures(site) == int(keep_out)
+    assert attend_erasures(site) == 0 if keep_out else rows_about(context, GONE)
+    assert bool(occurrences(context.folder.root, GONE.words())) is not keep_out
