@@ -90,6 +90,7 @@ PARSER_ERRORS: tuple[type[Exception], ...] = (
     struct.error,
 )
 """What the parser was seen to raise on mutated files, besides its own InvalidDicomError."""
+_RAISED: tuple[type[Exception], ...] = (*PARSER_ERRORS, OSError)  # not of the disk: it is mapped
 
 
 class Unreadable(Permanent):
@@ -146,32 +147,40 @@ def read_header(path: Path) -> Header:
         return header_of(file)
 
 
-def header_of(file: BinaryIO, geometry: Geometry | None = None) -> Header:
+def header_of(file: BinaryIO) -> Header:
     """Read the header of a stored file that is open for reading.
-
-    Args:
-        file: the stored object.
-        geometry: of its pixel data, where somebody has checked them.
 
     Raises:
         Unreadable: the object cannot be filed, with the reason.
         OSError: the disk cannot be read.
     """
     try:
-        with warnings.catch_warnings(), open_part10(file) as part10:
-            # The library reports faults as warnings that quote the value.
-            warnings.simplefilter("ignore")
-            return _read(part10, os.fstat(file.fileno()).st_size, geometry)
-    except Unreadable:
-        raise
+        with open_part10(file) as part10:
+            return header_in(part10, os.fstat(file.fileno()).st_size)
     except NotPart10 as error:
         raise Unreadable(str(error)) from None
-    except OSError as error:
-        if error.errno is not None:
+
+
+def header_in(part10: Part10, size: int, geometry: Geometry | None = None) -> Header:
+    """Read the header of an object whose bytes are at hand.
+
+    Args:
+        part10: the object.
+        size: bytes of its file.
+        geometry: of its pixel data, where somebody has checked them.
+
+    Raises:
+        Unreadable: the object cannot be filed, with the reason.
+    """
+    with warnings.catch_warnings():
+        # The library reports faults as warnings that quote the value.
+        warnings.simplefilter("ignore")
+        try:
+            return _read(part10, size, geometry)
+        except Unreadable:
             raise
-        raise Unreadable("the header cannot be parsed (OSError)") from None
-    except PARSER_ERRORS as error:
-        raise Unreadable(f"the header cannot be parsed ({type(error).__name__})") from None
+        except _RAISED as error:
+            raise Unreadable(f"the header cannot be parsed ({type(error).__name__})") from None
 
 
 Elements = dict[str, list[Any]]
@@ -226,6 +235,7 @@ def _values(element: DataElement, depth: int) -> list[Any]:
 
 
 def _read(part10: Part10, size: int, geometry: Geometry | None) -> Header:
+    part10.buffer.seek(0)
     data_set = read_partial(
         part10.buffer,  # type: ignore[arg-type]
         stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,

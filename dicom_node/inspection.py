@@ -7,6 +7,7 @@ what the confined child runs, and what tests use. Where bytes come from a peer, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydicom.dataset import Dataset
 from dicom_node import content, headers, structure
 from dicom_node.content import Undecodable
 from dicom_node.headers import Elements, Header, Unreadable
+from dicom_node.part10 import NotPart10, open_part10
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,11 +147,14 @@ def inspect_header(file: BinaryIO) -> Header | Unreadable:
     Raises:
         OSError: the disk cannot be read.
     """
-    found = structure.examine(file)
-    if found.fault:
-        return Unreadable(found.fault, found.study_instance_uid)
     try:
-        return headers.header_of(file, found.geometry)
+        with open_part10(file) as part10:
+            found = structure.examine_part10(part10)
+            if found.fault:
+                return Unreadable(found.fault, found.study_instance_uid)
+            return headers.header_in(part10, os.fstat(file.fileno()).st_size, found.geometry)
+    except NotPart10 as error:
+        return Unreadable(str(error))
     except Unreadable as error:
         return error
 
