@@ -53,9 +53,7 @@ class Workflows:
     def enqueue_prediction(self, model_id: int, completion_id: int, study_digest: str) -> None:
         """Ask for a prediction; the same request again is harmless."""
         with SetWorkflowID(f"predict:{completion_id}:{model_id}:{study_digest}"):
-            DBOS.enqueue_workflow(
-                PREDICTION_QUEUE, self._predict_workflow, model_id, completion_id
-            )
+            DBOS.enqueue_workflow(PREDICTION_QUEUE, self._predict_workflow, model_id, completion_id)
 
     def enqueue_transmission(
         self, transmission_id: int, sop_instance_uid: str, round_number: int

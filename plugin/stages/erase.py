@@ -9,6 +9,7 @@ finishes it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ NOT_REACHED = (
 """What no command of the node can erase; said with every erasure."""
 
 _SHORTEST_NAME = 3
+_WORDS = re.compile(r"[^\W_]+")
 
 
 class _OnlyShown(Exception):
@@ -81,7 +83,8 @@ def erase_patient(
     if not patient_id or not by.strip() or not reason.strip():
         raise Permanent("an erasure needs a patient id, who decides, and why")
     if dry_run:
-        return _erase_rows(context, (issuer, patient_id), by, reason, dry_run=True)[0]
+        with context.database.filing:
+            return _erase_rows(context, (issuer, patient_id), by, reason, dry_run=True)[0]
     with context.still(), context.database.filing:
         found, uids = _erase_rows(context, (issuer, patient_id), by, reason, dry_run=False)
         finish_erasures(context)
@@ -293,8 +296,8 @@ def _check_words(session: Session, subject: Subject, by: str, reason: str) -> No
         select(Study.patient_name).where(col(Study.study_instance_uid).in_(subject.studies))
     )
     reports = session.exec(select(Report.patient_name).where(col(Report.id).in_(subject.reports)))
-    for name in (*studies, *reports):
-        names |= set(name.replace("^", " ").replace("=", " ").split())
-    said = f"{by} {reason}".casefold()
-    if any(len(name) >= _SHORTEST_NAME and name.casefold() in said for name in names):
+    names |= {*studies, *reports}
+    said = set(_WORDS.findall(f"{by} {reason}".casefold()))
+    known = {word for name in names for word in _WORDS.findall(name.casefold())}
+    if any(len(word) >= _SHORTEST_NAME for word in known & said):
         raise Permanent("who decides and why are kept: they must not name the patient")
