@@ -176,6 +176,7 @@ class Node:
                 self.settings.dicom,
                 context.clock,
                 lambda session, study: link_study(session, study, *link),
+                context.sandbox,
             )
         except Exception:
             # Some rows may be there all the same, and nobody said which.
