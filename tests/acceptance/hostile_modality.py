@@ -33,7 +33,7 @@ from tests.acceptance.hostile.findings import (
     summary,
     verdict,
 )
-from tests.acceptance.hostile.observe import MIB
+from tests.acceptance.hostile.observe import MIB, alive
 from tests.acceptance.hostile.stage import DEFAULT, FULL, Scale, Stage
 from tests.acceptance.hostile.targets import (
     KINDS,
@@ -93,7 +93,7 @@ def attack(target: Target, rows: Sequence[str], scale: Scale) -> list[Finding]:
 def _options(target: Target, scale: Scale) -> dict[str, Any]:
     if isinstance(target, Radloop):
         target.object_cap = scale.object_cap or 2048 * MIB
-        return {"dicom": f"maximum_object_bytes = {target.object_cap}"}
+        return {"dicom": f"maximum_object_bytes = {target.object_cap}", "tls": True}
     return {}
 
 
@@ -126,7 +126,7 @@ def _restarted(stage: Stage, options: dict[str, Any]) -> Iterator[Finding]:
 def _aftermath(stage: Stage, row: str) -> Iterator[Finding]:
     """After each attack the target serves, and what it acknowledged to the good is there."""
     target = stage.target
-    died = target.pid is not None and not Path(f"/proc/{target.pid}/fd").exists()
+    died = target.pid is not None and not alive(target.pid)
     waited = stage.bystander.recovered()
     try:
         kept = stage.kept()

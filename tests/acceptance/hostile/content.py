@@ -25,7 +25,7 @@ from tests.acceptance.hostile.objects import (
     nested_defined,
     sample,
 )
-from tests.acceptance.hostile.observe import MIB
+from tests.acceptance.hostile.observe import MIB, alive
 from tests.acceptance.hostile.stage import Stage, counted, mebibytes
 from tests.acceptance.hostile.targets import Radloop
 from tests.builders import uid
@@ -63,7 +63,7 @@ def deflate_bomb(stage: Stage) -> Iterator[Finding]:
         "deflate bomb",
         required,
         f"{size / 1024:.0f} KiB for {mebibytes(stage.scale.bomb_bytes)}; {counted(statuses)}",
-        f"negotiated, +{mebibytes(peak.growth)}",
+        f"negotiated, {peak.grown}",
         verdict(peak.growth <= _BOMB_GROWTH, seen=stage.target.pid is not None),
     )
 
@@ -92,7 +92,7 @@ def nested_sequences(stage: Stage) -> Iterator[Finding]:
     acknowledged = [o.token for o, status in zip(objects, statuses, strict=True) if status == 0]
     lost = [token for token in acknowledged if kept is not None and token not in kept]
     unanswered = [depth for depth, status in zip(depths, statuses, strict=True) if status is None]
-    alive = stage.target.pid is None or stage.target.pid in stage.target.processes()
+    lives = stage.target.pid is None or alive(stage.target.pid)
     gone = len(processes - set(stage.target.processes()))
     yield Finding(
         "D9",
@@ -100,10 +100,10 @@ def nested_sequences(stage: Stage) -> Iterator[Finding]:
         "alive; every object retained or refused with a status",
         f"answers: {counted(statuses)}"
         + (f"; no answer from depth {min(unanswered):,} on" if unanswered else "")
-        + ("" if alive else "; it died")
+        + ("" if lives else "; it died")
         + (f"; {gone} processes gone" if gone else ""),
-        f"lost {len(lost)} of {len(acknowledged)}, +{mebibytes(peak.growth)}",
-        verdict(alive and not lost and not unanswered),
+        f"lost {len(lost)} of {len(acknowledged)}, {peak.grown}",
+        verdict(lives and not lost and not unanswered),
     )
 
 
@@ -124,7 +124,7 @@ def lying_contents(stage: Stage) -> Iterator[Finding]:
         "kept but not used: none accepted as clean",
         f"{len(objects)} objects; answers: {counted(statuses)}; lost {len(lost)}",
         (f"accepted as clean {clean}" if clean is not None else "it judges no contents")
-        + f", +{mebibytes(peak.growth)}",
+        + f", {peak.grown}",
         NOT_APPLICABLE if clean is None and not lost else verdict(not clean and not lost),
     )
 
@@ -195,17 +195,17 @@ def corrupt_codestreams(stage: Stage) -> Iterator[Finding]:
             tokens += [o.token for o, s in zip(objects, answers, strict=True) if s == 0]
         kept = stage.kept()
     lost = [token for token in tokens if kept is not None and token not in kept]
-    alive = stage.target.pid is None or stage.target.pid in stage.target.processes()
+    lives = stage.target.pid is None or alive(stage.target.pid)
     gone = len(processes - set(stage.target.processes()))
     yield Finding(
         "D12",
         f"corrupt codestreams in {len(syntaxes)} compressed syntaxes",
         "alive; each object retained or refused with a status",
         f"{total} objects, {len(statuses)} in accepted syntaxes; answers: {counted(statuses)}"
-        + ("" if alive else "; it died")
+        + ("" if lives else "; it died")
         + (f"; {gone} processes replaced" if gone else ""),
-        f"lost {len(lost)} of {len(tokens)}, +{mebibytes(peak.growth)}",
-        verdict(alive and not lost and None not in statuses),
+        f"lost {len(lost)} of {len(tokens)}, {peak.grown}",
+        verdict(lives and not lost and None not in statuses),
     )
 
 

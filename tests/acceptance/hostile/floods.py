@@ -36,8 +36,11 @@ _P99_SECONDS = 1.0
 _ALL_MEMORY = 512 * MIB
 _BUSY_GROWTH = 64 * MIB
 _ROUNDS = 3
+_STORE_SECONDS = 40.0
 _DRIFT = 0.05
 _A_REJECT = 3
+_TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+_TLS_ATTACK = "sockets that stall: the middle of a TLS hello"
 _BEGUN = struct.pack(">BxLLBB", 4, 4096, 4092, 1, 0)
 """The beginning of a P-DATA-TF PDU with one presentation data value."""
 
@@ -47,7 +50,8 @@ _LOCAL_LIMIT = (2, 3, 2)
 def stalled_sockets(stage: Stage) -> Iterator[Finding]:
     """D6: sockets that stall in every state, one after the other and all at once."""
     for what, behaviour in _behaviours(stage).items():
-        yield _stall(stage, what, behaviour)
+        yield _stall(stage, what, behaviour, stage.target.address)
+    yield _stalled_tls(stage)
     yield _busy(stage)
     yield _patience(stage)
     yield _one_address(stage)
@@ -87,7 +91,7 @@ def _slow_behaviours(stage: Stage) -> dict[str, Behaviour]:
         "an object in PDUs of 1 byte each second": Behaviour(
             request, after_acceptance=command, drip=fragment(1, 0, b"\0"), piece=13
         ),
-        "a TLS hello": Behaviour(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+        "a TLS hello": Behaviour(_TLS_HELLO),
     }
 
 
@@ -99,8 +103,15 @@ def _seconds(value: float) -> str:
     return f"{value * 1000:.0f} ms" if value < 10 else "none"
 
 
-def _stall(stage: Stage, what: str, behaviour: Behaviour) -> Finding:
-    with stage.memory() as peak, Crowd(stage.target.address, stage.sources(20)) as crowd:
+def _stalled_tls(stage: Stage) -> Finding:
+    if stage.target.tls_port is None:
+        return Finding("D6", _TLS_ATTACK, "", "it listens without TLS here", "", NOT_APPLICABLE)
+    address = (stage.target.host, stage.target.tls_port)
+    return _stall(stage, "the middle of a TLS hello", Behaviour(_TLS_HELLO), address)
+
+
+def _stall(stage: Stage, what: str, behaviour: Behaviour, address: tuple[str, int]) -> Finding:
+    with stage.memory() as peak, Crowd(address, stage.sources(20)) as crowd:
         members = crowd.add(behaviour, stage.scale.crowd)
         served = stage.bystander.observe(
             echoes=stage.scale.probes, stores=10, seconds=_SECONDS, timeout=_TIMEOUT
@@ -111,7 +122,7 @@ def _stall(stage: Stage, what: str, behaviour: Behaviour) -> Finding:
         f"sockets that stall: {what}",
         "C-ECHO p99 <= 1 s, every C-STORE served",
         f"{len(members)} stalled, {still} of them until the end; {len(served.echoes)} echoes",
-        f"p99 {_seconds(served.p99)}, stored {served.stored}, +{mebibytes(peak.growth)}",
+        f"p99 {_seconds(served.p99)}, stored {served.stored}, {peak.grown}",
         verdict(_served_well(served)),
     )
 
@@ -141,7 +152,7 @@ def _busy(stage: Stage) -> Finding:
         "two endless objects and two floods of C-ECHO, unread, at full speed",
         "C-ECHO p99 <= 1 s, every C-STORE served; memory +<= 64 MiB",
         f"{len(served.echoes)} echoes",
-        f"p99 {_seconds(served.p99)}, stored {served.stored}, +{mebibytes(peak.growth)}",
+        f"p99 {_seconds(served.p99)}, stored {served.stored}, {peak.grown}",
         verdict(_served_well(served) and peak.growth <= _BUSY_GROWTH),
     )
 
@@ -254,6 +265,7 @@ def _store_through(crowd: Crowd, members: Sequence[Member]) -> tuple[int, list[s
     """Store in rounds through every association; return how many were acknowledged."""
     stored, tokens = 0, []
     associations = [_adopt(each) for each in crowd.release_to_caller(members)]
+    deadline = time.monotonic() + _STORE_SECONDS
     for _ in range(_ROUNDS):
         sent = []
         for association in list(associations):
@@ -266,6 +278,7 @@ def _store_through(crowd: Crowd, members: Sequence[Member]) -> tuple[int, list[s
             except OSError:
                 associations.remove(association)
         for association, good in sent:
+            association.socket.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
                 if association.read_status() == 0:
                     stored += 1

@@ -63,7 +63,7 @@ def _giant_headers(stage: Stage, established: bool) -> Finding:
         f"length 0xFFFFFFFF in each type of PDU {_when(established)}",
         "closed within 1 s, memory +<= 8 MiB",
         f"{len(_KINDS)} types; {still_open} still open after {_LIE_SECONDS} s",
-        f"open {still_open}, slowest {slowest:.2f} s, +{mebibytes(peak.growth)}",
+        f"open {still_open}, slowest {slowest:.2f} s, {peak.grown}",
         verdict(not still_open and slowest <= 1.0 and peak.growth <= _SMALL_GROWTH),
     )
 
@@ -103,7 +103,7 @@ def _pumped(stage: Stage, *, established: bool) -> Finding:
         f"{'P-DATA-TF' if established else 'A-ASSOCIATE-RQ'} of 4 GiB, with its body",
         "closed before the body; memory +<= 8 MiB",
         f"it took {mebibytes(sent)} of {mebibytes(stage.scale.pump_bytes)}",
-        f"+{mebibytes(peak.growth)}",
+        peak.grown,
         verdict(
             sent < stage.scale.pump_bytes and peak.growth <= _SMALL_GROWTH,
             seen=stage.target.pid is not None or sent >= stage.scale.pump_bytes,
@@ -146,7 +146,7 @@ def _inner_lies(stage: Stage) -> Finding:
         "inner lengths that lie, PDUs at the wrong time",
         "memory +<= 8 MiB; closed or answered, never misread as more than it is",
         f"{closed} of {total} closed at once",
-        f"+{mebibytes(peak.growth)}",
+        peak.grown,
         verdict(peak.growth <= _SMALL_GROWTH, seen=stage.target.pid is not None),
     )
 
@@ -195,7 +195,7 @@ def _endless_data_set(stage: Stage) -> Finding:
         "a limit: 0xA700 and abort; memory +<= 64 MiB; nothing of it kept",
         f"it took {mebibytes(sent)} of {mebibytes(stage.scale.object_bytes)}; then {answers}"
         + ("; kept" if over else ""),
-        f"+{mebibytes(peak.growth)}",
+        peak.grown,
         verdict(
             sent < stage.scale.object_bytes
             and peak.growth <= _LARGE_GROWTH
@@ -265,7 +265,7 @@ def _large_object(stage: Stage) -> Finding:
         "large object below the limit",
         "Success, kept; memory +<= 64 MiB",
         f"{mebibytes(size)}: {answer}{', kept' if there else ''}",
-        f"+{mebibytes(peak.growth)}",
+        peak.grown,
         verdict(
             status == 0 and there and peak.growth <= _LARGE_GROWTH,
             seen=kept is not None and stage.target.pid is not None,
@@ -295,6 +295,6 @@ def _endless(
         what,
         f"closed before {limit // MIB} MiB or {_STREAM_SECONDS:.0f} s; memory +<= 8 MiB",
         f"it took {sent / 1024:,.0f} KiB {end}",
-        f"+{mebibytes(peak.growth)}",
+        peak.grown,
         verdict(end == "and closed" and peak.growth <= _SMALL_GROWTH),
     )

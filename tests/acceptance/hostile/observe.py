@@ -27,7 +27,15 @@ def tree(pid: int) -> list[int]:
                 found += map(int, children.read_text().split())
             except OSError:
                 continue
-    return [each for each in found if Path(f"/proc/{each}").exists()]
+    return [each for each in found if alive(each)]
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process exists and is more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,18 @@ class Peak:
     Attributes:
         pss: highest proportional memory of the tree, in bytes.
         growth: growth of the process that grew most, in bytes, by its own high-water mark.
+        seen: whether the memory could be observed at all.
     """
 
     pss: int = 0
     growth: int = 0
+    seen: bool = False
     _before: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def grown(self) -> str:
+        """The growth for a table."""
+        return f"+{self.growth / MIB:.0f} MiB" if self.seen else "memory unseen"
 
 
 @contextmanager
@@ -79,6 +94,7 @@ def watch_memory(pid: int | None) -> Iterator[Peak]:
     if pid is None:
         yield peak
         return
+    peak.seen = True
     for each in tree(pid):
         _reset_high_water(each)
         peak._before[each] = _kib(each, "status", "VmRSS")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.storage import DicomStore
+from plugin.demo.settings import Ports
 from plugin.simulation.orthanc import OrthancPacs
 from plugin.simulation.ports import free_ports
 from tests.acceptance.hostile.observe import kept_tokens, tree
+from tests.certificates import CertificateOffice
 from tests.nodes import TestNode, prepare_node
 from tests.raw_dicom import RawAssociation
 
@@ -41,12 +44,14 @@ class Target(ABC):
         ours: whether it is the node that must keep every requirement.
         called: its AE title.
         object_cap: the largest object it accepts by its settings in bytes, or None.
+        tls_port: where it speaks TLS, or None.
     """
 
     name = ""
     ours = False
     called = "RADLOOP"
     object_cap: int | None = None
+    tls_port: int | None = None
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -120,6 +125,7 @@ class Radloop(Target):
     def __init__(self, scratch: Path) -> None:
         super().__init__(scratch)
         self._node: TestNode | None = None
+        self._ports: Ports | None = None
 
     @property
     def node(self) -> TestNode:
@@ -145,22 +151,44 @@ class Radloop(Target):
         return (self.root / "node" / "node.log",)
 
     def start(self, **options: Any) -> None:
-        """Start the node.
+        """Start the node, or start it again as it was set up before.
 
         Args:
             options: ``dicom`` holds lines for the section [dicom], ``tail`` goes to the end of
-                the settings.
+                the settings, ``tls`` asks for a port with TLS where openssl is installed.
         """
-        self._node = node = prepare_node(self.root / "node", str(options.get("tail", "")))
+        folder = self.root / "node"
+        if self._ports is None or not (folder / "radloop.toml").exists():
+            self._node = self._prepared(folder, options)
+            self._ports = self._node.ports
+        else:
+            self._node = TestNode(folder / "radloop.toml", folder / "node.log", self._ports)
+        self._node.start()
+        self.port = self._ports.dicom
+        self._await_echo()
+
+    def _prepared(self, folder: Path, options: Mapping[str, Any]) -> TestNode:
+        tail = str(options.get("tail", ""))
+        if options.get("tls") and shutil.which("openssl"):
+            tail += self._tls_section()
+        node = prepare_node(folder, tail)
         text = node.config.read_text(encoding="utf-8")
         lines = str(options.get("dicom", ""))
         stated = {line.partition("=")[0].strip() for line in lines.splitlines()}
         kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in stated]
         text = "\n".join(kept) + "\n"
         node.config.write_text(text.replace("[dicom]", f"[dicom]\n{lines}\n#", 1), encoding="utf-8")
-        node.start()
-        self.port = node.ports.dicom
-        self._await_echo()
+        return node
+
+    def _tls_section(self) -> str:
+        office = CertificateOffice(self.root / "certificates")
+        authority = office.authority("authority")
+        own = office.issue(authority, "radloop")
+        (self.tls_port,) = free_ports(1)
+        return (
+            f'\n[dicom.tls]\nport = {self.tls_port}\ncertificate = "{own.certificate}"\n'
+            f'key = "{own.key}"\nauthorities = "{authority.certificate}"\n'
+        )
 
     def stop(self) -> None:
         """Stop the node in order."""
