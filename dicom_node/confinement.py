@@ -62,6 +62,7 @@ _CALLS: dict[str, tuple[int, int]] = {
     "fcntl": (72, 25),
     "gettimeofday": (96, 169),
     "getrusage": (98, 165),
+    "sysinfo": (99, 179),
     "times": (100, 153),
     "sigaltstack": (131, 132),
     "gettid": (186, 178),

@@ -53,6 +53,9 @@ DECODER_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, RuntimeError, Ass
 """What decoders were seen to raise on damaged frames, besides what the parser raises."""
 
 
+_STEP = 1024 * 1024
+
+
 class Undecodable(Permanent):
     """Nobody can see what an object shows; the reason names no value of it."""
 
@@ -71,6 +74,7 @@ def content_digest(file: BinaryIO) -> str:
     With pixel data: number and shape of the frames, photometric interpretation as decoded, colour
     palettes, and the decoded values, whose width and byte order do not count. Colours are compared
     as they are coded, so that no rounding of a conversion takes part. Decoded frame by frame.
+    Where no decoder for the transfer syntax exists (video), the encoded bytes stand for the pixels.
 
     Without: the clinical content (:mod:`dicom_node.clinical_content`).
 
@@ -83,6 +87,8 @@ def content_digest(file: BinaryIO) -> str:
         geometry = _checked(part10)
         if geometry is None:
             _update_without_pixels(digest, part10)
+        elif not _has_decoder(part10.encoding_uid):
+            _update_with_encoded_pixels(digest, part10, geometry)
         else:
             _update_with_pixels(digest, part10, geometry)
     return digest.hexdigest()
@@ -183,6 +189,20 @@ def _update_with_pixels(digest: hashlib._Hash, part10: Part10, geometry: Geometr
         digest.update(_canonical(frame.pixels))
     if photometric == "PALETTE COLOR":
         update_with_elements(digest, _image_pixel_module(part10, _PALETTES))
+
+
+def _has_decoder(transfer_syntax_uid: str) -> bool:
+    try:
+        return get_decoder(transfer_syntax_uid).is_available
+    except NotImplementedError:
+        return False
+
+
+def _update_with_encoded_pixels(digest: hashlib._Hash, part10: Part10, geometry: Geometry) -> None:
+    """Equal bytes show the same; of others nobody knows, so they count as a change."""
+    digest.update(f"encoded pixels 1 {part10.transfer_syntax_uid}\0".encode())
+    for start in range(geometry.start, geometry.stop, _STEP):
+        digest.update(part10.buffer[start : min(start + _STEP, geometry.stop)])
 
 
 def _canonical(pixels: NDArray[Any]) -> memoryview:

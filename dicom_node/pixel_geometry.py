@@ -61,6 +61,12 @@ class Fragments:
     offset_table: slice
     places: Sequence[slice]
 
+    @property
+    def stop(self) -> int:
+        """Where the last fragment ends."""
+        last: int = (self.places[-1] if self.places else self.offset_table).stop
+        return last
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -69,10 +75,12 @@ class Geometry:
     Attributes:
         tag: Pixel Data, Float Pixel Data or Double Float Pixel Data.
         start: where its value begins in the plain file.
+        stop: where it ends.
     """
 
     tag: int
     start: int
+    stop: int
     rows: int
     columns: int
     samples: int
@@ -172,8 +180,9 @@ def _geometry(
         raise ValueError(f"{_name(_BITS_ALLOCATED)} is not 1, 8, 16, 32 or 64")
     if tag == PIXEL_DATA:
         _check_bits(header, bits)
-    start = fragments.start if fragments is not None else values[tag].start
-    geometry = Geometry(tag, start, rows, columns, samples, header.frames(), bits)
+    place = values[tag] if fragments is None else slice(fragments.start, fragments.stop)
+    frames = header.frames()
+    geometry = Geometry(tag, place.start, place.stop, rows, columns, samples, frames, bits)
     if geometry.unpacked_frame_bytes > LARGEST_FRAME:
         raise ValueError(f"{_name(tag)} has frames larger than {LARGEST_FRAME >> 20} MiB")
     return geometry

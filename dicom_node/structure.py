@@ -43,7 +43,7 @@ from dicom_node.pixel_geometry import (
 
 DEEPEST_SEQUENCE = 32
 """Sequences inside sequences; structured reports of real systems stay below 20."""
-MOST_ELEMENTS = 4_000_000
+MOST_ELEMENTS = 2_000_000
 """Elements and items of one object, at all depths; a walk over so many takes some seconds."""
 
 _UNDEFINED = 0xFFFFFFFF

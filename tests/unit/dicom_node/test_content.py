@@ -166,3 +166,16 @@ def test_image_and_elements(tmp_path: Path) -> None:
 def test_explicit_little_endian_is_what_the_builders_write(tmp_path: Path) -> None:
     path = written(tmp_path, file_of(mr_image()))
     assert dcmread(path).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+
+
+def test_video_is_compared_as_encoded(tmp_path: Path) -> None:
+    def video(stream: bytes, **attributes: object) -> bytes:
+        image = mr_image(NumberOfFrames=30, **attributes)
+        image.PixelData = encapsulate([stream], has_bot=False)
+        image["PixelData"].VR = "OB"
+        image["PixelData"].is_undefined_length = True
+        return file_of(image, "1.2.840.10008.1.2.4.102")
+
+    first = digest(tmp_path, video(b"stream"))
+    assert digest(tmp_path, video(b"stream", PatientName="Other^Name")) == first
+    assert digest(tmp_path, video(b"others")) != first
