@@ -34,6 +34,7 @@ def file_object(register: Register, each: Arrival) -> None:
     if each.digest in register.known.held:
         register.repeated += 1
         return
+    register.forget_refusal(each.digest)
     each = register.in_sequence(each)
     if isinstance(each.header, Unreadable):
         register.confine(each, Objection(quarantine.UNREADABLE, str(each.header)))

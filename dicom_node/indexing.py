@@ -8,7 +8,7 @@ each, and the linker runs inside the same transaction, so nobody sees a study th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from dicom_node.known import filed_digests, known_objects
 from dicom_node.models import Quarantined, Study
 from dicom_node.quarantine import (
     DICOM,
-    OPEN,
     REFUSED,
     QuarantineNotice,
     find_quarantined,
@@ -133,34 +132,28 @@ class _Run:
     result: IndexResult = field(default_factory=IndexResult)
 
     def record_notices(self) -> None:
-        """Make rows of what receivers refused."""
+        """Make rows of what receivers refused; bytes that have rows already need no other."""
         received = self.store.notices()
         if not received:
             return
+        digests = [each.digest for each in received]
         with self.database.write() as session:
             register = Register(session, self.store, self.settings, self.inspector)
+            filed = filed_digests(session, digests)
+            misplace(session, filed)
             for each in received:
-                self._record_notice(register, each)
+                if each.digest not in filed and not find_quarantined(session, each.digest):
+                    path = self.store.quarantined_path(each.digest)
+                    register.record(_of_receiver(each), arrival_time(path.stat()))
+                    self.result.quarantined += 1
             session.flush()
-            rows = session.exec(
-                select(Quarantined).where(
-                    Quarantined.kind == DICOM,
-                    col(Quarantined.digest).in_([each.digest for each in received]),
-                )
-            ).all()
+            rows = _rows(session, set(digests) - filed)
             notices = notices_of(session, rows)
         for row, notice in zip(rows, notices, strict=True):
             self.store.file_notice(row.digest, notice_text(notice), nanoseconds(row.received_at))
-
-    def _record_notice(self, register: Register, received: Notice) -> None:
-        row = find_quarantined(register.session, received.digest)
-        if row is None:
-            path = self.store.quarantined_path(received.digest)
-            register.record(_of_receiver(received), arrival_time(path.stat()))
-            self.result.quarantined += 1
-        elif row.state != OPEN:
-            # A second copy of what a person decided about: it goes where the first one is.
-            misplace(register.session, [received.digest])
+        for digest in filed:
+            self.store.drop_notice(digest)
+        settle(self.database, self.store)
 
     def index(self, paths: Sequence[Path]) -> None:
         """Index a group of files; where that fails, study by study."""
@@ -206,15 +199,10 @@ class _Run:
             for uid in sorted(register.grown):
                 if self.on_study is not None:
                     self.on_study(session, session.get_one(Study, uid))
-            misplace(session, register.moved - set(digests))
+            misplace(session, register.moved)
             session.flush()
             filed = filed_digests(session, digests)
-            aside = session.exec(
-                select(Quarantined).where(
-                    Quarantined.kind == DICOM,
-                    col(Quarantined.digest).in_(set(digests) - filed),
-                )
-            ).all()
+            aside = _rows(session, set(digests) - filed)
             notices = notices_of(session, aside)
         self.store.archive([each for each in digests if each in filed])
         for row, notice in zip(aside, notices, strict=True):
@@ -250,6 +238,13 @@ def _same_names(arrivals: Sequence[Arrival], held: set[str], current: dict[str, 
         if other != each.digest:
             found |= {other, each.digest}
     return found
+
+
+def _rows(session: Session, digests: Collection[str]) -> Sequence[Quarantined]:
+    query = select(Quarantined).where(
+        Quarantined.kind == DICOM, col(Quarantined.digest).in_(digests)
+    )
+    return session.exec(query).all()
 
 
 def _by_study(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:

@@ -40,6 +40,7 @@ class Known:
 
     Args:
         held: digests that have rows already.
+        refused: digests that receivers refused and nobody decided about; they may still come.
         instances: by SOP Instance UID.
         studies: by Study Instance UID.
         series: Study Instance UID by Series Instance UID.
@@ -48,6 +49,7 @@ class Known:
     """
 
     held: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     instances: dict[str, Current] = field(default_factory=dict)
     studies: dict[str, Study] = field(default_factory=dict)
     series: dict[str, str] = field(default_factory=dict)
@@ -64,8 +66,10 @@ class Known:
 def known_objects(session: Session, arrivals: Sequence[Arrival]) -> Known:
     """Look up everything that the index holds about these objects, in few queries."""
     headers = [each.header for each in arrivals if isinstance(each.header, Header)]
+    held, refused = _held(session, [each.digest for each in arrivals])
     known = Known(
-        held=_held(session, [each.digest for each in arrivals]),
+        held=held,
+        refused=refused,
         instances=_instances(session, {each.sop_instance_uid for each in headers}),
         series=_series(session, {each.series_instance_uid for each in headers}),
     )
@@ -94,16 +98,15 @@ def filed_digests(session: Session, digests: Collection[str]) -> set[str]:
     return {*current, *earlier}
 
 
-def _held(session: Session, digests: Sequence[str]) -> set[str]:
-    """Return the digests that have rows; what only a receiver refused may still come properly."""
-    quarantined = session.exec(
-        select(Quarantined.digest).where(
-            Quarantined.kind == DICOM,
-            col(Quarantined.digest).in_(digests),
-            or_(col(Quarantined.cause) != REFUSED, col(Quarantined.state) != OPEN),
+def _held(session: Session, digests: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Return the digests that have rows, apart from those that were only refused."""
+    rows = session.exec(
+        select(Quarantined.digest, Quarantined.cause, Quarantined.state).where(
+            Quarantined.kind == DICOM, col(Quarantined.digest).in_(digests)
         )
-    )
-    return filed_digests(session, digests) | set(quarantined)
+    ).all()
+    refused = {digest for digest, cause, state in rows if (cause, state) == (REFUSED, OPEN)}
+    return filed_digests(session, digests) | {row[0] for row in rows} - refused, refused
 
 
 def _instances(session: Session, uids: Collection[str]) -> dict[str, Current]:

@@ -207,6 +207,18 @@ class Register:
         for uid in (notice.study_instance_uid, notice.other_study_instance_uid):
             self.known.note_event(uid, received_at)
 
+    def forget_refusal(self, digest: str) -> None:
+        """Drop the row of bytes that a receiver refused once and that now came properly."""
+        if digest in self.known.refused:
+            self.known.refused.discard(digest)
+            self.session.flush()
+            self.session.execute(
+                delete(Quarantined).where(
+                    col(Quarantined.kind) == quarantine.DICOM, col(Quarantined.digest) == digest
+                )
+            )
+            self.moved.add(digest)
+
     def write(self) -> None:
         """Write the rows of instances that were only collected so far."""
         self.session.flush()

@@ -14,14 +14,7 @@ from sqlmodel import Session, col, select
 from dicom_node.database import Database, insert_if_absent
 from dicom_node.known import filed_digests
 from dicom_node.models import MisplacedFile
-from dicom_node.quarantine import (
-    OPEN,
-    REFUSED,
-    QuarantineNotice,
-    find_quarantined,
-    notice_text,
-    notices_of,
-)
+from dicom_node.quarantine import QuarantineNotice, find_quarantined, notice_text, notices_of
 from dicom_node.storage import DicomStore
 
 
@@ -42,7 +35,9 @@ def settle(database: Database, store: DicomStore) -> int:
     """
     with database.filing:
         with database.read() as session:
-            digests = list(session.exec(select(MisplacedFile.digest)))
+            noted = session.exec(select(MisplacedFile.digest)).all()
+        # What is spooled is moved by the indexer: that copy is the one that its rows describe.
+        digests = [each for each in noted if not store.folders.spooled(each).exists()]
         for digest in digests:
             with database.read() as session:
                 filed = digest in filed_digests(session, [digest])
@@ -60,12 +55,7 @@ def _place(store: DicomStore, digest: str, filed: bool, notice: QuarantineNotice
         store.remove_notice(digest)
     else:
         store.keep_notice(digest, notice_text(notice))
-    if notice is not None and not filed:
-        store.withdraw(digest)
-    elif filed and not _lies_in_both(notice):
+    if filed:
         store.release(digest)
-
-
-def _lies_in_both(notice: QuarantineNotice | None) -> bool:
-    """Tell whether the bytes were refused once and came properly another time."""
-    return notice is not None and notice.cause == REFUSED and notice.state == OPEN
+    elif notice is not None:
+        store.withdraw(digest)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +39,16 @@ __all__ = [
     "OutOfSpace",
     "ReceivedObject",
     "StorageFailed",
+    "is_digest",
 ]
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether a text has the form of a digest, and so may be part of a path."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,14 @@ class DicomStore:
         """Yield every object in quarantine, in no order."""
         yield from _files(self._quarantine, OBJECT_SUFFIX)
 
+    def notice_path(self, digest: str) -> Path:
+        """Return where the notice of a quarantined object lies."""
+        return self._quarantine / f"{digest}{NOTICE_SUFFIX}"
+
+    def notice_waits(self, digest: str) -> bool:
+        """Tell whether the notice of a receiver is not yet in the database."""
+        return (self._spool / self.notice_path(digest).name).exists()
+
     def quarantine_notices(self) -> Iterator[Path]:
         """Yield every notice in quarantine, in no order; its object may be in the archive."""
         yield from _files(self._quarantine, NOTICE_SUFFIX)
@@ -217,11 +235,11 @@ class DicomStore:
 
     def keep_notice(self, digest: str, notice: bytes) -> None:
         """Write the notice beside a quarantined object, over an earlier one."""
-        self.intake.write(self._quarantine / f"{digest}{NOTICE_SUFFIX}", (notice,))
+        self.intake.write(self.notice_path(digest), (notice,))
 
     def remove_notice(self, digest: str) -> None:
         """Remove the notice of an object that is not in quarantine any more."""
-        (self._quarantine / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
+        self.notice_path(digest).unlink(missing_ok=True)
         sync_folder(self._quarantine)
 
     def file_notice(self, digest: str, notice: bytes, received_at_ns: int) -> None:
@@ -233,6 +251,10 @@ class DicomStore:
         self.keep_notice(digest, notice)
         with suppress(FileNotFoundError):
             os.utime(self.quarantined_path(digest), ns=(received_at_ns, received_at_ns))
+        (self._spool / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
+
+    def drop_notice(self, digest: str) -> None:
+        """Drop a receiver's notice about bytes that the index holds already."""
         (self._spool / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
 
     def date_spooled(self, digest: str, received_at_ns: int) -> None:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlmodel import Session, select
 
+from dicom_node.database import Database
 from dicom_node.headers import Unreadable, read_header
 from dicom_node.indexing import (
     IndexResult,
@@ -25,20 +26,21 @@ from dicom_node.settings import CallingPeer, DicomSettings
 from dicom_node.storage import ReceivedObject
 from dicom_node.studies import is_image
 from tests.builders import mr_image, received, uid
-from tests.index_room import NOW, Room, empty_index, index_room
+from tests.index_room import NOW, Room, index_database, index_room
 
 OTHER_PIXELS = bytes(128)
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
 
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty_index(tmp_path_factory.mktemp("empty"))
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with index_database(tmp_path_factory.mktemp("index")) as database:
+        yield database
 
 
 @pytest.fixture
-def room(empty_database: Path) -> Iterator[Room]:
-    with index_room(empty_database) as room:
+def room(database: Database) -> Iterator[Room]:
+    with index_room(database) as room:
         yield room
 
 
