@@ -136,7 +136,8 @@ def fill(context: Context, people: list[Person]) -> None:
         take(context, store, person)
     _freeze_and_predict(context, people)
     for person in people:
-        store.store(received(person.image(7, study=4)))  # nobody indexes it yet
+        scout = person.image(7, study=4, SeriesDescription="localizer")
+        store.store(received(scout))  # nobody indexes it yet
 
 
 def take(context: Context, store: DicomStore, person: Person) -> None:

@@ -53,7 +53,7 @@ class Traffic:
         number = 0
         while not self._stop.is_set():
             number += 1
-            image = mr_image(patient=f"T{number}", study=f"T{number}")
+            image = mr_image(f"T{number}", f"T{number}", SeriesDescription="localizer")
             (sent,) = send_instances(
                 self._peer, "TEST", [write_file(self._folder / "image.dcm", image)]
             )
