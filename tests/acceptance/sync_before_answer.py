@@ -32,10 +32,12 @@ from rich.table import Table
 from plugin.simulation.ports import free_ports
 from tests.acceptance.disk_events import Event, events
 from tests.acceptance.modality import MR, QUARANTINED, SUCCESS, Engine, Item, ObjectSource
+from tests.acceptance.power_cut import play
 from tests.acceptance.served_node import LOOPBACK, ServedNode
 from tests.acceptance.strace_log import OPTIONS, read_calls
 from tests.acceptance.sync_oracle import Trace, Verdict, message_answers, store_answers
 from tests.benchmarks.ingest import orthanc, raw_handler, storescp
+from tests.builders import MEMORY_DISK
 from tests.raw_dicom import EXPLICIT, RawAssociation
 
 _READY_SECONDS = 60.0
@@ -229,7 +231,7 @@ def report(judged: dict[str, Judged], absent: Sequence[str], played: dict[str, i
         table.add_row(name, *map(str, figures), early)
     for name in absent:
         table.add_row(name, "not installed")
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     if played:
         console.print("states a power cut could leave:", played)
@@ -255,14 +257,15 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=30)
     parser.add_argument("--states", type=int, default=200)
     options = parser.parse_args()
-    from tests.acceptance.power_cut import play
-
     absent = []
-    with tempfile.TemporaryDirectory(prefix="radloop-sync-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="radloop-sync-") as folder,
+        tempfile.TemporaryDirectory(prefix="radloop-states-", dir=MEMORY_DISK) as states,
+    ):
         root = Path(folder)
         ours = trace_node(root, options.objects, options.messages)
         judged = {"radloop": judge(ours, by_digest=True)}
-        played = play(ours, options.states, seed=1, scratch=root / "states")
+        played = play(ours, options.states, seed=1, scratch=Path(states))
         for name, (program, place, command) in anchors(root).items():
             if shutil.which(program) is None:
                 absent.append(name)
