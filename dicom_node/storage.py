@@ -90,14 +90,18 @@ class DicomStore:
         Returns:
             How many temporary files were removed; none of them was ever acknowledged.
         """
-        for folder in (self._spool, self._archive, self._quarantine, self._temporary):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-        sync_folder(self.root)
+        self.make_folders()
         orphans = list(self._temporary.glob(f"*{TEMPORARY_SUFFIX}"))
         for orphan in orphans:
             orphan.unlink(missing_ok=True)
         return len(orphans)
+
+    def make_folders(self) -> None:
+        """Make every folder that is missing."""
+        for folder in (self._spool, self._archive, self._quarantine, self._temporary):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        sync_folder(self.root)
 
     @property
     def has_room(self) -> bool:

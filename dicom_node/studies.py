@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, func, not_, or_
 from sqlmodel import Session, SQLModel, col, select
 
 from dicom_node.life_models import StudyCompletion
-from dicom_node.models import Instance, Patient, Quarantined, Series, Study
+from dicom_node.models import Instance, Patient, Quarantined, QuarantineDecision, Series, Study
 from dicom_node.quarantine import DICOM, OPEN
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -151,6 +151,16 @@ def frozen_studies(session: Session) -> dict[str, list[str]]:
 def frozen(study_instance_uid: Any) -> ColumnElement[bool]:
     """Return the condition that a column names a study that is frozen; see :func:`is_frozen`."""
     return select(Quarantined.id).where(_freezes(), _names(study_instance_uid)).exists()
+
+
+def decisions_on(session: Session, study_instance_uid: str) -> int:
+    """Return how many decisions persons made about quarantined objects of a study."""
+    query = (
+        select(func.count(col(QuarantineDecision.id)))
+        .join(Quarantined, col(Quarantined.digest) == col(QuarantineDecision.digest))
+        .where(Quarantined.kind == DICOM, _names(study_instance_uid))
+    )
+    return session.exec(query).one()
 
 
 def _freezes() -> ColumnElement[bool]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from sqlalchemy import ColumnElement, and_, not_
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
-from dicom_node.models import Report
+from dicom_node.linking_rules import CONFIRMED
+from dicom_node.models import Link, Report
+from dicom_node.studies import frozen
 from labeling.labeler import LabelResult
 from labeling.models import Label, LabelingRun
 from labeling.vocabulary import LabelSchema
@@ -72,7 +75,8 @@ def reports_without_labels(
 ) -> list[Report]:
     """Return current report versions with a result that the run has not read, oldest first.
 
-    A report that failed has labels with state "failed" and is not tried again by the same run.
+    A report that failed has labels with state "failed" and is not tried again by the same run. One
+    whose confirmed links all lead to frozen studies waits until a person has decided.
     """
     labelled = select(Label.report_id).where(Label.run_id == run.id)
     query = (
@@ -82,10 +86,19 @@ def reports_without_labels(
             col(Report.result_status).not_in(WITHOUT_RESULT),
             Report.text != "",
             col(Report.id).not_in(labelled),
+            not_(_only_on_frozen_studies()),
         )
         .order_by(col(Report.id))
     )
     return list(session.exec(query if limit is None else query.limit(limit)))
+
+
+def _only_on_frozen_studies() -> ColumnElement[bool]:
+    confirmed = select(Link.id).where(Link.report_id == Report.id, Link.state == CONFIRMED)
+    is_frozen = frozen(col(Link.study_instance_uid))
+    return and_(
+        confirmed.where(is_frozen).exists(), not_(confirmed.where(not_(is_frozen)).exists())
+    )
 
 
 def store_labels(

@@ -42,6 +42,7 @@ log = logging.getLogger("radloop")
 
 _PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
 _INDEX_SECONDS = 0.2
+_LEFT_SECONDS = 5.0
 _SWEEP_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
 _RETURNED_SECONDS = 60.0
@@ -183,6 +184,9 @@ class Node:
             self._completeness.touch_all()
             raise
         self._completeness.touch(result.studies)
+        if result.left:
+            # The linker failed with some studies: the next look may wait, the others are indexed.
+            self._stop.wait(_LEFT_SECONDS)
 
     def _label(self) -> None:
         labeler = self.settings.labeling.automatic
@@ -206,7 +210,7 @@ class Node:
         for each in predictions:
             if each.completion_id is not None:
                 self._workflows.enqueue_prediction(
-                    each.model_id, each.completion_id, each.study_digest
+                    each.model_id, each.completion_id, each.study_digest, each.decisions
                 )
         for row in transmissions:
             if row.id is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from plugin import cli_research, cli_send, cli_studies
+from plugin import cli_quarantine, cli_research, cli_send, cli_studies
 
 app = typer.Typer(
     name="radloop",
@@ -100,6 +100,7 @@ def demo(
 cli_send.register(app)
 cli_research.register(app)
 cli_studies.register(app)
+cli_quarantine.register(app)
 
 
 def main() -> None:

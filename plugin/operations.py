@@ -89,6 +89,24 @@ def _retain(context: Context, arguments: Arguments, progress: Progress) -> dict[
     return expire_studies(context, dry_run=arguments["dry_run"])
 
 
+def _decide(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.quarantine import decide_quarantined
+
+    return decide_quarantined(
+        context,
+        arguments["digest"],
+        arguments["action"],
+        by=arguments["by"],
+        reason=arguments["reason"],
+    )
+
+
+def _reindex(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.quarantine import rebuild_index
+
+    return rebuild_index(context, progress, dry_run=arguments["dry_run"])
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -100,6 +118,8 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "study complete": _complete,
     "erase": _erase,
     "retention run": _retain,
+    "quarantine decide": _decide,
+    "reindex": _reindex,
 }
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from dicom_node.models import Transmission
-from dicom_node.studies import completed_contents, is_frozen, studies_with_images, study_digest
+from dicom_node.studies import (
+    completed_contents,
+    decisions_on,
+    is_frozen,
+    studies_with_images,
+    study_digest,
+)
 from plugin.context import Context
 from training.models import Model
 from training.predictions import studies_to_predict
@@ -18,13 +24,16 @@ from training.registry import live_model
 class WaitingPrediction:
     """A complete study that a live model has not seen in its present content.
 
-    ``completion_id`` names its completion, or is None where that was not asked for.
+    ``completion_id`` names its completion, or is None where that was not asked for. ``decisions``
+    counts what persons decided about the study: what was not predicted because it was frozen is
+    asked for again.
     """
 
     model_id: int
     completion_id: int | None
     study_instance_uid: str
     study_digest: str
+    decisions: int = 0
 
 
 def waiting_predictions(
@@ -50,7 +59,8 @@ def waiting_predictions(
             digest = study_digest(session, uid)
             completion = complete.get(uid, {}).get(digest)
             if ignore_quiet_time or completion is not None:
-                waiting.append(WaitingPrediction(model.id, completion, uid, digest))
+                decisions = decisions_on(session, uid)
+                waiting.append(WaitingPrediction(model.id, completion, uid, digest, decisions))
     return waiting
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -121,6 +122,37 @@ def _what_expired(session: Session, settings: Settings, arguments: Arguments) ->
     return what_expired(session, arguments["uid"], salt)
 
 
+def _quarantine(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.quarantine import list_quarantined
+
+    return list_quarantined(session)
+
+
+def _quarantined_object(
+    session: Session, settings: Settings, arguments: Arguments
+) -> dict[str, Any]:
+    from dicom_node.sandbox import Sandbox
+    from plugin.stages.quarantine import show_quarantined
+
+    with Sandbox(
+        memory_bytes=settings.dicom.parser_memory_bytes,
+        largest_object=settings.dicom.maximum_object_bytes,
+        deadline_seconds=settings.dicom.parser_deadline_seconds,
+    ) as sandbox:
+        store = DicomStore(settings.data_folder)
+        return show_quarantined(session, store, sandbox, arguments["digest"])
+
+
+def _export_quarantined(
+    session: Session, settings: Settings, arguments: Arguments
+) -> dict[str, Any]:
+    from plugin.stages.quarantine import export_quarantined
+
+    store = DicomStore(settings.data_folder)
+    target = Path(arguments["path"])
+    return {"digest": export_quarantined(session, store, arguments["digest"], target)}
+
+
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
@@ -133,6 +165,9 @@ QUESTIONS: dict[str, Question] = {
     "studies": _studies,
     "study": _study,
     "expired": _what_expired,
+    "quarantine": _quarantine,
+    "quarantined object": _quarantined_object,
+    "export quarantined": _export_quarantined,
 }
 
 

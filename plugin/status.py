@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,9 @@ from dicom_node.models import (
     Study,
     Transmission,
 )
+from dicom_node.quarantine import OPEN
 from dicom_node.storage import DicomStore
+from dicom_node.studies import frozen_studies
 from labeling.models import Label, LabelingRun
 from plugin import control
 from plugin.context import open_for_reading
@@ -76,6 +79,10 @@ def _counts(session: Session) -> dict[str, Any]:
         "predictions": _count(session, Prediction),
         "transmissions": _by(session, Transmission.state),
         "quarantined": _quarantined(session),
+        "frozen": [
+            {"study_instance_uid": uid, "reasons": reasons}
+            for uid, reasons in islice(frozen_studies(session).items(), _LISTED)
+        ],
         "ignored": _ignored(session),
     }
 
@@ -92,7 +99,12 @@ def _by(session: Session, column: Any) -> dict[str, int]:
 
 
 def _quarantined(session: Session) -> list[dict[str, Any]]:
-    query = select(Quarantined).order_by(col(Quarantined.id).desc()).limit(_LISTED)
+    query = (
+        select(Quarantined)
+        .where(Quarantined.state == OPEN)
+        .order_by(col(Quarantined.id).desc())
+        .limit(_LISTED)
+    )
     return [
         {
             "kind": row.kind,
@@ -151,6 +163,13 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
             [
                 f"{row['kind']} from {row['sender']!r}: {row['reason']}"
                 for row in found["quarantined"]
+            ],
+        ),
+        (
+            "frozen until a person decides (radloop quarantine list)",
+            [
+                f"study {row['study_instance_uid']}: {'; '.join(row['reasons'])}"
+                for row in found["frozen"]
             ],
         ),
         ("not linked", [f"report {row['report']}: {row['reason']}" for row in found["unlinked"]]),

@@ -50,9 +50,14 @@ class Workflows:
         DBOS.register_queue(PREDICTION_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
         DBOS.register_queue(TRANSMISSION_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
 
-    def enqueue_prediction(self, model_id: int, completion_id: int, study_digest: str) -> None:
-        """Ask for a prediction; the same request again is harmless."""
-        with SetWorkflowID(f"predict:{completion_id}:{model_id}:{study_digest}"):
+    def enqueue_prediction(
+        self, model_id: int, completion_id: int, study_digest: str, round_number: int
+    ) -> None:
+        """Ask for a prediction; the same request again is harmless.
+
+        ``round_number`` grows with every decision of a person about the study.
+        """
+        with SetWorkflowID(f"predict:{completion_id}:{model_id}:{study_digest}:{round_number}"):
             DBOS.enqueue_workflow(PREDICTION_QUEUE, self._predict_workflow, model_id, completion_id)
 
     def enqueue_transmission(

@@ -16,7 +16,7 @@ from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Transmission
 from dicom_node.sr_identity import EVIDENCE
 from dicom_node.storage import DicomStore
-from dicom_node.studies import study_digest
+from dicom_node.studies import is_frozen, study_digest
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import NeedsReview
@@ -59,8 +59,8 @@ class Predictor:
     def predict(self, model_id: int, study_instance_uid: str, digest: str) -> None:
         """Predict on one study, store the rows and the report; safe to run twice.
 
-        Nothing is stored when the study has changed since ``digest`` was taken: the sweep asks
-        again for the study as it is now.
+        Nothing is stored when the study has changed since ``digest`` was taken, or is frozen now:
+        the sweep asks again for the study as it is then.
 
         Raises:
             ChildFailed: the child process died; trying again may help.
@@ -72,6 +72,8 @@ class Predictor:
         evidence = [self._evidence(path) for path in files]
         with self._context.database.write() as session:
             if study_digest(session, study_instance_uid) != digest:
+                return
+            if is_frozen(session, study_instance_uid):
                 return
             model = session.get_one(Model, model_id)
             stored = store_predictions(

@@ -24,20 +24,12 @@ from plugin.errors import Permanent
 _LONGEST_DELAY_SECONDS = 900.0
 
 
-_FROZEN_DELAY_SECONDS = 60.0
-
-
 def send_transmission(context: Context, transmission_id: int, attempt: int) -> float | None:
-    """Send what a row of transmission asks for, see :func:`send_report`; None where it is gone.
-
-    What is said about a frozen study waits until a person has decided.
-    """
+    """Send what a row of transmission asks for, see :func:`send_report`; None where it is gone."""
     with context.database.read() as session:
         row = session.get(Transmission, transmission_id)
         if row is None or row.state != "queued":
             return None
-        if is_frozen(session, row.study_instance_uid):
-            return _FROZEN_DELAY_SECONDS
     return send_report(context, row.sop_instance_uid, row.peer, attempt)
 
 
@@ -46,13 +38,15 @@ def send_report(
 ) -> float | None:
     """Send one structured report once; record what the archive answered.
 
+    A report on a frozen study stays queued; the sweep asks for it again when a person has decided.
+
     Returns:
         Seconds to wait before the next attempt, or None when this was the last.
     """
     peer = context.settings.peer(peer_name)
     with context.database.read() as session:
         row = _row(session, sop_instance_uid, peer_name)
-    if row.state == "delivered":
+    if row.state != "queued":
         return None
     path = context.folder.root / row.path
     try:
@@ -63,6 +57,8 @@ def send_report(
     except InvalidSettings as error:
         result = SendResult(path, sop_instance_uid, None, Outcome.PERMANENT, str(error))
     else:
+        if _is_held(context, row):
+            return None
         if conflict:
             reason = f"the archive holds this study with another {conflict}"
             result = SendResult(path, sop_instance_uid, None, Outcome.NEEDS_REVIEW, reason)
@@ -73,6 +69,21 @@ def send_report(
     if not again:
         return None
     return float(min(peer.first_retry_seconds * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS))
+
+
+def _is_held(context: Context, row: Transmission) -> bool:
+    """Hold a report whose study is frozen or was sent to another fate meanwhile; tell whether."""
+    with context.database.write() as session:
+        stored = session.get(Transmission, row.id)
+        if stored is None or stored.state != "queued":
+            return True
+        if not is_frozen(session, stored.study_instance_uid):
+            return False
+        # The next round has an id of its own: this one is done, and must not block the queue.
+        stored.rounds += 1
+        stored.last_error = "held: the study is frozen until a person decides"
+        session.add(stored)
+    return True
 
 
 def _undelivered(again: bool) -> str:
@@ -129,7 +140,9 @@ def _record(context: Context, row: Transmission, result: SendResult, state: str)
         stored = session.get(Transmission, row.id)
         if stored is None:
             return  # erased while it was sent
-        stored.state = state
+        if stored.state == "queued" or result.delivered:
+            # Unless the study was given another identity meanwhile: then it must stay failed.
+            stored.state = state
         stored.attempts += 1
         stored.last_status = result.status
         stored.last_error = result.reason

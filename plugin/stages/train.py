@@ -8,6 +8,7 @@ import pydicom.uid
 from sqlmodel import Session
 
 from dicom_node.storage import DicomStore
+from dicom_node.studies import is_frozen
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
@@ -27,7 +28,8 @@ def train_model(
 
     Returns:
         ``model`` (NAME:VERSION), ``weights``, figures of the ``test`` fold against human
-        reference labels, what was ``not_used`` and ``not_trained`` and why, ``seconds``.
+        reference labels, what was ``not_used`` and ``not_trained`` and why, members
+        that are ``frozen`` since and were left out, ``seconds``.
 
     Raises:
         Permanent: no such cohort, or it cannot train (the reason says why).
@@ -35,6 +37,7 @@ def train_model(
     settings = context.settings.training
     with context.database.read() as session:
         cohort = newest_cohort(session, cohort_name)
+        frozen = _frozen_members(session, cohort)
         job = {
             "members": _members(context, session, cohort),
             "observations": [each.id for each in context.schema().observations],
@@ -81,6 +84,7 @@ def train_model(
         "test": trained["test"],
         "not_used": trained["not_used"],
         "not_trained": trained["not_trained"],
+        "frozen": frozen,
         "seconds": (run.finished_at - started).total_seconds(),
     }
 
@@ -105,8 +109,17 @@ def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[st
             "files": _files(session, store, member, rule),
         }
         for member in members_of(session, cohort)
-        if not member.exclusion_reason
+        if not member.exclusion_reason and not is_frozen(session, member.study_instance_uid)
     ]
+
+
+def _frozen_members(session: Session, cohort: Cohort) -> int:
+    """Return how many members are frozen since: they teach nothing until a person decides."""
+    return sum(
+        is_frozen(session, member.study_instance_uid)
+        for member in members_of(session, cohort)
+        if not member.exclusion_reason
+    )
 
 
 def _files(
