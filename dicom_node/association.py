@@ -350,7 +350,7 @@ class Association:
         self._line.send(self._connection, data_pdus(self._context_id, response, room))
 
     def _abort(self, reason: int, text: str) -> None:
-        if self._connection.closing:
+        if self._connection.closing or self._lost:
             return
         if text:
             log.warning("association aborted: %s", text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
@@ -37,13 +39,23 @@ def read_stored_file(path: Path) -> StoredFile:
         Permanent: the file cannot be read, is no DICOM file, or is one that cannot be stored.
     """
     try:
-        meta = read_file_meta_info(path)
+        with warnings.catch_warnings():
+            # The library quotes the value that it complains about.
+            warnings.simplefilter("ignore")
+            found = _identity(read_file_meta_info(path))
+    except Permanent:
+        raise
     except InvalidDicomError as error:
         raise Permanent("not a DICOM file (no DICM prefix)") from error
     except OSError as error:
         raise Permanent(f"cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged header makes pydicom raise whatever it meets
         raise Permanent(f"damaged file meta information ({type(error).__name__})") from error
+    return StoredFile(path, *found)
+
+
+def _identity(meta: FileMetaDataset) -> tuple[str, str, str]:
+    """Return the required UIDs; the library decodes each value when it is asked for."""
     missing = [name for keyword, name in _REQUIRED.items() if not meta.get(keyword)]
     if missing:
         raise Permanent(f"the file meta information lacks {', '.join(missing)}")
@@ -51,7 +63,8 @@ def read_stored_file(path: Path) -> StoredFile:
         raise Permanent("a media directory (DICOMDIR) is not stored")
     if not (meta.MediaStorageSOPClassUID.is_valid and meta.TransferSyntaxUID.is_valid):
         raise Permanent("the file meta information names a UID that is none")
-    return StoredFile(path, *(str(meta[keyword].value) for keyword in _REQUIRED))
+    sop_class, instance, syntax = (str(meta[keyword].value) for keyword in _REQUIRED)
+    return sop_class, instance, syntax
 
 
 def find_dicom_files(folder: Path) -> Iterator[tuple[Path, str]]:

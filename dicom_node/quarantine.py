@@ -100,7 +100,8 @@ def read_notice(content: bytes | str) -> QuarantineNotice:
             for each in record.get("decisions", ())
         )
         notice = QuarantineNotice(**texts, decisions=decisions)
-    except (TypeError, KeyError, AttributeError) as error:
+        _ = [STATE_AFTER[each.action] for each in decisions]
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notice ({type(error).__name__})") from None
     if not notice.cause and notice.sop_instance_uid and not notice.study_instance_uid:
         # Receivers know the command and not the study.

@@ -18,8 +18,11 @@ class Quota:
 
     def take(self, sender: str, size: int) -> bool:
         """Count ``size`` more bytes; tell whether the sender stays within its limit."""
-        self._held[sender] += size
-        return self._held[sender] <= self._limit
+        held = self._held[sender] + size
+        if held:
+            # Who holds nothing has no entry: peers may have any number of titles.
+            self._held[sender] = held
+        return held <= self._limit
 
     def give_back(self, sender: str, size: int) -> None:
         """Count ``size`` bytes less."""

@@ -6,11 +6,14 @@ lacks its finding or state is an error and never a silent blank.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import Permanent
+from dicom_node.headers import PARSER_ERRORS
 from dicom_node.sr_content import (
     SITE_SEPARATOR,
     STATE_CODES,
@@ -35,6 +38,25 @@ _OBSERVER = {
 _STATES = {(code.value, code.scheme): state for state, code in STATE_CODES.items()}
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn whatever a damaged document makes the library raise into an error that is declared.
+
+    A data set that was read from a file decodes each value when it is asked for.
+
+    Raises:
+        Permanent: a value could not be decoded, is missing or is not what it must be.
+    """
+    try:
+        with warnings.catch_warnings():
+            # The library quotes the value that it complains about.
+            warnings.simplefilter("ignore")
+            yield
+    except (*PARSER_ERRORS, OSError) as error:
+        raise Permanent(f"the document is damaged ({type(error).__name__})") from error
+
+
+@reading()
 def read_findings(document: Dataset) -> tuple[Finding, ...]:
     """Return the findings of a report in its order, as they were given to the builder.
 
@@ -46,6 +68,7 @@ def read_findings(document: Dataset) -> tuple[Finding, ...]:
     return tuple(_finding(group) for group in _groups(document))
 
 
+@reading()
 def read_report(document: Dataset) -> ReportContent:
     """Return all that a report says.
 

@@ -15,7 +15,7 @@ from string import Template
 from pydicom.dataset import Dataset
 
 from dicom_node.sr_content import WARNING, Finding, FindingState, ReportContent
-from dicom_node.sr_reading import read_report
+from dicom_node.sr_reading import read_report, reading
 
 _WIDTH = 88
 _MARKS: Mapping[FindingState, str] = {
@@ -26,6 +26,7 @@ _MARKS: Mapping[FindingState, str] = {
 }
 
 
+@reading()
 def render_text(document: Dataset) -> str:
     """Return the report as lines of at most 88 characters, where its words allow.
 
@@ -45,6 +46,7 @@ def render_text(document: Dataset) -> str:
     return text + "\n"
 
 
+@reading()
 def render_html(document: Dataset) -> str:
     """Return the report as one HTML page that needs nothing else.
 
