@@ -35,6 +35,7 @@ _OBSERVER = {
     "121014": "manufacturer",
     "121015": "model name",
 }
+_LIBRARY_ERRORS = (*PARSER_ERRORS, OSError)
 _STATES = {(code.value, code.scheme): state for state, code in STATE_CODES.items()}
 
 
@@ -52,7 +53,7 @@ def reading() -> Iterator[None]:
             # The library quotes the value that it complains about.
             warnings.simplefilter("ignore")
             yield
-    except (*PARSER_ERRORS, OSError) as error:
+    except _LIBRARY_ERRORS as error:
         raise Permanent(f"the document is damaged ({type(error).__name__})") from error
 
 
