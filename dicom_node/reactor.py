@@ -138,8 +138,9 @@ class Reactor:
             self._dispatch(descriptor, events)
         for guest in [self._ready.popleft() for _ in range(len(self._ready))]:
             self._read(guest)
-        while self._done:
-            self._done.popleft()()
+        # What these bring about waits for the next turn, or one peer could keep the loop to itself.
+        for then in [self._done.popleft() for _ in range(len(self._done))]:
+            then()
         if accepting and not eager:
             # Whoever should accept may be busy, or everybody full: somebody has to.
             self._accept_several()

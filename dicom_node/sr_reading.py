@@ -35,7 +35,7 @@ _OBSERVER = {
     "121014": "manufacturer",
     "121015": "model name",
 }
-_LIBRARY_ERRORS = (*PARSER_ERRORS, OSError)
+_LIBRARY_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, OSError)
 _STATES = {(code.value, code.scheme): state for state, code in STATE_CODES.items()}
 
 
