@@ -190,15 +190,15 @@ class UpperLayer:
         length, self._context_id, self._control = struct.unpack(">LBB", self._value_header)
         # The length counts the two bytes of context and control, which have been taken already.
         self._value_left = length - 2
-        if not 0 <= self._value_left <= self._left:
+        rest = self._left - self._value_left
+        # What follows a value is another one, with a header, or the end of the PDU.
+        if self._value_left < 0 or rest < 0 or 0 < rest < HEADER_BYTES:
             raise ProtocolViolation(INVALID_PARAMETER, "a fragment does not fit into its PDU")
 
     def _close_value(self) -> None:
         self._value_header.clear()
-        if self._left == 0:
+        if not self._left:
             self._close_pdu()
-        elif self._left < HEADER_BYTES:
-            raise ProtocolViolation(INVALID_PARAMETER, "a PDU ends inside a fragment")
 
     def _close_pdu(self) -> None:
         self._header.clear()

@@ -93,7 +93,7 @@ def _run_once(result: Result, corpus: Path, found: Path, seconds: int) -> None:
     result.rate = max(result.rate, numbers.get(b"average_exec_per_sec", 0))
     result.peak_mib = max(result.peak_mib, numbers.get(b"peak_rss_mb", 0))
     if done.returncode:
-        _explain(result.target, done.stderr)
+        _explain(result.target, done.stdout + done.stderr)
         if not list(found.iterdir()):
             result.errors.append(f"the process ended with {done.returncode}")
 
@@ -101,7 +101,7 @@ def _run_once(result: Result, corpus: Path, found: Path, seconds: int) -> None:
 def _explain(target: str, output: bytes) -> None:
     """Show the traceback, which is what a developer needs first."""
     text = output.decode("utf-8", "replace")
-    at = max(text.find("Uncaught Python exception"), text.find("Traceback"), 0)
+    at = max(text.find("=== Uncaught Python exception"), 0)
     print(f"--- {target}\n{text[at : at + 3000]}", file=sys.stderr)
 
 

@@ -74,6 +74,8 @@ def test_any_bytes_keep_every_promise(target: str) -> None:
 
 _PREFIX = bytes(128) + b"DICM"
 _ONCE_FAILED = [
+    # A PDU that ends inside the header of a value was refused sooner or later, as its bytes came.
+    ("upper_layer", b"\0\1" + bytes(5) + b"\4\0\0\0\0\x09\0\0\0\4\1\1xy\0"),
     # A sender that sends a data set of no bytes left an entry in the quota for ever.
     ("conversation", b"\x01\x01\x031\x00.2\x02\x00\x03abc\x02\x02\x00"),
     # The end of a connection and the end of the process, both at once, gave two aborts.
