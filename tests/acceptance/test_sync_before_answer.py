@@ -16,7 +16,7 @@ from tests.peers import find_program
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(300)]
 
-OBJECTS, MESSAGES, STATES = 100, 20, 60
+OBJECTS, MESSAGES, STATES = 100, 20, 40
 
 
 @pytest.fixture(scope="module")
