@@ -80,7 +80,7 @@ def attack(target: Target, rows: Sequence[str], scale: Scale) -> list[Finding]:
         target.wait_until_settled()
         for row in rows:
             if row == "D13":
-                findings += _restarted(stage, identity.options(stage) or {})
+                _restart(stage, identity.options(stage))
             started = time.monotonic()
             findings += _aim(stage, row)
             findings += _aftermath(stage, row)
@@ -111,16 +111,15 @@ def _aim(stage: Stage, row: str) -> Iterator[Finding]:
         )
 
 
-def _restarted(stage: Stage, options: dict[str, Any]) -> Iterator[Finding]:
-    """Start the target anew with other options, in the same folder."""
-    if isinstance(stage.target, Remote) or not options:
+def _restart(stage: Stage, options: dict[str, Any] | None) -> None:
+    """Start the target anew with other options; the node begins with an empty folder."""
+    if not options:
         return
     stage.target.stop()
     if isinstance(stage.target, Radloop):
         shutil.rmtree(stage.target.root / "node")
         stage.bystander.acknowledged.clear()
     stage.target.start(**options)
-    yield from ()
 
 
 def _aftermath(stage: Stage, row: str) -> Iterator[Finding]:
@@ -165,12 +164,12 @@ def targets(name: str, scratch: Path, called: str, pid: int | None) -> list[Targ
     return [Remote(scratch, host, int(port), called, pid)]
 
 
-def run(names: Sequence[Target], rows: Sequence[str], scale: Scale) -> dict[str, list[Finding]]:
+def run(victims: Sequence[Target], rows: Sequence[str], scale: Scale) -> dict[str, list[Finding]]:
     """Attack targets one after the other."""
     results = {}
-    for target in names:
+    for target in victims:
         mine = rows
-        if isinstance(target, PynetdicomQrscp) and len(names) > 1:
+        if isinstance(target, PynetdicomQrscp) and len(victims) > 1:
             mine = [row for row in rows if row in _ITS_OWN]
         results[target.name] = attack(target, mine, scale)
     return results

@@ -6,6 +6,7 @@ import random
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pydicom.uid import UID, AllTransferSyntaxes
 from sqlmodel import col, select
@@ -223,7 +224,7 @@ def _broken_frames(syntax: str) -> Iterator[Sample]:
         # The second of a name makes a reader compare decoded pixels.
         name = uid("codestream", syntax, frame.hex()).encode()
         study = uid("codestream study", syntax).encode()
-        names = {"sop_instance": name, "study": study, "series": study + b".1"}
+        names: dict[str, Any] = {"sop_instance": name, "study": study, "series": study + b".1"}
         yield sample(**names, tail=encapsulated(frame))
         yield sample(**names, tail=encapsulated(frame + b"\0\1"))
     torn = encapsulated(b"\xff" * 64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,23 +53,23 @@ def print_findings(name: str, findings: Sequence[Finding], console: Console) -> 
     console.print(table)
 
 
-def print_comparison(results: dict[str, Sequence[Finding]], console: Console) -> None:
+def print_comparison(results: Mapping[str, Sequence[Finding]], console: Console) -> None:
     """Print one table with a column for each target."""
     table = Table(title="Hostile modality: every target", show_lines=True)
     table.add_column("")
     table.add_column("attack", overflow="fold")
     for name in results:
         table.add_column(name, overflow="fold")
-    found = {(each.row, each.attack): {} for findings in results.values() for each in findings}  # type: dict[tuple[str, str], dict[str, Finding]]
+    found: dict[tuple[str, str], dict[str, Finding]] = {}
     for name, findings in results.items():
         for each in findings:
-            found[each.row, each.attack][name] = each
+            found.setdefault((each.row, each.attack), {})[name] = each
     for (row, attack), cells in sorted(found.items(), key=lambda item: int(item[0][0][1:])):
         table.add_row(row, _plain(attack), *(_cell(cells.get(name)) for name in results))
     console.print(table)
 
 
-def summary(results: dict[str, Sequence[Finding]]) -> dict[str, Any]:
+def summary(results: Mapping[str, Sequence[Finding]]) -> dict[str, Any]:
     """Return everything, JSON-ready."""
     return {
         "hostile_modality": {

@@ -17,7 +17,7 @@ from tests.acceptance.hostile.findings import (
     verdict,
 )
 from tests.acceptance.hostile.objects import EXPLICIT, IMPLICIT, MR, sample
-from tests.acceptance.hostile.observe import MIB, Peak, usage
+from tests.acceptance.hostile.observe import MIB, Peak, Usage, usage
 from tests.acceptance.hostile.stage import Stage, mebibytes
 from tests.raw_dicom import (
     VERIFICATION,
@@ -319,18 +319,18 @@ def _cycles(stage: Stage) -> Finding:
     if before and after:
         drift = (after.pss - before.pss) / before.pss
         descriptors = after.descriptors - before.descriptors
-    figure = f"{(total) / took:.0f}/s, memory {drift:+.1%}, descriptors {descriptors:+d}"
+    figure = f"{total / took:.0f}/s, memory {drift:+.1%}, descriptors {descriptors:+d}"
     return Finding(
         "D7",
         "associations that are aborted, released, reset or cut in the request",
         "memory drift <= 5 %, descriptors constant",
-        f"{total} associations, {answered} answered before that or after warm-up",
+        f"{total} connections after {warm_up} to warm up; {answered} associations accepted",
         figure if before else f"{total / took:.0f}/s",
         verdict(drift <= _DRIFT and descriptors <= 2) if before else NOT_OBSERVABLE,
     )
 
 
-def _settled(pid: int) -> object:
+def _settled(pid: int) -> Usage:
     """Return the usage when it no longer falls."""
     last = usage(pid)
     for _ in range(20):

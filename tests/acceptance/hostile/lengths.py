@@ -208,7 +208,7 @@ def _endless_data_set(stage: Stage) -> Finding:
 
 def _last_words(association: RawAssociation) -> str:
     """Return what the peer said before it closed."""
-    said = []
+    said: list[str] = []
     association.socket.settimeout(2.0)
     try:
         while True:

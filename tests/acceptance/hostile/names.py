@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dicom_node.studies import is_frozen
 from plugin.context import open_for_reading
@@ -100,10 +101,10 @@ def _hostile_titles(stage: Stage) -> int:
     titles = [_MARK + fragment for fragment in _FRAGMENTS if len(fragment) <= 13]
     titles += [b"../../../PWN", b"/PWN/../PWN", bytes(16), b" " * 16, b"\\" * 16]
     for title in titles[: stage.scale.names]:
-        for names in ({"calling": title}, {"called": title}):
+        for calling, called in ((title, b""), (b"HOSTILE", title)):
             good = sample()
             try:
-                with stage.associate(**names) as association:
+                with stage.associate(calling=calling, called=called, timeout=3.0) as association:
                     if association.answer == 2:
                         association.store("1.2.840.10008.5.1.4.1.1.4", good.sop_instance, good.data)
             except OSError:
@@ -160,7 +161,7 @@ class _Case:
     """
 
     what: str
-    changes: Mapping[str, bytes]
+    changes: Mapping[str, Any]
     others: int = 0
     freezes: bool = True
 
@@ -190,7 +191,7 @@ def _twins(stage: Stage, case: _Case) -> Finding:
         name = uid("twin", case.what, number).encode()
         studies.append(study.decode())
         objects += [sample(study=study, series=series) for _ in range(case.others)]
-        for changes in ({}, case.changes):
+        for changes in (dict[str, Any](), case.changes):
             objects.append(sample(sop_instance=name, study=study, series=series, **changes))
     statuses = stage.store_all(objects)
     kept = stage.kept()

@@ -13,6 +13,10 @@ from tests.acceptance.hostile.observe import MIB, Peak, watch_memory
 from tests.acceptance.hostile.targets import Target
 from tests.raw_dicom import RawAssociation
 
+NOT_SENT = -1
+_ANSWER_SECONDS = 8.0
+_WAITED_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -107,18 +111,29 @@ class Stage:
     def store_all(
         self, objects: Sequence[Sample], syntax: str = EXPLICIT, abstract: str = MR
     ) -> list[int | None]:
-        """Send objects, with a new association after each that ended one; None is no answer."""
+        """Send objects, with a new association after each that ended one.
+
+        Returns:
+            The statuses in the order of the objects; None where no answer came, NOT_SENT for what
+            was not tried after too many of those.
+        """
         statuses: list[int | None] = []
         association: RawAssociation | None = None
+        waited = 0.0
         for each in objects:
+            if waited > _WAITED_SECONDS:
+                statuses.append(NOT_SENT)
+                continue
+            start = time.monotonic()
             try:
                 if association is None:
-                    association = self.associate([(abstract, syntax)])
+                    association = self.associate([(abstract, syntax)], timeout=_ANSWER_SECONDS)
                     if association.answer != 2 or association.accepted.get(1) != 0:
                         raise ConnectionError("not accepted")
                 statuses.append(association.store(abstract, each.sop_instance, each.data))
             except OSError:
                 statuses.append(None)
+                waited += time.monotonic() - start
                 if association is not None:
                     association.socket.close()
                 association = None
@@ -156,7 +171,8 @@ def closed_after(association: RawAssociation, seconds: float) -> float | None:
 
 def counted(statuses: Sequence[int | None]) -> str:
     """Return statuses with their numbers, the most frequent first."""
-    names = ["no answer" if each is None else f"0x{each:04X}" for each in statuses]
+    words = {None: "no answer", NOT_SENT: "not sent"}
+    names = [words.get(each) or f"0x{each:04X}" for each in statuses]
     ordered = sorted(set(names), key=lambda name: (-names.count(name), name))
     return ", ".join(f"{names.count(name)} x {name}" for name in ordered) or "none"
 
