@@ -81,7 +81,14 @@ _ONCE_FAILED = [
     # The end of a connection and the end of the process, both at once, gave two aborts.
     ("conversation", b"\x00\x00\x00\t\n\x05cQk\x0bW\xceV\x0eG\x01"),
     # An unknown value representation in the file meta information was raised by the library.
-    ("stored_file", _PREFIX + b"\x02\x00\x02\x00QQ\x04\x001.2\0\x02\x00\x03\x00UI\x04\x001.2\0"),
+    (
+        "stored_file",
+        _PREFIX
+        + b"\x02\x00\x00\x00UL\x04\x00\x1e\x00\x00\x00"
+        + b"\x02\x00\x02\x00UO\x02\x001\x00"
+        + b"\x02\x00\x03\x00UI\x02\x001\x00"
+        + b"\x02\x00\x10\x00UI\x02\x001\x00",
+    ),
     # A decision of no known kind, and lists in lists.
     (
         "notice",
