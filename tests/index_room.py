@@ -93,6 +93,11 @@ class Room:
             self.store.date_spooled(digest, nanoseconds(arrival))
         return digest
 
+    @staticmethod
+    def digest_of(data_set: Dataset) -> str:
+        """Return the name of an object's file."""
+        return received(data_set).digest
+
     def refuse(self, data_set: Dataset, **names: str) -> str:
         """Refuse an object as a receiver does."""
         return self.store.quarantine(received(data_set, **names), "a reason of the receiver")

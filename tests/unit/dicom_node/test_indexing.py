@@ -23,7 +23,7 @@ from dicom_node.indexing import (
 )
 from dicom_node.models import Instance, Patient, Quarantined, Series, Study
 from dicom_node.settings import CallingPeer, DicomSettings
-from dicom_node.storage import ReceivedObject
+from dicom_node.storage import OutOfSpace, ReceivedObject, StorageFailed
 from dicom_node.studies import is_image
 from tests.builders import mr_image, received, uid
 from tests.index_room import NOW, Room, index_database, index_room
@@ -110,6 +110,44 @@ def test_error_of_the_linker_leaves_everything_for_the_next_run(room: Room) -> N
         assert set(status_counts(session).values()) == {0}
     assert room.store.spooled_count() == 1
     assert room.index().indexed == 1
+
+
+def test_linker_that_fails_with_one_study_blocks_no_other(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    for study in ("A", "bad", "B"):
+        for number in range(3):
+            room.take(mr_image(study=study, patient=f"P-{study}", instance=number))
+
+    def fail(_session: Session, study: Study) -> None:
+        if study.patient_id == "P-bad":
+            raise RuntimeError("P-bad")
+
+    result = room.index(fail)
+
+    assert (result.indexed, result.left) == (6, 3)
+    assert result.studies == {uid("study", "A"), uid("study", "B")}
+    assert room.store.spooled_count() == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 objects of one study wait in the spool: RuntimeError"
+    ]
+    assert room.index().indexed == 3
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), OutOfSpace("full"), StorageFailed("EIO")])
+def test_what_would_fail_with_every_study_ends_the_run(room: Room, error: Exception) -> None:
+    room.take(mr_image(study="A"))
+    room.take(mr_image(study="B", patient="P2"))
+    calls: list[str] = []
+
+    def fail(_session: Session, study: Study) -> None:
+        calls.append(study.study_instance_uid)
+        raise error
+
+    with pytest.raises(type(error)):
+        room.index(fail)
+    assert len(calls) == 1
+    assert room.store.spooled_count() == 2
 
 
 def test_linker_sees_each_grown_study_once_and_its_rows_are_kept_together(room: Room) -> None:
