@@ -36,6 +36,8 @@ from tests.acceptance.store_audit import Auditor, Findings
 
 WEIGHTS = {"receiver": 70, "child": 10, "main": 10, "group": 10}
 _LONGEST_PAUSE_SECONDS = 0.6
+# As fast as they can, the senders would outrun the indexer, and every audit would wait for it.
+_PAUSE_SECONDS = 0.02
 _PROGRESS_SECONDS = 60.0
 _STARTS = 5
 
@@ -79,7 +81,11 @@ class Killer:
         self._node = ServedNode(folder / "node")
         self._auditor = Auditor(self._node.data)
         self._senders: list[Sender] = [
-            Modality(self._node.dicom, ObjectSource(seed * 100 + number, odd_every=20))
+            Modality(
+                self._node.dicom,
+                ObjectSource(seed * 100 + number, odd_every=20),
+                pause=_PAUSE_SECONDS,
+            )
             for number in range(senders)
         ]
         self._senders.append(Engine(self._node.ports.hl7, seed, pause=0.01))
