@@ -267,11 +267,9 @@ class _Case:
             each for each in files if each.notice is not None and each.notice.state == ACCEPTED
         ]
         events = (read_again(self.store, self.inspector, group) for group in groups(files))
-        if replay(register, events, accepted):
-            raise Permanent(
-                "it cannot be accepted: its series belongs to another study, or the same bytes "
-                "are stored already"
-            )
+        for failed, why in replay(register, events, accepted).items():
+            whose = "" if failed == decided else "an earlier decision could not stand: "
+            raise Permanent(f"{whose}{why}")
         drop_unless_referenced(self.session, sorted(set(self.identities) - self.rebuilt))
 
     def _delete_rows(self, uids: Collection[str], decided: str) -> None:

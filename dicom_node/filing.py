@@ -16,7 +16,6 @@ from dicom_node import quarantine, study_rows
 from dicom_node.arrivals import Arrival
 from dicom_node.errors import Permanent
 from dicom_node.headers import Header, Unreadable
-from dicom_node.models import Study
 from dicom_node.register import Objection, Register
 from dicom_node.relinking import leave_out, switch, switch_if_whole
 
@@ -72,14 +71,10 @@ def accept(register: Register, each: Arrival, cause: str) -> None:
     if current is not None and current.digest == each.digest:
         raise Permanent("the same bytes came properly since and are stored")
     study = known.studies.get(uid)
-    if study is not None and _takes_identity(register, study, header, cause):
-        switch(register, header)
-        leave_out(register, header, each.digest)
+    if study is not None and cause == quarantine.IDENTITY:
+        if not study_rows.stands_under(study, header, register.settings):
+            switch(register, header)
+            leave_out(register, header, each.digest)
+    elif study is not None and study_rows.contradicts(study, header):
+        raise Permanent("its study belongs to another patient, so it cannot be accepted")
     register.enter(each, header, ACCEPTED_INSTEAD)
-
-
-def _takes_identity(register: Register, study: Study, header: Header, cause: str) -> bool:
-    if study_rows.contradicts(study, header):
-        return True
-    stands = study_rows.stands_under(study, header, register.settings)
-    return cause == quarantine.IDENTITY and not stands

@@ -142,8 +142,10 @@ class _Run:
             filed = filed_digests(session, digests)
             misplace(session, filed)
             for each in received:
-                if each.digest not in filed and not find_quarantined(session, each.digest):
-                    path = self.store.quarantined_path(each.digest)
+                path = self.store.quarantined_path(each.digest)
+                if each.digest in filed or find_quarantined(session, each.digest):
+                    continue
+                if path.exists():
                     register.record(_of_receiver(each), arrival_time(path.stat()))
                     self.result.quarantined += 1
             session.flush()
@@ -151,7 +153,7 @@ class _Run:
             notices = notices_of(session, rows)
         for row, notice in zip(rows, notices, strict=True):
             self.store.file_notice(row.digest, notice_text(notice), nanoseconds(row.received_at))
-        for digest in filed:
+        for digest in set(digests) - {row.digest for row in rows}:
             self.store.drop_notice(digest)
         settle(self.database, self.store)
 

@@ -46,6 +46,8 @@ class Known:
         series: Study Instance UID by Series Instance UID.
         waiting: by Study Instance UID the identities under which objects of it wait.
         last: by Study Instance UID when the last thing happened to it.
+        missing: by Study Instance UID and identity the SOP Instance UIDs that have not come under
+            that identity; only where it was asked for.
     """
 
     held: set[str] = field(default_factory=set)
@@ -55,6 +57,7 @@ class Known:
     series: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, set[str]] = field(default_factory=dict)
     last: dict[str, dt.datetime] = field(default_factory=dict)
+    missing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def note_event(self, study_instance_uid: str, when: dt.datetime) -> None:
         """Remember that something happened to a study."""

@@ -137,6 +137,7 @@ class Register:
         )
         self._pending.append(study_rows.instance_row(each, header))
         self.known.held.add(each.digest)
+        self._count_again(header.study_instance_uid)
         self.known.note_event(header.study_instance_uid, each.received_at)
         self.grown.add(header.study_instance_uid)
         self.added += 1
@@ -168,6 +169,7 @@ class Register:
         gone = delete(Instance).where(col(Instance.sop_instance_uid) == sop_instance_uid)
         self.session.execute(gone)
         self.known.instances.pop(sop_instance_uid, None)
+        self._count_again(study)
         self.grown.add(study)
 
     def confine(self, each: Arrival, objection: Objection) -> None:
@@ -237,6 +239,12 @@ class Register:
         if study.patient_id:
             key = (study.issuer_of_patient_id, study.patient_id)
             self._patients[key] = min(when, self._patients.get(key, when))
+
+    def _count_again(self, study_instance_uid: str) -> None:
+        """Forget what is missing of a study whose instances have changed."""
+        missing = self.known.missing
+        for key in [key for key in missing if key[0] == study_instance_uid]:
+            del missing[key]
 
     def in_sequence(self, each: Arrival) -> Arrival:
         """Give an object a time of arrival behind everything that it is judged by.

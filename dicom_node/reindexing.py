@@ -152,9 +152,8 @@ class _Rebuild:
             session, self.store, self.settings, self.inspector, rebuilt=self.rebuilt
         )
         accepted = [each for each in decided.values() if _state(each) == ACCEPTED]
-        self.result.not_accepted = replay(
-            register, self._events(session, scratch, decided), accepted
-        )
+        events = self._events(session, scratch, decided)
+        self.result.not_accepted = sorted(replay(register, events, accepted))
         self._drop_stale(session, scratch)
         _forget_contents(session)
         self._misplace(session, scratch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, update
 from sqlmodel import Session, col, select
 
 from dicom_node import quarantine, study_rows
@@ -20,6 +20,7 @@ from dicom_node.known import known_objects
 from dicom_node.models import Instance, Quarantined, Series
 from dicom_node.register import Objection, Register
 
+_GROUP = 256
 IDENTITY_CHANGE = "its study has another identity now"
 NOT_SENT_AGAIN = "a person gave its study another identity, under which it was not sent"
 
@@ -27,23 +28,40 @@ NOT_SENT_AGAIN = "a person gave its study another identity, under which it was n
 def switch_if_whole(register: Register, header: Header) -> None:
     """Give a study the identity of ``header`` where every instance of it waits under it."""
     uid, identity = header.study_instance_uid, declared_identity(header)
+    missing = register.known.missing.get((uid, identity))
+    if missing is None:
+        missing = _missing(register, uid, identity)
+        register.known.missing[uid, identity] = missing
+    missing.discard(header.sop_instance_uid)
+    if not missing and _shows_what_it_showed(register, uid, identity):
+        switch(register, header)
+
+
+def _missing(register: Register, uid: str, identity: str) -> set[str]:
+    """Return the instances of a study that do not wait under an identity and do not have it."""
     register.write()
-    waiting = _waiting(register.session, uid, identity)
-    missing = _under_other_identity(register, uid, identity)
+    waiting = register.session.exec(
+        select(Quarantined.sop_instance_uid).where(*_waits(uid, identity))
+    )
+    return _under_other_identity(register, uid, identity).keys() - set(waiting)
+
+
+def _shows_what_it_showed(register: Register, uid: str, identity: str) -> bool:
+    """Compare each instance with what waits for it; what shows something else waits no more."""
+    register.write()
     versions: dict[str, list[Quarantined]] = {}
-    for row in waiting:
+    for row in _waiting(register.session, uid, identity):
         versions.setdefault(row.sop_instance_uid, []).append(row)
-    if not missing.keys() <= versions.keys():
-        return
-    for sop_instance_uid, digest in missing.items():
+    for sop_instance_uid, digest in _under_other_identity(register, uid, identity).items():
         rows = versions[sop_instance_uid]
         if not any(register.contents.same(digest, row.digest) for row in rows):
             for row in rows:
                 row.cause = quarantine.CONTENT
                 row.reason = "the stored object with this SOP Instance UID shows something else"
                 register.session.add(row)
-            return
-    switch(register, header)
+            register.known.missing.pop((uid, identity), None)
+            return False
+    return True
 
 
 def switch(register: Register, header: Header) -> None:
@@ -54,11 +72,9 @@ def switch(register: Register, header: Header) -> None:
     arrivals = read_arrivals(
         register.inspector, [(register.store.path(row.digest), row.received_at) for row in waiting]
     )
-    register.session.execute(
-        delete(Quarantined).where(col(Quarantined.id).in_([row.id for row in waiting]))
-    )
     for row in waiting:
         register.session.expunge(row)
+    register.session.execute(delete(Quarantined).where(*_waits(uid, identity)))
     study = register.known.studies[uid]
     study_rows.identify_patient(study, header, register.settings)
     study_rows.identify_order(study, header, register.settings)
@@ -96,16 +112,21 @@ def leave_out(register: Register, header: Header, by: str) -> None:
 def _waiting(session: Session, uid: str, identity: str) -> list[Quarantined]:
     query = (
         select(Quarantined)
-        .where(
-            Quarantined.kind == quarantine.DICOM,
-            Quarantined.state == quarantine.OPEN,
-            Quarantined.cause == quarantine.IDENTITY,
-            Quarantined.study_instance_uid == uid,
-            Quarantined.declared_identity == identity,
-        )
+        .where(*_waits(uid, identity))
         .order_by(col(Quarantined.received_at), col(Quarantined.digest))
     )
     return list(session.exec(query))
+
+
+def _waits(uid: str, identity: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that an object waits for its study to take an identity."""
+    return (
+        col(Quarantined.kind) == quarantine.DICOM,
+        col(Quarantined.state) == quarantine.OPEN,
+        col(Quarantined.cause) == quarantine.IDENTITY,
+        col(Quarantined.study_instance_uid) == uid,
+        col(Quarantined.declared_identity) == identity,
+    )
 
 
 def _under_other_identity(register: Register, uid: str, identity: str) -> dict[str, str]:
@@ -143,6 +164,7 @@ def _declared(register: Register, early: Iterable[tuple[str, str]]) -> list[str]
 
 def _look_further(register: Register, arrivals: list[Arrival]) -> None:
     """Learn what the index holds about objects of an earlier group, keeping what is known."""
-    found = known_objects(register.session, arrivals)
-    register.known.instances.update(found.instances)
-    register.known.series.update(found.series)
+    for start in range(0, len(arrivals), _GROUP):
+        found = known_objects(register.session, arrivals[start : start + _GROUP])
+        register.known.instances.update(found.instances)
+        register.known.series.update(found.series)

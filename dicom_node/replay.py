@@ -93,7 +93,7 @@ def read_again(
 
 def replay(
     register: Register, events: Iterable[Sequence[Replayed]], accepted: Iterable[StoredFile]
-) -> list[str]:
+) -> dict[str, str]:
     """File objects again, in groups in order of arrival; the register is one for rebuilding.
 
     Args:
@@ -102,22 +102,22 @@ def replay(
         accepted: those that a person accepted.
 
     Returns:
-        Digests that could not be accepted again; they are open.
+        Why objects could not be accepted again, by digest; they are open.
     """
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     decisions = deque(sorted(accepted, key=_decided_at))
     for group in events:
         register.look_up([each.arrival for each in group])
         for position, each in enumerate(group):
             if decisions and _decided_at(decisions[0]) <= each.arrival.received_at:
-                failed += _accept_until(register, decisions, each.arrival.received_at)
+                failed |= _accept_until(register, decisions, each.arrival.received_at)
                 register.look_up([rest.arrival for rest in group[position:]])
             if each.notice is None:
                 file_object(register, each.arrival)
             else:
                 register.record(each.notice, each.arrival.received_at)
         register.write()
-    failed += _accept_until(register, decisions, None)
+    failed |= _accept_until(register, decisions, None)
     register.write()
     return failed
 
@@ -157,8 +157,8 @@ def _decided_at(each: StoredFile) -> dt.datetime:
 
 def _accept_until(
     register: Register, decisions: deque[StoredFile], until: dt.datetime | None
-) -> list[str]:
-    failed = []
+) -> dict[str, str]:
+    failed = {}
     while decisions and (until is None or _decided_at(decisions[0]) <= until):
         each = decisions.popleft()
         path = register.store.path(each.digest)
@@ -166,11 +166,11 @@ def _accept_until(
         register.look_up([arrival])
         try:
             accept(register, arrival, each.notice.cause if each.notice else "")
-        except Permanent:
+        except Permanent as error:
             row = find_quarantined(register.session, each.digest)
             if row is not None:
                 row.state = OPEN
                 register.session.add(row)
-            failed.append(each.digest)
+            failed[each.digest] = str(error)
         register.write()
     return failed

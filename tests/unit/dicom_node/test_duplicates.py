@@ -320,6 +320,26 @@ def test_accepted_content_takes_the_place_and_can_be_taken_back(room: Room) -> N
     assert [row["action"] for row in after["quarantine_decision"]] == ["accept", "reject"]
 
 
+def test_a_second_decision_that_breaks_an_earlier_one_is_refused(room: Room) -> None:
+    room.take(mr_image(study="A"))
+    stranger = mr_image(study="B", patient="P2")
+    stranger.SOPInstanceUID = mr_image(study="A").SOPInstanceUID
+    accepted = room.take(stranger)
+    room.index()
+    room.decide("accept", accepted)
+    later = room.take(mr_image(study="B", patient="P2", instance=2))
+    room.index()
+    refused = room.take(
+        mr_image(study="C", patient="P3", SeriesInstanceUID=uid("series", "B", "1"))
+    )
+    room.index()
+    assert later in current(room)
+    before = room.dump()
+    with pytest.raises(Permanent, match="series belongs to another study"):
+        room.decide("accept", refused)
+    assert room.dump() == before
+
+
 def test_rejected_bytes_stay_out_when_they_come_again(room: Room) -> None:
     room.take(mr_image())
     second = room.take(mr_image(PixelData=OTHER_PIXELS))
@@ -377,14 +397,18 @@ def test_refused_object_can_be_accepted(room: Room) -> None:
     assert room.places()[f"{digest}.dcm"] == "quarantine"
 
 
-@pytest.mark.parametrize("case", ["series", "unreadable", "unknown", "path", "nobody", "twice"])
+@pytest.mark.parametrize(
+    "case", ["series", "patient", "unreadable", "unknown", "path", "nobody", "twice"]
+)
 def test_what_nobody_can_accept(room: Room, case: str) -> None:
     room.take(mr_image(study="A"))
     stranger = room.take(mr_image(study="B", SeriesInstanceUID=uid("series", "A", "1")))
     garbage = received(mr_image(study="C"))
     broken = room.store.store(type(garbage)(**{**garbage.__dict__, "data": b"\xff" * 300}))
+    patient = room.take(mr_image(study="A", patient="P2", PixelData=OTHER_PIXELS))
     room.index()
     digest, reason = {
+        "patient": (patient, "another patient"),
         "series": (stranger, "series belongs to another study"),
         "unreadable": (broken, "cannot be read"),
         "unknown": ("0" * 64, "no object"),
