@@ -20,7 +20,7 @@ from dicom_node.database import Clock, Database
 from dicom_node.indexing import OnStudy
 from dicom_node.inspection import DirectInspector, Inspector
 from dicom_node.known import filed_digests
-from dicom_node.life_models import PendingDeletion
+from dicom_node.life_models import ExpiredStudy, PendingDeletion
 from dicom_node.models import (
     DecodedContent,
     Instance,
@@ -68,7 +68,8 @@ class ReindexResult:
         instances, superseded, quarantined, decisions, studies: rows that there are now.
         moved: files that lay elsewhere than their rows say.
         reidentified: studies that have another identity than before.
-        without_files: Study Instance UIDs of studies that other rows need and no file shows.
+        without_files: Study Instance UIDs of studies that other rows need and no file shows, though
+            no rule of retention deleted them.
         not_accepted: digests that a person accepted and that could not be filed again.
         not_linked: studies with which the linker failed.
         damaged_notices: notices that could not be read.
@@ -240,7 +241,13 @@ class _Rebuild:
 
     def _drop_stale(self, session: Session, scratch: Scratch) -> None:
         for uids in groups(uid for uid in scratch.studies() if uid not in self.rebuilt):
-            self.result.without_files += drop_unless_referenced(session, uids)
+            kept = drop_unless_referenced(session, uids)
+            expired = session.exec(
+                select(ExpiredStudy.study_instance_uid).where(
+                    col(ExpiredStudy.study_instance_uid).in_(kept)
+                )
+            )
+            self.result.without_files += sorted(set(kept) - set(expired))
 
     def _misplace(self, session: Session, scratch: Scratch) -> None:
         """Note every file whose rows say that it belongs elsewhere."""

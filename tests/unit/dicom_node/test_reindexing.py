@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 
 from dicom_node.arrivals import nanoseconds
 from dicom_node.database import Database
-from dicom_node.life_models import PendingDeletion
+from dicom_node.life_models import ExpiredStudy, PendingDeletion
 from dicom_node.models import Instance, Link, Quarantined, Report, Study, Transmission
 from dicom_node.quarantine import QuarantineNotice, notice_text
 from tests.builders import mr_image, received, uid
@@ -124,6 +124,10 @@ def test_rows_of_other_stages_stay_and_links_follow(room: Room) -> None:
 
     assert seen == [uid("study", "S1")]
     assert result.without_files == [uid("study", "gone")]
+    with room.database.write() as session:
+        gone = uid("study", "gone")
+        session.add(ExpiredStudy(study_instance_uid=gone, rule="old", expired_at=NOW))
+    assert room.reindex().without_files == []
     with room.database.read() as session:
         assert len(session.exec(select(Link)).all()) == 2
         left = set(session.exec(select(Study.study_instance_uid)))
