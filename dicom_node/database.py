@@ -21,7 +21,12 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
+from dicom_node.durable import StorageFailed
 from dicom_node.errors import Transient
+
+_DISK_FAILURES = frozenset(
+    ("SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC", "SQLITE_IOERR_WRITE")
+)
 
 Clock = Callable[[], dt.datetime]
 """Returns the current time as an aware datetime; an argument everywhere, so tests own the time."""
@@ -63,6 +68,8 @@ class Database:
         self._lock = threading.RLock()
         self.filing = threading.RLock()
         """Held by whoever changes rows and the places of files together; taken before a session."""
+        self.failure = ""
+        """Why nothing can be written any more, or empty."""
         self._writer = _engine(url, writes=True)
         self._reader = _engine(url, writes=False)
 
@@ -73,13 +80,23 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Yield the writing session; commit when the block ends, roll back when it raises."""
+        """Yield the writing session; commit when the block ends, roll back when it raises.
+
+        Raises:
+            StorageFailed: the disk failed to keep a commit, now or earlier. Only a new process may
+                write again: after a failed sync the kernel may forget what it could not write.
+        """
         with self._lock, Session(self._writer, expire_on_commit=False) as session:
+            if self.failure:
+                raise StorageFailed(self.failure)
             try:
                 yield session
                 session.commit()
-            except BaseException:
+            except BaseException as error:
                 session.rollback()
+                if _is_disk_failure(error):
+                    self.failure = "the disk failed while the database was written"
+                    raise StorageFailed(self.failure) from error
                 raise
 
     @contextmanager
@@ -126,6 +143,12 @@ def insert_if_absent(
     dialect = session.get_bind().dialect.name
     statement = postgresql.insert if dialect == "postgresql" else sqlite.insert
     session.execute(statement(table).on_conflict_do_nothing(), [dict(row) for row in rows])
+
+
+def _is_disk_failure(error: BaseException) -> bool:
+    """Tell whether SQLite could not write or sync; a full disk is something else and passes."""
+    original = getattr(error, "orig", None)
+    return str(getattr(original, "sqlite_errorname", "")) in _DISK_FAILURES
 
 
 def _engine(url: str, *, writes: bool) -> Engine:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom.charset import decode_bytes, python_encoding
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
@@ -221,6 +221,9 @@ def _chosen(data_set: Dataset, keywords: Iterable[str], depth: int = 0) -> Eleme
 
 
 def _values(element: DataElement, depth: int) -> list[Any]:
+    # Who reads the answer goes by the dictionary, so nothing else may say what is a sequence.
+    if (element.VR == "SQ") != (dictionary_VR(element.tag) == "SQ"):
+        raise Unreadable("an element is a sequence against the dictionary, or is none")
     if element.VR == "SQ":
         if depth >= _DEEPEST_ITEM:
             return []
@@ -231,7 +234,10 @@ def _values(element: DataElement, depth: int) -> list[Any]:
     if element.VM == 0 or isinstance(element.value, bytes):
         return []
     many = element.value if element.VM > 1 else [element.value]
-    return [str(each).replace("\0", "") for each in many]
+    texts = [str(each).replace("\0", "") for each in many]
+    if any(len(each) > _LONGEST_VALUE for each in texts):
+        raise Unreadable("a value is longer than 64 KiB")
+    return texts
 
 
 def _read(part10: Part10, size: int, geometry: Geometry | None) -> Header:
@@ -279,6 +285,9 @@ def _raw(data_set: Dataset, tag: int) -> bytes | None:
         return None
     element: Any = data_set.get_item(tag)
     value = element.value
+    if not isinstance(element, RawDataElement):
+        # The library decodes an empty element at once; only an encoded one states a length.
+        return None
     if value is None and element.length > _LONGEST_VALUE:
         raise Unreadable(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than 64 KiB")
     if value and len(value) != element.length:

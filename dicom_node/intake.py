@@ -282,7 +282,9 @@ class IncomingObject:
             self._file.discard()
             self._intake.sync_spool()
         elif folders.archived(digest).exists():
+            # The indexer may have moved it there a moment ago, before its first writer's sync.
             self._file.discard()
+            sync_folder(folders.archived(digest).parent)
         else:
             self._check_room()
             self._file.keep_as(folders.spooled(digest))

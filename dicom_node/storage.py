@@ -190,16 +190,23 @@ class DicomStore:
         A crash in between leaves a spooled file whose digest has a row: the next run moves it.
         Bytes that are archived already are only removed from the spool.
         """
+        changed: set[Path] = set()
         for digest in digests:
             target = self._archived(digest)
             spooled = self.folders.spooled(digest)
             if target.exists():
                 spooled.unlink(missing_ok=True)
                 continue
-            target.parent.mkdir(mode=0o700, exist_ok=True)
+            if not target.parent.exists():
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                changed.add(self._archive)
             spooled.replace(target)
+            changed.add(target.parent)
+        # The new names first: no moment may be without a name that survives. On a journalling
+        # file system the first of these syncs does the work of all.
+        for folder in sorted(changed):
+            sync_folder(folder)
         if digests:
-            # A journalling file system commits renames in order: one sync covers all of them.
             sync_folder(self._spool)
 
     def set_aside(self, digest: str, notice: bytes, received_at_ns: int) -> None:

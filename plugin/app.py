@@ -42,6 +42,7 @@ log = logging.getLogger("radloop")
 
 _PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
 _INDEX_SECONDS = 0.2
+_DISK_SECONDS = 0.2
 _LEFT_SECONDS = 5.0
 _SWEEP_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
@@ -59,6 +60,7 @@ class Node:
         self._stack = ExitStack()
         self._indexing = threading.Lock()
         self._sweeping = threading.Lock()
+        self._listener: MllpListener | None = None
 
     def __enter__(self) -> Node:
         with ExitStack() as stack:
@@ -98,9 +100,10 @@ class Node:
             ("sweep", _SWEEP_SECONDS, self._sweep),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
             ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
+            ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))
-        listener = MllpListener(
+        self._listener = listener = MllpListener(
             settings.hl7,
             self._store_message,
             lambda content, reason: keep_refused(context.database, content, reason, context.clock),
@@ -150,6 +153,20 @@ class Node:
                 except BaseException:
                     self._failed.set()
                     raise
+
+    def _failure(self) -> str:
+        """Return why images or messages are not received any more, or an empty string."""
+        return "; ".join(
+            text for text in (self._receivers.failure, self.context.database.failure) if text
+        )
+
+    def _watch_disk(self) -> None:
+        """Stop taking messages once none can be kept; images have a watch of their own."""
+        listener = self._listener
+        if self.context.database.failure and listener is not None:
+            log.critical("messages are not received any more: %s", self.context.database.failure)
+            listener.stop()
+            self._listener = None
 
     def _store_message(self, content: bytes) -> bytes:
         context = self.context
@@ -220,7 +237,7 @@ class Node:
         self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]
     ) -> dict[str, Any]:
         if command == HEALTH:
-            return {"receiving_failure": self._receivers.failure, "ports": self.ports}
+            return {"receiving_failure": self._failure(), "ports": self.ports}
         try:
             return run_operation(self.context, command, arguments, progress)
         finally:

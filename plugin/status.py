@@ -134,7 +134,7 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
     console.print(f"radloop is {state}; data in {found['data_folder']}; research use only")
     if found["receiving_failure"]:
         console.print(
-            f"[bold red]IMAGES ARE NOT RECEIVED[/]: {found['receiving_failure']}; "
+            f"[bold red]RECEIVING HAS STOPPED[/]: {found['receiving_failure']}; "
             "repair the disk, then start the node again"
         )
     if found.get("empty"):

@@ -70,7 +70,6 @@ def test_a_failed_sync_of_an_object_stops_receiving(node: ServedNode, tmp_path: 
     assert "disk" in status["receiving_failure"]
 
 
-@pytest.mark.xfail(strict=True, reason="the HL7 listener goes on after the database failed to sync")
 def test_a_failed_sync_of_a_message_stops_acknowledging(node: ServedNode, tmp_path: Path) -> None:
     def send(number: int) -> str:
         message = oru(control_id=f"E{number}", filler=f"E{number}")

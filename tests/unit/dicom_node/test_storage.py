@@ -326,3 +326,34 @@ def test_a_failed_shared_sync_fails_for_good(
         with pytest.raises(StorageFailed):
             shared.wait()
     assert len(attempts) == 1
+
+
+def test_repeated_object_whose_first_copy_was_moved_is_synced_where_it_lies(
+    store: DicomStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.store(received(mr_image()))
+    store.archive([digest])
+    synced: list[Path] = []
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    store.store(received(mr_image()))
+    assert synced == [store.path(digest).parent]
+
+
+def test_a_move_to_the_archive_never_leaves_an_object_without_a_name_that_survives(
+    store: DicomStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [store.store(received(mr_image(instance=number))) for number in range(4)]
+    synced: list[Path] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")))
+    )
+    store.archive(digests)
+    archive = store.root / "archive"
+    assert set(synced[:-1]) == {archive, *(archive / digest[:2] for digest in digests)}
+    assert synced[-1] == store.root / "spool"
