@@ -28,6 +28,7 @@ from tests.fuzz.targets import TARGETS, Limits, write_seeds
 _STATISTIC = re.compile(rb"stat::(\w+):\s+(\d+)")
 _FINDINGS = ("crash-", "timeout-", "oom-", "leak-", "slow-unit-")
 _MOST_FINDINGS = 5  # of one target; then the rest of its time is given up
+_REST = "\nWARNING: Failed to find function"  # libFuzzer's own lines after a traceback
 _START_SECONDS = 60  # imports, with instrumentation, on a busy machine
 
 
@@ -102,7 +103,7 @@ def _explain(target: str, output: bytes) -> None:
     """Show the traceback, which is what a developer needs first."""
     text = output.decode("utf-8", "replace")
     at = max(text.find("=== Uncaught Python exception"), 0)
-    print(f"--- {target}\n{text[at : at + 3000]}", file=sys.stderr)
+    print(f"--- {target}\n{text[at : at + 3000].partition(_REST)[0]}", file=sys.stderr)
 
 
 def _collect(result: Result, found: Path, out: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from tests.acceptance.store_audit import split_file
 from tests.fuzz.targets import TARGETS, load, seeds
 
 # What one input costs differs by a factor of a hundred; all together take about two seconds.
@@ -97,6 +98,15 @@ _ONCE_FAILED = [
     ),
     ("notice", b"[" * 5000),
 ]
+
+
+def test_a_sequence_against_the_dictionary_is_refused_by_the_worker_itself() -> None:
+    """Who read the worker's answer took it for none, and replaced the worker."""
+    file = seeds("header")[0]
+    _, data_set = split_file(file)
+    meta = file[: len(file) - len(data_set)]
+    for element in (b"\x40\x00\x75\x02LO\x02\x00ab", b"\x08\x00\x3e\x10SQ\0\0\0\0\0\0"):
+        load("header")(meta + element)
 
 
 @pytest.mark.parametrize(("target", "data"), _ONCE_FAILED)
