@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
@@ -285,6 +285,9 @@ def _raw(data_set: Dataset, tag: int) -> bytes | None:
         return None
     element: Any = data_set.get_item(tag)
     value = element.value
+    if not isinstance(element, RawDataElement):
+        # The library decodes an empty element at once; only an encoded one states a length.
+        return None
     if value is None and element.length > _LONGEST_VALUE:
         raise Unreadable(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is longer than 64 KiB")
     if value and len(value) != element.length:
