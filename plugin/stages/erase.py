@@ -19,6 +19,8 @@ from dicom_node.deletion import finish_deletions, list_for_deletion
 from dicom_node.durable import write_durably
 from dicom_node.life_models import Erasure
 from dicom_node.models import Patient, Report, Study, Transmission
+from dicom_node.settling import settle
+from dicom_node.storage import DicomStore
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.stages.erase_files import (
@@ -100,6 +102,7 @@ def finish_erasures(context: Context) -> int:
         dicom_node.errors.Transient: the database waits for room or a reader; ask again.
     """
     database, folder = context.database, context.folder
+    settle(database, DicomStore(folder.root))
     finish_deletions(database, folder.root)
     if not _unfinished(context):
         return 0

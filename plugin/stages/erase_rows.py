@@ -11,7 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, select
 
-from dicom_node.models import Report, ReportedStudy
+from dicom_node.models import Quarantined, Report, ReportedStudy
+from dicom_node.quarantine import DICOM
+from dicom_node.settling import misplace
 from labeling.models import LabelingRun
 from plugin.stages.erase_whom import Subject
 from training.manifest import content, digest_of
@@ -68,6 +70,7 @@ _BATCH = 500
 
 def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     """Delete every row about the patient and every mention in others' rows; count by table."""
+    _rewrite_notices(session, subject)
     for table, column, values, blank in _REFERENCES:
         _blank(session, table, column, getattr(subject, values), blank)
     _mend_reports(session, subject)
@@ -84,6 +87,19 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     session.expire_all()
     _make_current(session)
     return counts
+
+
+def _rewrite_notices(session: Session, subject: Subject) -> None:
+    """Have the notices of others' objects written anew: they name the patient's studies too."""
+    for chunk in chunks(subject.studies):
+        digests = session.exec(
+            select(Quarantined.digest).where(
+                Quarantined.kind == DICOM,
+                col(Quarantined.other_study_instance_uid).in_(chunk),
+                col(Quarantined.digest).not_in(subject.digests),
+            )
+        ).all()
+        misplace(session, digests)
 
 
 def _blank(

@@ -9,6 +9,7 @@ import pytest
 from sqlmodel import select
 
 from dicom_node.life_models import Erasure
+from dicom_node.quarantine import read_notice
 from dicom_node.settings import ErasureSettings
 from dicom_node.storage import DicomStore
 from plugin.context import Context, open_context
@@ -156,3 +157,18 @@ def test_what_comes_again_is_kept_out_only_if_the_site_says_so(
     assert attend_erasures(site) == int(keep_out)
     assert attend_erasures(site) == 0 if keep_out else rows_about(context, GONE)
     assert bool(occurrences(context.folder.root, GONE.words())) is not keep_out
+
+
+def test_the_notice_of_anothers_object_forgets_the_patients_study(context: Context) -> None:
+    store = DicomStore(context.folder.root)
+    # Another patient's object under a series UID of the patient's: set aside, and the notice says
+    # with which study it is in conflict.
+    claim = STAYS.image(30, study=6, SeriesInstanceUID=GONE.uid(1, 2))
+    digest = store.store(received(claim))
+    index(context, store)
+    assert read_notice(store.notice_path(digest).read_bytes()).other_study_instance_uid
+    erase(context)
+    notice = read_notice(store.notice_path(digest).read_bytes())
+    assert notice.other_study_instance_uid == ""
+    assert notice.study_instance_uid == STAYS.uid(6)
+    assert store.quarantined_path(digest).exists()
