@@ -184,7 +184,7 @@ def corrupt_codestreams(stage: Stage) -> Iterator[Finding]:
     known = {str(each) for each in AllTransferSyntaxes if UID(each).is_encapsulated}
     syntaxes = sorted({*known, _FRAME_DEFLATED}.difference(_DEFLATING))
     processes = set(stage.target.processes())
-    total, statuses, tokens = 0, [], []
+    total, statuses, names = 0, [], dict[bytes, list[str]]()
     with stage.memory() as peak:
         for syntax in syntaxes:
             objects = list(_broken_frames(syntax))
@@ -193,9 +193,16 @@ def corrupt_codestreams(stage: Stage) -> Iterator[Finding]:
                 continue
             answers = stage.store_all(objects, syntax)
             statuses += answers
-            tokens += [o.token for o, s in zip(objects, answers, strict=True) if s == 0]
+            for each, status in zip(objects, answers, strict=True):
+                if status == 0:
+                    names.setdefault(each.sop_instance, []).append(each.token)
         kept = stage.kept()
-    lost = [token for token in tokens if kept is not None and token not in kept]
+    # Whether both of a name are kept is the question of D3.
+    lost = [
+        name
+        for name, tokens in names.items()
+        if kept is not None and not any(token in kept for token in tokens)
+    ]
     lives = stage.target.pid is None or alive(stage.target.pid)
     gone = len(processes - set(stage.target.processes()))
     yield Finding(
@@ -205,7 +212,7 @@ def corrupt_codestreams(stage: Stage) -> Iterator[Finding]:
         f"{total} objects, {len(statuses)} in accepted syntaxes; answers: {counted(statuses)}"
         + ("" if lives else "; it died")
         + (f"; {gone} processes replaced" if gone else ""),
-        f"lost {len(lost)} of {len(tokens)}, {peak.grown}",
+        f"lost {len(lost)} of {len(names)} names, {peak.grown}",
         verdict(lives and not lost and None not in statuses),
     )
 

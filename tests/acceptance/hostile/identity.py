@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -10,7 +11,10 @@ from typing import Any
 from tests.acceptance.hostile.findings import NOT_APPLICABLE, Finding, verdict
 from tests.acceptance.hostile.stage import Stage
 from tests.acceptance.hostile.targets import Orthanc, Radloop
+from tests.raw_dicom import RawAssociation
 
+_ACCEPT, _REJECT, _TRANSIENT = 2, 3, 2
+_ROOM_SECONDS = 40.0
 IMPLICIT = "1.2.840.10008.1.2"
 _QUERY_RETRIEVE = {
     "C-FIND": ("1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.2.1"),
@@ -51,8 +55,8 @@ class _Identity:
 
 def identities(stage: Stage) -> Iterator[Finding]:
     """D13: sixty-four identities, two of them right; and services that nobody asked for."""
-    yield _matrix(stage)
     yield _services(stage)
+    yield _matrix(stage)
 
 
 def options(stage: Stage) -> dict[str, Any] | None:
@@ -88,19 +92,39 @@ def _matrix(stage: Stage) -> Finding:
 
 def _enters(stage: Stage, who: _Identity) -> bool:
     try:
-        with stage.associate(
-            calling=who.calling, called=who.called, source=who.address
-        ) as association:
-            return association.answer == 2
+        association = _answered(stage, calling=who.calling, called=who.called, source=who.address)
     except OSError:
         return False
+    with association:
+        if association.answer == _ACCEPT:
+            association.release()
+            return True
+        return False
+
+
+def _answered(stage: Stage, **names: Any) -> RawAssociation:
+    """Open an association; a transient rejection is about room, not about who asks.
+
+    Raises:
+        OSError: there is no answer, or only transient rejections.
+    """
+    deadline = time.monotonic() + _ROOM_SECONDS
+    while time.monotonic() < deadline:
+        association = stage.associate(**names)
+        if association.answer != _REJECT or association.body[1] != _TRANSIENT:
+            return association
+        association.socket.close()
+        time.sleep(0.2)
+    raise ConnectionError("no room")
 
 
 def _services(stage: Stage) -> Finding:
     contexts = [(uid, IMPLICIT) for uids in _QUERY_RETRIEVE.values() for uid in uids]
     names = [name for name, uids in _QUERY_RETRIEVE.items() for _ in uids]
-    with stage.associate(contexts, calling="MODALITY", source="") as association:
+    with _answered(stage, contexts=contexts, calling="MODALITY", source="") as association:
         results = association.accepted
+        if association.answer == _ACCEPT:
+            association.release()
     taken = {name for number, name in enumerate(names) if results.get(2 * number + 1) == 0}
     return Finding(
         "D13",

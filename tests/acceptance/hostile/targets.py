@@ -200,7 +200,8 @@ class Radloop(Target):
         """Wait until the spool is empty."""
         store = DicomStore(self.store)
         deadline = time.monotonic() + _SETTLE_SECONDS
-        while store.spooled_count() or store.notices():
+        spool = self.store / "spool"
+        while store.spooled_count() or any(spool.glob("*.json")):
             if time.monotonic() > deadline:
                 raise TimeoutError("the node does not index what it received")
             time.sleep(0.1)
