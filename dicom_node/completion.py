@@ -30,6 +30,7 @@ from dicom_node.studies import digest_of_images, images_only
 
 QUIET_TIME = "quiet time"
 REQUIRED_SERIES = "required series"
+GIVEN_UP = "required series did not come"
 FORCED = "forced"
 
 _BATCH = 500
@@ -200,17 +201,24 @@ def judge(
     rule = rule_for(content, settings.completion)
     cause, seconds = QUIET_TIME, settings.study_quiet_seconds
     if rule is not None:
-        if missing := missing_series(content, rule):
-            return Verdict(False, f"a series like {missing[0]!r} has not come")
         cause, seconds = REQUIRED_SERIES, rule.quiet_seconds
+        if missing := missing_series(content, rule):
+            if not 0 < rule.give_up_seconds <= _quiet(content, arrivals):
+                return Verdict(False, f"a series like {missing[0]!r} has not come")
+            cause, seconds = GIVEN_UP, rule.give_up_seconds
     if content.last_received_at > arrivals.now:
         return _judge_future(content, cause, seconds, arrivals, unchanged)
-    quiet = (arrivals.known_until - content.last_received_at).total_seconds()
+    quiet = _quiet(content, arrivals)
     if quiet >= seconds:
         return Verdict(True, cause)
     if arrivals.known_until < arrivals.now:
         return Verdict(False, "objects that came soon after its last one are not indexed yet")
     return Verdict(False, f"quiet for {quiet:.0f} of {seconds:g} seconds")
+
+
+def _quiet(content: StudyContent, arrivals: Arrivals) -> float:
+    """Return for how many seconds nothing of the study can have come."""
+    return (arrivals.known_until - content.last_received_at).total_seconds()
 
 
 def _judge_future(

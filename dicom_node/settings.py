@@ -82,6 +82,7 @@ class CompletionRule(Section):
     study_description: str = "*"
     series: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     quiet_seconds: float = Field(default=10.0, ge=0)  # after all of them are there
+    give_up_seconds: float = Field(default=86400.0, ge=0)  # of silence without them; 0: never
 
 
 class DicomSettings(Section):

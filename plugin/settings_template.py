@@ -33,6 +33,7 @@ default_issuer_of_accession_number = ""   # assumed where images do not state (0
 # study_description = "*spine*"     # * and ? stand for anything; the first rule that fits counts
 # series = ["sag T2*", "sag T1*"]   # each must match a series with images
 # quiet_seconds = 10.0              # once all of them are there
+# give_up_seconds = 86400.0         # complete as it is after so much silence without them; 0: never
 
 # [dicom.tls]                       # a second port with TLS and certificates on both sides
 # port = 2762

@@ -125,6 +125,14 @@ def test_series_that_a_rule_requires(content: StudyContent) -> None:
     assert judged(both, 3600, 9.9, RULE)[0] is False
 
 
+def test_required_series_that_never_come_are_given_up(content: StudyContent) -> None:
+    assert judged(content, 86399, None, RULE)[0] is False
+    assert judged(content, 86400, 86399, RULE)[0] is False
+    assert judged(content, 86400, None, RULE) == (True, "required series did not come")
+    patient = RULE.model_copy(update={"give_up_seconds": 0.0})
+    assert judged(content, 10 * 86400, None, patient)[0] is False
+
+
 @pytest.mark.parametrize(
     "other",
     [{"modality": "CT"}, {"body_part": "HEAD"}, {"study_description": "*head*"}],
