@@ -270,13 +270,18 @@ def _read(part10: Part10, size: int, geometry: Geometry | None) -> Header:
     return Header(
         **values,
         transfer_syntax_uid=part10.transfer_syntax_uid,
-        calling_ae_title=str(meta.get("SendingApplicationEntityTitle", "")).strip(),
-        called_ae_title=str(meta.get("ReceivingApplicationEntityTitle", "")).strip(),
+        calling_ae_title=_ae_title(meta, "SendingApplicationEntityTitle"),
+        called_ae_title=_ae_title(meta, "ReceivingApplicationEntityTitle"),
         size=size,
         rows=geometry.rows if geometry else 0,
         columns=geometry.columns if geometry else 0,
         number_of_frames=geometry.frames if geometry else 0,
     )
+
+
+def _ae_title(meta: Dataset, keyword: str) -> str:
+    """Return what the receiver wrote; in a damaged file it may be anything."""
+    return str(meta.get(keyword, "")).replace("\0", "").strip()
 
 
 def _raw(data_set: Dataset, tag: int) -> bytes | None:

@@ -72,8 +72,7 @@ def fuzz(target: str, seconds: float, out: Path) -> Result:
 def _run_once(result: Result, corpus: Path, found: Path, seconds: int) -> None:
     limits = Limits()
     command = [
-        *(sys.executable, "-m", "tests.fuzz.child", result.target, str(corpus)),
-        f"-artifact_prefix={found}/",
+        *(sys.executable, "-m", "tests.fuzz.child", result.target, str(found), str(corpus)),
         f"-max_total_time={seconds}",
         f"-timeout={limits.seconds}",
         f"-max_len={limits.bytes}",

@@ -109,6 +109,10 @@ def test_a_sequence_against_the_dictionary_is_refused_by_the_worker_itself() -> 
         load("header")(meta + element)
 
 
+def test_a_nul_in_the_file_meta_information_is_no_text_of_an_answer() -> None:
+    load("header")(seeds("header")[0].replace(b"AE\x08\0RADLOOP ", b"AE\x08\0RAD\0OOP "))
+
+
 @pytest.mark.parametrize(("target", "data"), _ONCE_FAILED)
 def test_what_once_failed(target: str, data: bytes) -> None:
     load(target)(data)
