@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.fuzz.targets import TARGETS, Limits, write_seeds
+from tests.fuzz.targets import TARGETS, Limits, seeds, write_seeds
 
 _STATISTIC = re.compile(rb"stat::(\w+):\s+(\d+)")
 _FINDINGS = ("crash-", "timeout-", "oom-", "leak-", "slow-unit-")
@@ -142,8 +142,10 @@ def main() -> int:
         print("atheris is not installed: pip install -e '.[dev]' (Python 3.11 on Linux).")
         print("Without it the same targets run in tests/property/test_fuzz_targets.py.")
         return 2
+    targets = options.target or list(TARGETS)
+    for target in targets:
+        seeds(target)  # made once and kept, before there are threads
     with ThreadPoolExecutor(options.workers) as pool:
-        targets = options.target or list(TARGETS)
         results = list(pool.map(lambda name: fuzz(name, options.seconds, options.out), targets))
     _print_table(results)
     failed = [each.target for each in results if each.failed]
