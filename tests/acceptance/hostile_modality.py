@@ -164,14 +164,17 @@ def targets(name: str, scratch: Path, called: str, pid: int | None) -> list[Targ
     return [Remote(scratch, host, int(port), called, pid)]
 
 
-def run(victims: Sequence[Target], rows: Sequence[str], scale: Scale) -> dict[str, list[Finding]]:
-    """Attack targets one after the other."""
+def run(
+    victims: Sequence[Target], rows: Sequence[str], scale: Scale, console: Console
+) -> dict[str, list[Finding]]:
+    """Attack targets one after the other and print the findings on each."""
     results = {}
     for target in victims:
         mine = rows
         if isinstance(target, PynetdicomQrscp) and len(victims) > 1:
             mine = [row for row in rows if row in _ITS_OWN]
         results[target.name] = attack(target, mine, scale)
+        print_findings(target.name, results[target.name], console)
     return results
 
 
@@ -189,11 +192,9 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         victims = targets(arguments.target, scratch, arguments.called, arguments.pid)
-        results = run(victims, rows, FULL if arguments.full else DEFAULT)
+        results = run(victims, rows, FULL if arguments.full else DEFAULT, console)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for name, findings in results.items():
-        print_findings(name, findings, console)
     if len(results) > 1:
         print_comparison(results, console)
     print(json.dumps(summary(results)))

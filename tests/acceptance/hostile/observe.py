@@ -22,12 +22,18 @@ def tree(pid: int) -> list[int]:
     """Return a process and all its descendants."""
     found = [pid]
     for each in found:
-        for children in Path(f"/proc/{each}/task").glob("*/children"):
-            try:
-                found += map(int, children.read_text().split())
-            except OSError:
-                continue
+        found += _children(each)
     return [each for each in found if alive(each)]
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    except OSError:  # it ended meanwhile
+        pass
+    return found
 
 
 def alive(pid: int) -> bool:
