@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from tests.raw_dicom import accepted_contexts
 
 _STEP_SECONDS = 0.05
-_CONNECT_SECONDS = 1.0
-_OPENING_SECONDS = 10.0
+_CONNECT_SECONDS = 3.5  # a full queue of the listener costs a second attempt after one second
+_OPENING_SECONDS = 12.0
 
 
 @dataclass(frozen=True)
