@@ -7,6 +7,7 @@ when that input ends, so it cannot outlive its parent.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 DISK_FAILED = 74  # EX_IOERR of sysexits.h
 _PLAIN, _TLS = "plain", "tls"
 _BACKLOG = 512
+_BIND_SECONDS = 3.0
+_BIND_AGAIN_SECONDS = 0.05
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 10.0
 _READY_SECONDS = 30.0
@@ -202,14 +205,27 @@ def _listen(settings: DicomSettings) -> dict[str, socket.socket]:
     listeners: dict[str, socket.socket] = {}
     try:
         for name, port in ports.items():
-            listeners[name] = socket.create_server(
-                (settings.host, port), family=family, backlog=_BACKLOG
-            )
+            listeners[name] = _bind((settings.host, port), family)
     except OSError:
         for listener in listeners.values():
             listener.close()
         raise
     return listeners
+
+
+def _bind(address: tuple[str, int], family: socket.AddressFamily) -> socket.socket:
+    """Return a listening socket; wait a little for receivers of a node that was just killed.
+
+    They close their copies of its listening sockets when they notice, which takes a moment.
+    """
+    deadline = time.monotonic() + _BIND_SECONDS
+    while True:
+        try:
+            return socket.create_server(address, family=family, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(_BIND_AGAIN_SECONDS)
 
 
 def _close_lifeline(process: subprocess.Popen[bytes]) -> None:

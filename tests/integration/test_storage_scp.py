@@ -402,6 +402,17 @@ def test_killed_receiver_loses_nothing_acknowledged_and_is_replaced(tmp_path: Pa
         node.receivers.stop()
 
 
+def test_a_successor_waits_for_the_port_of_a_node_that_was_just_killed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        port = dying.getsockname()[1]
+        threading.Timer(0.3, dying.close).start()
+        node = Node(tmp_path, receiver_processes=1, port=port)
+    try:
+        assert node.echoes()
+    finally:
+        node.receivers.stop()
+
+
 def test_receivers_end_with_their_parent(tmp_path: Path) -> None:
     node = Node(tmp_path, receiver_processes=2)
     until(node.echoes)
