@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.builders import MEMORY_DISK
+from tests.fuzz import scratch
 from tests.fuzz.targets import TARGETS, Limits, seeds, write_seeds
 
 _STATISTIC = re.compile(rb"stat::(\w+):\s+(\d+)")
@@ -54,8 +57,8 @@ class Result:
 def fuzz(target: str, seconds: float, out: Path) -> Result:
     """Run a target for some seconds, again after each finding."""
     result = Result(target)
-    with tempfile.TemporaryDirectory(prefix="radloop-fuzz-") as scratch:
-        corpus, found = Path(scratch, "corpus"), Path(scratch, "found")
+    with tempfile.TemporaryDirectory(prefix="radloop-fuzz-", dir=MEMORY_DISK) as folder:
+        corpus, found = Path(folder, "corpus"), Path(folder, "found")
         found.mkdir()
         write_seeds(target, corpus)
         deadline = time.monotonic() + seconds
@@ -83,7 +86,10 @@ def _run_once(result: Result, corpus: Path, found: Path, seconds: int) -> None:
     ]
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=seconds + limits.seconds + _START_SECONDS
+            command,
+            capture_output=True,
+            timeout=seconds + limits.seconds + _START_SECONDS,
+            env=os.environ | {scratch.VARIABLE: str(found.parent)},
         )
     except subprocess.TimeoutExpired:
         result.errors.append("the process did not end")

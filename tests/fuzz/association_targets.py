@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from dicom_node.dimse import SUCCESS
 from tests.acceptance.store_audit import file_digest
-from tests.builders import MEMORY_DISK, encode, mr_image
+from tests.builders import encode, mr_image
 from tests.conversation import CONTEXTS, MR, Conversation, CountingProvider, new_provider
+from tests.fuzz.scratch import new_folder
 from tests.fuzz.source import Source
 from tests.raw_dicom import associate_request, echo_command, fragment, pdu, store_command
 
@@ -206,9 +204,7 @@ def _empty(provider: CountingProvider) -> None:
 @lru_cache(maxsize=1)
 def _provider() -> CountingProvider:
     """One provider for all inputs: what an input leaves behind would show in the next one."""
-    root = Path(tempfile.mkdtemp(prefix="radloop-fuzz-", dir=MEMORY_DISK))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return new_provider(root / "data", maximum_object_bytes=100_000)
+    return new_provider(new_folder() / "data", maximum_object_bytes=100_000)
 
 
 @lru_cache(maxsize=1)

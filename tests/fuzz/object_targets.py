@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import json
-import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +32,8 @@ from dicom_node.part10 import NotPart10, open_part10
 from dicom_node.quarantine import QuarantineNotice, read_notice
 from dicom_node.sandbox_answers import Undecodable, Unreadable
 from dicom_node.sandbox_frames import BINARY, JSON, Nonsense
-from tests.builders import MEMORY_DISK, encode, mr_image
+from tests.builders import encode, mr_image
+from tests.fuzz.scratch import new_folder
 from tests.fuzz.source import Source
 from tests.raw_dicom import EXPLICIT
 
@@ -173,10 +171,7 @@ def _stored(data: bytes) -> Iterator[Path]:
 
 @lru_cache(maxsize=1)
 def _path() -> Path:
-    descriptor, name = tempfile.mkstemp(prefix="radloop-fuzz-", dir=MEMORY_DISK)
-    os.close(descriptor)
-    atexit.register(Path(name).unlink, missing_ok=True)
-    return Path(name)
+    return new_folder() / "object.dcm"
 
 
 def _files() -> Iterator[bytes]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import io
 import re
-import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
@@ -29,7 +25,8 @@ from dicom_node.models import Message
 from dicom_node.reports import receive_message
 from dicom_node.sr_reading import read_report
 from dicom_node.sr_rendering import render_html, render_text
-from tests.builders import MEMORY_DISK, encode
+from tests.builders import encode
+from tests.fuzz.scratch import new_folder
 from tests.fuzz.source import Source
 from tests.hl7_builders import HL7, NOW, clock, database, merge, oru
 from tests.raw_dicom import EXPLICIT
@@ -142,9 +139,7 @@ def _count(session: Session) -> int:
 
 @lru_cache(maxsize=1)
 def _database() -> Database:
-    folder = Path(tempfile.mkdtemp(prefix="radloop-fuzz-", dir=MEMORY_DISK))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return database(folder)
+    return database(new_folder())
 
 
 @lru_cache(maxsize=1)
