@@ -61,8 +61,8 @@ def _giant_headers(stage: Stage, established: bool) -> Finding:
     return Finding(
         "D4",
         f"length 0xFFFFFFFF in each type of PDU {_when(established)}",
-        "closed within 1 s, memory +<= 8 MiB",
-        f"{len(_KINDS)} types; {still_open} still open after {_LIE_SECONDS} s",
+        "aborted or closed within 1 s, memory +<= 8 MiB",
+        f"{len(_KINDS)} types; {still_open} not ended after {_LIE_SECONDS} s",
         f"open {still_open}, slowest {slowest:.2f} s, {peak.grown}",
         verdict(not still_open and slowest <= 1.0 and peak.growth <= _SMALL_GROWTH),
     )

@@ -14,6 +14,7 @@ from tests.acceptance.hostile.targets import Target
 from tests.raw_dicom import RawAssociation
 
 NOT_SENT = -1
+_ENDS = (0x03, 0x07)  # A-ASSOCIATE-RJ, A-ABORT
 _ANSWER_SECONDS = 8.0
 _WAITED_SECONDS = 60.0
 
@@ -154,13 +155,17 @@ class Stage:
 
 
 def closed_after(association: RawAssociation, seconds: float) -> float | None:
-    """Read until the peer closes; return after how many seconds, or None if it did not."""
+    """Read until the peer ends it; return after how many seconds, or None if it did not.
+
+    An A-ABORT or A-ASSOCIATE-RJ is an end too: the standard lets its sender wait for us to close.
+    """
     start = time.monotonic()
     deadline = start + seconds
     try:
         while (left := deadline - time.monotonic()) > 0:
             association.socket.settimeout(left)
-            if not association.socket.recv(65536):
+            data = association.socket.recv(65536)
+            if not data or data[0] in _ENDS:
                 return time.monotonic() - start
     except TimeoutError:
         return None
