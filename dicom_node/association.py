@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
 
+from dicom_node.association_parties import Line, Provider
 from dicom_node.connection import Connection
 from dicom_node.dimse import (
     C_CANCEL_RQ,
@@ -33,7 +33,6 @@ from dicom_node.negotiation import (
     AssociationRequest,
     decode_request,
 )
-from dicom_node.quota import Quota
 from dicom_node.upper_layer import (
     INVALID_PARAMETER,
     RELEASE_RESPONSE,
@@ -57,64 +56,6 @@ _MAXIMUM_COMMAND_BYTES = 64 * 1024
 _EVENTS_AT_A_TIME = 500  # then others are served: fragments can be as short as a byte
 _TOO_LONG = "longer than this node takes, or the quota is used up"
 _NO_ROOM = "no room to store the object"
-
-
-class Line(Protocol):
-    """What an association needs of the loop that serves its connection."""
-
-    def send(self, connection: Connection, data: bytes) -> None:
-        """Send bytes, as fast as the peer takes them."""
-
-    def end(self, connection: Connection) -> None:
-        """End the connection after what was sent."""
-
-    def pause(self, connection: Connection) -> None:
-        """Read nothing for now."""
-
-    def resume(self, connection: Connection) -> None:
-        """Read again."""
-
-    def establish(self, connection: Connection) -> None:
-        """Count the connection as an association."""
-
-    def defer(self, job: Callable[[], Any], then: Callable[[Future[Any]], None]) -> None:
-        """Run ``job`` in a thread, then ``then`` with the finished future in the loop."""
-
-
-class Provider(Protocol):
-    """What an association needs of the service provider."""
-
-    @property
-    def maximum_pdu_bytes(self) -> int:
-        """The longest P-DATA-TF that is offered to peers."""
-
-    @property
-    def accepts_nothing(self) -> bool:
-        """Whether the disk has failed: then nothing may be acknowledged."""
-
-    def decide(
-        self, request: AssociationRequest, connection: Connection
-    ) -> tuple[bytes, Mapping[int, AcceptedContext]]:
-        """Return the answer to an association request and the contexts that it accepts."""
-
-    def maximum_object_bytes(self, request: AssociationRequest, connection: Connection) -> int:
-        """Return how long an object of this peer may be."""
-
-    @property
-    def unfinished(self) -> Quota:
-        """What senders hold in objects that are not whole."""
-
-    def begin(self, origin: Origin) -> IncomingObject:
-        """Open an object; raises OutOfSpace or StorageFailed."""
-
-    def finish(self, incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
-        """Keep an object and return the status and a comment; runs in a thread."""
-
-    def left(self, request: AssociationRequest) -> None:
-        """Note that an established association is over."""
-
-    def fail(self, error: StorageFailed) -> None:
-        """Note that the disk has failed."""
 
 
 class Association:

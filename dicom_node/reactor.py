@@ -7,6 +7,7 @@ those that speak are served at once.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -30,6 +31,8 @@ _SYNC_THREADS = 4
 _CHECK_SECONDS = 0.1
 _RELUCTANT_SECONDS = 0.01  # how soon a process looks again whether it should accept
 _TURNED_AWAY = 16  # newcomers that a full process deals with at a time
+_SHORT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_SHORT_SECONDS = 0.5
 _DRAINED_BYTES = 1024**2  # of a peer that goes on sending after the end
 
 
@@ -111,7 +114,7 @@ class Reactor:
         self._done: deque[Callable[[], None]] = deque()
         self._threads = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
         self._watching = False
-        self._checked = 0.0
+        self._checked = self._short_until = 0.0
         self.orphaned = False
         self.established = 0
         """How many associations are held."""
@@ -147,11 +150,17 @@ class Reactor:
         self._cut_off_late()
 
     def _should_accept(self) -> bool:
-        if self.established >= self._places.associations:
+        if self._is_short or self.established >= self._places.associations:
             return False
         return self._balance is None or self._balance.is_lightest()
 
+    @property
+    def _is_short(self) -> bool:
+        return time.monotonic() < self._short_until
+
     def _accept_several(self) -> None:
+        if self._is_short:
+            return
         for listener in self._listeners.values():
             for _ in range(_TURNED_AWAY):
                 if not self._accept(listener):
@@ -250,8 +259,12 @@ class Reactor:
         """Accept a connection, if one waits; tell whether one did."""
         try:
             stream, name = listener.stream.accept()
-        except OSError:
-            # Another process was faster, the peer has left, or descriptors are short.
+        except OSError as error:
+            # Another process was faster, the peer has left, or descriptors are short. Those that
+            # wait would wake the loop again and again.
+            if error.errno in _SHORT:
+                log.error("no connection can be accepted: %s", errno.errorcode[error.errno])
+                self._short_until = time.monotonic() + _SHORT_SECONDS
             return False
         self._seat(stream, str(name[0]), listener.tls)
         return True
@@ -344,9 +357,16 @@ class Reactor:
             if guest.drained > _DRAINED_BYTES:
                 self._drop(guest)
         elif count is not None:
-            guest.conversation.receive(self._buffer[:count])
+            self._hand_over(guest, count)
         if connection.has_more() and connection.descriptor in self._guests:
             self._ready.append(guest)
+
+    def _hand_over(self, guest: _Guest, count: int) -> None:
+        try:
+            guest.conversation.receive(self._buffer[:count])
+        except Exception as error:  # noqa: BLE001 - one peer must never end the service of all
+            log.error("a connection was dropped after an error of ours: %s", type(error).__name__)
+            self._drop(guest)
 
     def _flush(self, guest: _Guest) -> None:
         connection = guest.connection
