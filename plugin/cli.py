@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from plugin import cli_quarantine, cli_research, cli_send, cli_studies
+from plugin.cli_calls import ConfigOption
 
 app = typer.Typer(
     name="radloop",
@@ -25,8 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ConfigOption = cli_send.ConfigOption
 
 
 @app.command()

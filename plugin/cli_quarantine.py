@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from plugin.cli_send import ConfigOption
+from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DigestArgument = Annotated[
     str, typer.Argument(help="The object's digest, or its first 8 characters or more.")
 ]
@@ -32,7 +30,7 @@ def register(app: typer.Typer) -> None:
 @quarantine.command("list")
 def quarantine_list(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List the objects in quarantine and the studies that are frozen, with the reasons."""
-    _show(_ask(config, "quarantine"), as_json)
+    show(ask(config, "quarantine"), as_json)
 
 
 @quarantine.command("show")
@@ -40,7 +38,7 @@ def quarantine_show(
     digest: DigestArgument, config: ConfigOption, as_json: JsonOption = False
 ) -> None:
     """Show one object, what was decided about it, and how it differs from the stored one."""
-    _show(_ask(config, "quarantined object", digest=digest), as_json)
+    show(ask(config, "quarantined object", digest=digest), as_json)
 
 
 @quarantine.command("export")
@@ -50,7 +48,7 @@ def quarantine_export(
     config: ConfigOption,
 ) -> None:
     """Copy the stored bytes of an object to FILE, to look at them with another program."""
-    found = _ask(config, "export quarantined", digest=digest, path=str(file.absolute()))
+    found = ask(config, "export quarantined", digest=digest, path=str(file.absolute()))
     typer.echo(f"wrote {file}: {found['digest']}")
 
 
@@ -94,14 +92,14 @@ def reindex_command(
     Labels, links, cohorts and predictions stay. Exit status 1 when a study that they need has no
     file any more, or an accepted object cannot be filed again.
     """
-    result = _operate(config, "reindex", dry_run=dry_run)
-    _show(result, as_json)
+    result = operate(config, "reindex", dry_run=dry_run)
+    show(result, as_json)
     if result["without_files"] or result["not_accepted"]:
         raise typer.Exit(1)
 
 
 def _decide(config: Path, digest: str, action: str, by: str, reason: str, as_json: bool) -> None:
-    result = _operate(
+    result = operate(
         config,
         "quarantine decide",
         digest=digest,
@@ -109,29 +107,4 @@ def _decide(config: Path, digest: str, action: str, by: str, reason: str, as_jso
         by=by or getpass.getuser(),
         reason=reason,
     )
-    _show(result, as_json)
-
-
-def _operate(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
-    from plugin.operations import operate
-    from plugin.settings import load_settings
-    from plugin.tables import progress_line
-
-    with progress_line() as progress:
-        return operate(load_settings(config), command, arguments, progress)
-
-
-def _ask(config: Path, question: str, **arguments: Any) -> dict[str, Any]:
-    from plugin.questions import ask
-    from plugin.settings import load_settings
-
-    return ask(load_settings(config), question, arguments)
-
-
-def _show(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    from plugin.tables import print_result
-
-    print_result(result)
+    show(result, as_json)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import getpass
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_send import ConfigOption
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
 
 reference = typer.Typer(no_args_is_help=True, help="Labels by human readers.")
 cohort = typer.Typer(no_args_is_help=True, help="Frozen cohorts: members, folds, exclusions.")
@@ -40,30 +37,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _operate(config: Path, command: str, as_json: bool, **arguments: Any) -> dict[str, Any]:
-    from plugin.operations import operate
-    from plugin.settings import load_settings
-    from plugin.tables import progress_line
-
-    with progress_line() as progress:
-        result = operate(load_settings(config), command, arguments, progress)
-    _show(result, as_json)
+    result = operate(config, command, **arguments)
+    show(result, as_json)
     return result
 
 
-def _show(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    from plugin.tables import print_result
-
-    print_result(result)
-
-
 def _read(config: Path, question: str, as_json: bool, **arguments: Any) -> None:
-    from plugin.questions import ask
-    from plugin.settings import load_settings
-
-    _show(ask(load_settings(config), question, arguments), as_json)
+    show(ask(config, question, **arguments), as_json)
 
 
 @reference.command("import")
@@ -202,7 +182,7 @@ def llm_add(
     from plugin.language_models import add_model
     from plugin.settings import load_settings
 
-    _show(add_model(load_settings(config), source, name), as_json)
+    show(add_model(load_settings(config), source, name), as_json)
 
 
 @llm.command("list")

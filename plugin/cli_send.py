@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plugin.cli_calls import ConfigOption
+
 if TYPE_CHECKING:
     import ssl
 
     from dicom_node.requestor import Peer
     from dicom_node.settings import DicomSettings
-
-ConfigOption = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", envvar="RADLOOP_CONFIG", help="The settings file made by radloop init."
-    ),
-]
-"""The settings file, needed by every command that speaks for a node."""
 
 
 def register(app: typer.Typer) -> None:

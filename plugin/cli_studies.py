@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import getpass
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from plugin.cli_send import ConfigOption
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
 
 study = typer.Typer(no_args_is_help=True, help="Studies: receiving, complete, re-opened, frozen.")
 
@@ -25,41 +21,16 @@ def register(app: typer.Typer) -> None:
     app.command(name="erase")(erase_command)
 
 
-def _operate(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
-    from plugin.operations import operate
-    from plugin.settings import load_settings
-    from plugin.tables import progress_line
-
-    with progress_line() as progress:
-        return operate(load_settings(config), command, arguments, progress)
-
-
-def _ask(config: Path, question: str, **arguments: Any) -> dict[str, Any]:
-    from plugin.questions import ask
-    from plugin.settings import load_settings
-
-    return ask(load_settings(config), question, arguments)
-
-
-def _show(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    from plugin.tables import print_result
-
-    print_result(result)
-
-
 @study.command("list")
 def study_list(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List every study with images: its state, and what it waits for."""
-    _show(_ask(config, "studies"), as_json)
+    show(ask(config, "studies"), as_json)
 
 
 @study.command("show")
 def study_show(study_instance_uid: str, config: ConfigOption, as_json: JsonOption = False) -> None:
     """Show one study: its state and why, its series, and when it was complete."""
-    _show(_ask(config, "study", study_instance_uid=study_instance_uid), as_json)
+    show(ask(config, "study", study_instance_uid=study_instance_uid), as_json)
 
 
 @study.command("complete")
@@ -71,14 +42,14 @@ def study_complete(
     as_json: JsonOption = False,
 ) -> None:
     """Take a study for complete as it is now; images that come later open it again."""
-    result = _operate(
+    result = operate(
         config,
         "study complete",
         study_instance_uid=study_instance_uid,
         by=by or getpass.getuser(),
         reason=reason,
     )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @retention.command("run")
@@ -90,7 +61,7 @@ def retention_run(
     as_json: JsonOption = False,
 ) -> None:
     """Delete the images of every study that a [[retention]] rule says is too old."""
-    _show(_operate(config, "retention run", dry_run=dry_run), as_json)
+    show(operate(config, "retention run", dry_run=dry_run), as_json)
 
 
 @retention.command("explain")
@@ -100,7 +71,7 @@ def retention_explain(
     as_json: JsonOption = False,
 ) -> None:
     """Tell whether an object that was acknowledged has expired, by which rule and when."""
-    _show(_ask(config, "expired", uid=uid), as_json)
+    show(ask(config, "expired", uid=uid), as_json)
 
 
 def erase_command(
@@ -126,12 +97,12 @@ def erase_command(
         "reason": reason,
     }
     if dry_run or not yes:
-        _show(_operate(config, "erase", **arguments, dry_run=True), as_json)
+        show(operate(config, "erase", **arguments, dry_run=True), as_json)
     if dry_run:
         return
     if not yes:
         typer.confirm("Erase all of this, for good?", abort=True, err=True)
-    result = _operate(config, "erase", **arguments, dry_run=False)
-    _show(result, as_json)
+    result = operate(config, "erase", **arguments, dry_run=False)
+    show(result, as_json)
     if result["files_that_still_mention"]:
         raise typer.Exit(1)

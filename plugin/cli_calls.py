@@ -1,0 +1,47 @@
+"""What every command shares: its options, the call to the node, and how a result is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="RADLOOP_CONFIG", help="The settings file made by radloop init."
+    ),
+]
+"""The settings file, needed by every command that speaks for a node."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def operate(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
+    """Have the node run an operation, or run it here when no node runs; return its result."""
+    from plugin import operations
+    from plugin.settings import load_settings
+    from plugin.tables import progress_line
+
+    with progress_line() as progress:
+        return operations.operate(load_settings(config), command, arguments, progress)
+
+
+def ask(config: Path, question: str, **arguments: Any) -> dict[str, Any]:
+    """Answer a question from the last commit, whether or not the node runs."""
+    from plugin import questions
+    from plugin.settings import load_settings
+
+    return questions.ask(load_settings(config), question, arguments)
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result as tables or as one JSON object."""
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    from plugin.tables import print_result
+
+    print_result(result)
