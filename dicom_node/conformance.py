@@ -68,8 +68,8 @@ _ABORTS = (
     (
         upper_layer.INVALID_PARAMETER,
         "invalid PDU parameter value",
-        "a request that cannot be decoded, a PDU longer than offered, a fragment that does not fit, "
-        "a context that was not accepted",
+        "a request that cannot be decoded, a PDU longer than offered, a fragment that does not "
+        "fit, a context that was not accepted",
     ),
 )
 

@@ -95,7 +95,7 @@ class DicomSettings(Section):
     tls: TlsSettings | None = None
     receiver_processes: int = Field(default=2, ge=1, le=64)
     associations_per_process: int = Field(default=256, ge=1, le=4096)
-    connections_per_address: int = Field(default=256, ge=1)  # in one receiver process
+    connections_per_address: int = Field(default=128, ge=1)  # in one receiver process
     check_called_ae_title: bool = True
     accept_unknown_peers: bool = False
     peers: tuple[CallingPeer, ...] = ()

@@ -56,7 +56,7 @@ class Scale:
 
 SHORT = Scale(
     names=60, pairs=5, pump_bytes=16 * MIB, object_bytes=64 * MIB, object_cap=32 * MIB, crowd=60,
-    watch_seconds=14.0, probes=20, associations=120, cap_search=300, lies=40,
+    watch_seconds=14.0, probes=20, associations=120, cap_search=700, lies=40,
     depths=(10, 100, 10_000, 100_000), bomb_bytes=64 * MIB,
 )  # fmt: skip
 DEFAULT = Scale(
