@@ -197,6 +197,7 @@ class _Run:
                 file_object(register, each)
             register.write()
             for uid in sorted(register.reidentified):
+                _log.warning("a study came again under another identity: its links are judged anew")
                 follow_identity(session, uid, self.clock())
             for uid in sorted(register.grown):
                 if self.on_study is not None:

@@ -347,6 +347,10 @@ class Reactor:
                 connection.shake_hands()
                 return
             count = connection.read_into(self._buffer)
+        except ssl.SSLError as error:
+            log.warning("TLS refused from %s: %s", connection.address, type(error).__name__)
+            self._drop(guest)
+            return
         except OSError:
             self._drop(guest)
             return

@@ -136,7 +136,8 @@ class StorageProvider:
             has_room=self._intake.has_room and not self.disk_failed,
         )
         if refusal:
-            log.warning("association refused: %s", refusal)
+            # The address is the kernel's word; the title is the peer's, and stays out of the log.
+            log.warning("association refused: %s, from %s", refusal, connection.address)
             return reject_pdu(*REJECTIONS[refusal]), {}
         self._of_peer[request.calling_ae_title] += 1
         return agree(

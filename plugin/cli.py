@@ -114,6 +114,18 @@ def main() -> None:
     except expected as error:
         typer.echo(f"radloop: {error}", err=True)
         sys.exit(1)
+    except Exception as error:
+        # The database's own texts quote values of rows; loading its library only to name its
+        # errors would slow every command.
+        if not (expected and type(error).__module__.startswith("sqlalchemy")):
+            raise
+        typer.echo(
+            f"radloop: the database cannot be used ({type(error).__name__}): is the folder "
+            "writable, the disk full, the file damaged? Images are safe: with the node stopped, "
+            "move radloop.sqlite* away and run radloop reindex",
+            err=True,
+        )
+        sys.exit(1)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,7 +88,7 @@ def erase_command(
 ) -> None:
     """Erase a patient from everything that this node holds; it cannot be undone.
 
-    Exit status 1 when a file still mentions the patient afterwards.
+    Exit status 1 when nobody was found, or a file still mentions the patient afterwards.
     """
     arguments = {
         "patient_id": patient_id,
@@ -97,12 +97,24 @@ def erase_command(
         "reason": reason,
     }
     if dry_run or not yes:
-        show(operate(config, "erase", **arguments, dry_run=True), as_json)
+        shown = operate(config, "erase", **arguments, dry_run=True)
+        show(shown, as_json)
+        _stop_where_nobody(shown)
     if dry_run:
         return
     if not yes:
         typer.confirm("Erase all of this, for good?", abort=True, err=True)
     result = operate(config, "erase", **arguments, dry_run=False)
     show(result, as_json)
+    _stop_where_nobody(result)
     if result["files_that_still_mention"]:
         raise typer.Exit(1)
+
+
+def _stop_where_nobody(result: dict[str, Any]) -> None:
+    if result["found"]:
+        return
+    known = ", ".join(result["issuers_of_this_id"])
+    hint = f"; this id is known under: {known}" if known else ""
+    typer.echo(f"nothing to erase: nobody here has this id under this issuer{hint}", err=True)
+    raise typer.Exit(1)

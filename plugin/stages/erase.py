@@ -74,9 +74,10 @@ def erase_patient(
         dry_run: change nothing.
 
     Returns:
-        Identities and companions, ``counts`` of rows by table and of files, ``cohorts`` that were
-        rewritten, ``models`` that were trained on the patient's data, ``sent`` (what archives
-        hold), ``not_reached``, and ``files_that_still_mention`` (empty, or look there).
+        Identities and companions, ``issuers_of_this_id`` where nobody was found, ``counts`` of
+        rows by table and of files, ``cohorts`` that were rewritten, ``models`` that were trained
+        on the patient's data, ``sent`` (what archives hold), ``not_reached``, and
+        ``files_that_still_mention`` (empty, or look there).
 
     Raises:
         Permanent: an argument is missing, or ``by`` or ``reason`` names the patient.
@@ -236,7 +237,19 @@ def _erase(
         "models": models,
         "sent": sent,
         "not_reached": list(NOT_REACHED),
+        "issuers_of_this_id": [] if anything else _issuers(session, subject),
     }
+
+
+def _issuers(session: Session, subject: Subject) -> list[str]:
+    """Return under which issuers the identifiers are known, to a person who named the wrong one."""
+    found: set[str] = set()
+    for table in (Study, Patient):
+        query = select(table.issuer_of_patient_id).where(
+            col(table.patient_id).in_(subject.patient_ids)
+        )
+        found |= {issuer or "no issuer" for issuer in session.exec(query)}
+    return sorted(found)
 
 
 def _named(identities: set[Identity]) -> list[str]:

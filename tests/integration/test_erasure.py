@@ -104,6 +104,19 @@ def test_a_dry_run_changes_nothing_and_counts_the_same(context: Context) -> None
     assert shown["counts"] == erase(context)["counts"]
 
 
+def test_the_wrong_issuer_is_told_apart_from_an_erased_patient(context: Context) -> None:
+    found = erase_patient(
+        context,
+        issuer="ELSEWHERE",
+        patient_id=GONE.national_id,
+        by="officer",
+        reason="a request of the patient",
+        dry_run=True,
+    )
+    assert found["found"] is False
+    assert found["issuers_of_this_id"] == ["NATIONAL"]
+
+
 def test_words_that_name_the_patient_are_refused(context: Context) -> None:
     for by, reason in (("officer", f"asked by {GONE.mark}name"), ("", "why"), ("officer", " ")):
         with pytest.raises(Permanent):
