@@ -9,15 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Database, insert_if_absent
+from dicom_node.durable import sync_folder
+from dicom_node.known import filed_digests
 from dicom_node.life_models import PendingDeletion
-from dicom_node.models import Instance
 
 _BATCH = 500
 
@@ -25,11 +25,6 @@ _BATCH = 500
 def salted_key(identifier: str, salt: bytes) -> str:
     """Return HMAC-SHA256 (RFC 2104, hex) of a UID: it can be asked for and not be read."""
     return hmac.new(salt, identifier.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-
-
-def archived_file(digest: str) -> str:
-    """Return where the store keeps an indexed object, relative to the data folder."""
-    return f"archive/{digest[:2]}/{digest}.dcm"
 
 
 def list_for_deletion(session: Session, paths: Iterable[str], now: dt.datetime) -> None:
@@ -45,6 +40,7 @@ def finish_deletions(database: Database, root: Path) -> int:
 
     Raises:
         OSError: a file could not be deleted; it stays on the list.
+        OutOfSpace, StorageFailed: a folder could not be synced; the list stays.
     """
     with database.read() as session:
         listed = list(session.exec(select(PendingDeletion.path).order_by(PendingDeletion.path)))
@@ -56,7 +52,7 @@ def finish_deletions(database: Database, root: Path) -> int:
 def _delete(database: Database, root: Path, paths: list[str]) -> None:
     with database.read() as session:
         stems = {Path(path).stem for path in paths}
-        named = set(session.exec(select(Instance.digest).where(col(Instance.digest).in_(stems))))
+        named = filed_digests(session, stems)
     folders = set()
     for path in paths:
         file = root / path
@@ -65,19 +61,10 @@ def _delete(database: Database, root: Path, paths: list[str]) -> None:
         file.unlink(missing_ok=True)
         folders.add(file.parent)
     for folder in folders:
-        _sync(folder)
+        if folder.is_dir():
+            sync_folder(folder)
     with database.write() as session:
         for row in session.exec(
             select(PendingDeletion).where(col(PendingDeletion.path).in_(paths))
         ):
             session.delete(row)
-
-
-def _sync(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

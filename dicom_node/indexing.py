@@ -38,17 +38,6 @@ from dicom_node.reidentification import follow_identity
 from dicom_node.settings import DicomSettings
 from dicom_node.settling import misplace, settle
 from dicom_node.storage import DicomStore, StorageFailed
-from dicom_node.studies import instances_of, is_frozen, status_counts, study_digest
-
-__all__ = [
-    "IndexResult",
-    "OnStudy",
-    "index_spool",
-    "instances_of",
-    "is_frozen",
-    "status_counts",
-    "study_digest",
-]
 
 OnStudy = Callable[[Session, Study], object]
 """Called for each study that is new or has changed, in the transaction that changes it."""

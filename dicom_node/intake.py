@@ -117,6 +117,14 @@ class Folders:
         """Return where a quarantined object lies."""
         return self.quarantine / f"{digest}{OBJECT_SUFFIX}"
 
+    def notice(self, digest: str) -> Path:
+        """Return where the notice of a quarantined object lies."""
+        return self.quarantine / f"{digest}{NOTICE_SUFFIX}"
+
+    def received_notice(self, digest: str) -> Path:
+        """Return where a receiver leaves its notice for the indexer."""
+        return self.spool / f"{digest}{NOTICE_SUFFIX}"
+
 
 class Intake:
     """Opens incoming objects; safe for several threads and processes at once.
@@ -309,7 +317,7 @@ class IncomingObject:
             sender=self.origin.calling_ae_title,
             sop_instance_uid=self.origin.sop_instance_uid,
         )
-        self._intake.write(folders.spool / f"{digest}{NOTICE_SUFFIX}", (notice_bytes(notice),))
+        self._intake.write(folders.received_notice(digest), (notice_bytes(notice),))
         return digest
 
     def discard(self) -> None:

@@ -18,10 +18,10 @@ from dicom_node.file_meta import (
     IMPLEMENTATION_VERSION_NAME,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
+from dicom_node.sop_classes import VERIFICATION
 from dicom_node.upper_layer import ASSOCIATE_AC, INVALID_PARAMETER, ProtocolViolation
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-VERIFICATION = "1.2.840.10008.1.1"
 
 # Item and sub-item types (PS3.8 9.3.2 and 9.3.3, annex D; PS3.7 D.3.3); all others are skipped.
 _APPLICATION_CONTEXT_ITEM = 0x10

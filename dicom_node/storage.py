@@ -13,6 +13,7 @@ never share one, and a folder listing tells nothing about a patient.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ __all__ = [
     "is_digest",
 ]
 
+
+log = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -142,24 +145,30 @@ class DicomStore:
         return sum(1 for _ in self._spool.glob(f"*{OBJECT_SUFFIX}"))
 
     def notices(self) -> list[Notice]:
-        """Return the notices of quarantined objects that are not yet in the database."""
-        return [
-            Notice(**json.loads(path.read_text()))
-            for path in _in_order_of_arrival(self._spool, NOTICE_SUFFIX)
-        ]
+        """Return the notices of quarantined objects that are not yet in the database.
+
+        One that is damaged stays where it is: it must not keep others from the index.
+        """
+        found: list[Notice] = []
+        for path in _in_order_of_arrival(self._spool, NOTICE_SUFFIX):
+            try:
+                found.append(Notice(**json.loads(path.read_text())))
+            except (ValueError, TypeError) as error:
+                log.warning("a notice in the spool is damaged: %s", type(error).__name__)
+        return found
 
     def path(self, digest: str) -> Path:
         """Return where an object lies whose place is the archive.
 
         Between commit and rename it is still where it came from.
         """
-        archived = self._archived(digest)
+        archived = self.folders.archived(digest)
         ways = (archived, self.folders.spooled(digest), self.quarantined_path(digest))
         return next((path for path in ways if path.exists()), archived)
 
     def quarantined_path(self, digest: str) -> Path:
         """Return where a quarantined object lies."""
-        return self._quarantine / f"{digest}{OBJECT_SUFFIX}"
+        return self.folders.quarantined(digest)
 
     def archived(self) -> Iterator[Path]:
         """Yield every file of the archive, in no order."""
@@ -174,11 +183,11 @@ class DicomStore:
 
     def notice_path(self, digest: str) -> Path:
         """Return where the notice of a quarantined object lies."""
-        return self._quarantine / f"{digest}{NOTICE_SUFFIX}"
+        return self.folders.notice(digest)
 
     def notice_waits(self, digest: str) -> bool:
         """Tell whether the notice of a receiver is not yet in the database."""
-        return (self._spool / self.notice_path(digest).name).exists()
+        return self.folders.received_notice(digest).exists()
 
     def quarantine_notices(self) -> Iterator[Path]:
         """Yield every notice in quarantine, in no order; its object may be in the archive."""
@@ -192,7 +201,7 @@ class DicomStore:
         """
         changed: set[Path] = set()
         for digest in digests:
-            target = self._archived(digest)
+            target = self.folders.archived(digest)
             spooled = self.folders.spooled(digest)
             if target.exists():
                 spooled.unlink(missing_ok=True)
@@ -226,7 +235,7 @@ class DicomStore:
 
     def release(self, digest: str) -> None:
         """Move a quarantined file to the archive; harmless where that is done already."""
-        quarantined, target = self.quarantined_path(digest), self._archived(digest)
+        quarantined, target = self.quarantined_path(digest), self.folders.archived(digest)
         if target.exists():
             quarantined.unlink(missing_ok=True)
         elif quarantined.exists():
@@ -238,7 +247,7 @@ class DicomStore:
 
     def withdraw(self, digest: str) -> None:
         """Move an archived file to quarantine; harmless where that is done already."""
-        archived = self._archived(digest)
+        archived = self.folders.archived(digest)
         if archived.exists():
             archived.replace(self.quarantined_path(digest))
             sync_folder(self._quarantine)
@@ -262,18 +271,15 @@ class DicomStore:
         self.keep_notice(digest, notice)
         with suppress(FileNotFoundError):
             os.utime(self.quarantined_path(digest), ns=(received_at_ns, received_at_ns))
-        (self._spool / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
+        self.folders.received_notice(digest).unlink(missing_ok=True)
 
     def drop_notice(self, digest: str) -> None:
         """Drop a receiver's notice about bytes that the index holds already."""
-        (self._spool / f"{digest}{NOTICE_SUFFIX}").unlink(missing_ok=True)
+        self.folders.received_notice(digest).unlink(missing_ok=True)
 
     def date_spooled(self, digest: str, received_at_ns: int) -> None:
         """Give a spooled file another time of arrival."""
         os.utime(self.folders.spooled(digest), ns=(received_at_ns, received_at_ns))
-
-    def _archived(self, digest: str) -> Path:
-        return self.folders.archived(digest)
 
 
 def _in_order_of_arrival(folder: Path, suffix: str) -> list[Path]:

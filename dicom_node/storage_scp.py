@@ -20,7 +20,6 @@ from dicom_node.connection import Connection, Deadlines
 from dicom_node.dimse import (
     CANNOT_UNDERSTAND,
     DATA_SET_MISMATCH,
-    OUT_OF_RESOURCES,
     SUCCESS,
 )
 from dicom_node.durable import StorageFailed
@@ -40,15 +39,6 @@ from dicom_node.tls import fingerprint
 from dicom_node.upper_layer import reject_pdu
 
 log = logging.getLogger(__name__)
-
-__all__ = [
-    "CANNOT_UNDERSTAND",
-    "DATA_SET_MISMATCH",
-    "OUT_OF_RESOURCES",
-    "SUCCESS",
-    "StorageProvider",
-    "examine",
-]
 
 _FIRST_PDU_SECONDS = 10.0
 _PDU_SECONDS = 10.0

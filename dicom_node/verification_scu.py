@@ -6,8 +6,7 @@ import ssl
 
 from dicom_node.errors import Transient
 from dicom_node.requestor import Peer, Timeouts, associate, release
-
-_VERIFICATION = "1.2.840.10008.1.1"
+from dicom_node.sop_classes import VERIFICATION
 
 
 def echo(
@@ -22,7 +21,7 @@ def echo(
         Transient: it cannot be reached, refuses us, or does not answer with success.
         Permanent: it does not know the verification service.
     """
-    association = associate(peer, calling_ae_title, [(_VERIFICATION, ())], timeouts, tls)
+    association = associate(peer, calling_ae_title, [(VERIFICATION, ())], timeouts, tls)
     try:
         answer = association.send_c_echo()
     except RuntimeError as error:

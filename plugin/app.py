@@ -267,7 +267,11 @@ class Node:
 
 
 def serve(settings: Settings) -> None:
-    """Run the node until SIGTERM or SIGINT; print the ports that it listens on."""
+    """Run the node until SIGTERM or SIGINT; print the ports that it listens on.
+
+    Raises:
+        Transient: a part of it failed.
+    """
     configure_logging()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -286,5 +290,8 @@ def serve(settings: Settings) -> None:
             ports["hl7"],
             ports["http"],
         )
-        node.wait(stop)
+        served_well = node.wait(stop)
         log.info("stopping")
+    if not served_well:
+        # A supervisor starts it again; what was acknowledged is safe.
+        raise Transient("a part of the node failed: see the log")

@@ -120,17 +120,6 @@ def health(path: Path) -> dict[str, Any]:
         return {}
 
 
-def node_answers(path: Path) -> bool:
-    """Tell whether a node listens at ``path``."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with connection, _short_path(path) as short:
-            connection.connect(short)
-    except OSError:
-        return False
-    return True
-
-
 def _error_class(name: str) -> type[errors.PluginError]:
     found = getattr(errors, name, errors.Permanent)
     return found if issubclass(found, errors.PluginError) else errors.Permanent

@@ -13,12 +13,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
 from dicom_node.deletion import finish_deletions, list_for_deletion
 from dicom_node.durable import write_durably
 from dicom_node.life_models import Erasure
-from dicom_node.models import Patient, Report, Study, Transmission
+from dicom_node.models import Patient, Report, Study, SupersededInstance, Transmission
 from dicom_node.settling import settle
 from dicom_node.storage import DicomStore
 from plugin.context import Context
@@ -262,12 +262,10 @@ def _is_file(context: Context, path: str) -> bool:
 
 def _superseded(session: Session, subject: Subject) -> set[str]:
     """Return the digests of earlier versions of the patient's instances."""
-    table = SQLModel.metadata.tables.get("superseded_instance")
-    if table is None:
-        return set()
-    column = table.c["study_instance_uid"]
-    query = select(table.c["digest"]).where(column.in_(subject.studies))
-    return {row[0] for row in session.connection().execute(query)}
+    query = select(SupersededInstance.digest).where(
+        col(SupersededInstance.study_instance_uid).in_(subject.studies)
+    )
+    return set(session.exec(query))
 
 
 def _sent(session: Session, subject: Subject) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dicom_node.deletion import archived_file
 from dicom_node.headers import Header, Unreadable
+from dicom_node.intake import Folders
 from dicom_node.settings import DicomSettings
 from plugin.folders import DataFolder
 from plugin.stages.erase_whom import Subject
@@ -98,11 +98,17 @@ def _notice_is_about(path: Path, subject: Subject) -> bool:
 
 def paths_of(root: Path, digests: Iterable[str]) -> set[str]:
     """Return every place where objects with these digests lie, relative to the data folder."""
+    folders = Folders(root)
     found: set[str] = set()
     for digest in digests:
-        places = [archived_file(digest)]
-        places += [f"{folder}/{digest}{end}" for folder in _LOOKED_AT for end in (".dcm", ".json")]
-        found |= {place for place in places if (root / place).exists()}
+        places = (
+            folders.archived(digest),
+            folders.spooled(digest),
+            folders.quarantined(digest),
+            folders.notice(digest),
+            folders.received_notice(digest),
+        )
+        found |= {str(place.relative_to(root)) for place in places if place.exists()}
     return found
 
 

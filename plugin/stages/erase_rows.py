@@ -105,9 +105,7 @@ def _rewrite_notices(session: Session, subject: Subject) -> None:
 def _blank(
     session: Session, table_name: str, column: str, values: Collection[Any], blank: str | None
 ) -> None:
-    table = SQLModel.metadata.tables.get(table_name)
-    if table is None or column not in table.c:
-        return
+    table = SQLModel.metadata.tables[table_name]
     for chunk in chunks(values):
         session.connection().execute(
             sa.update(table).where(table.c[column].in_(chunk)).values({column: blank})

@@ -14,17 +14,17 @@ from sqlmodel import Session, select
 
 from dicom_node.database import Database
 from dicom_node.headers import Unreadable, read_header
-from dicom_node.indexing import (
-    IndexResult,
-    instances_of,
-    is_frozen,
-    status_counts,
-    study_digest,
-)
+from dicom_node.indexing import IndexResult
 from dicom_node.models import Instance, Patient, Quarantined, Series, Study
 from dicom_node.settings import CallingPeer, DicomSettings
 from dicom_node.storage import OutOfSpace, ReceivedObject, StorageFailed
-from dicom_node.studies import is_image
+from dicom_node.studies import (
+    instances_of,
+    is_frozen,
+    is_image,
+    status_counts,
+    study_digest,
+)
 from tests.builders import mr_image, received, uid
 from tests.index_room import NOW, Room, index_database, index_room
 

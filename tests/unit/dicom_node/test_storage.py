@@ -173,6 +173,13 @@ def test_quarantine_keeps_bytes_and_tells_the_indexer_why(store: DicomStore) -> 
     assert (store.root / "quarantine" / f"{digest}.json").exists()
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"3", b'{"other": 1}', b"\xff\xfe"])
+def test_a_damaged_notice_keeps_no_other_from_the_index(store: DicomStore, damage: bytes) -> None:
+    digest = store.quarantine(received(mr_image()), "a reason")
+    (store.root / "spool" / "damaged.json").write_bytes(damage)
+    assert [notice.digest for notice in store.notices()] == [digest]
+
+
 def test_spooled_object_can_be_set_aside(store: DicomStore) -> None:
     digest = store.store(received(mr_image()))
     received_at = store.spooled()[0].stat().st_mtime_ns

@@ -53,10 +53,10 @@ def test_garbage_is_answered_and_the_server_stays(path: Path) -> None:
             connection.sendall(garbage)
             with connection.makefile("rb") as answers:
                 assert b"not understood" in answers.readline()
-    assert control.node_answers(path)
+    assert control.health(path)
 
 
 def test_without_a_node_the_caller_is_told(tmp_path: Path) -> None:
-    assert not control.node_answers(tmp_path / "control.sock")
+    assert not control.health(tmp_path / "control.sock")
     with pytest.raises(ConnectionRefusedError):
         control.call(tmp_path / "control.sock", "label", {}, lambda _: None)
