@@ -185,12 +185,12 @@ class Reactor:
     def pause(self, connection: Connection) -> None:
         """Read nothing from a connection until :meth:`resume`."""
         connection.paused = True
-        self._interest(self._guests.get(connection.descriptor))
+        self._interest(self._guest_of(connection))
 
     def resume(self, connection: Connection) -> None:
         """Read again, if the connection is still there."""
-        guest = self._guests.get(connection.descriptor)
-        if guest is None or guest.connection is not connection:
+        guest = self._guest_of(connection)
+        if guest is None:
             return
         connection.paused = False
         connection.resumed(time.monotonic())
@@ -203,9 +203,9 @@ class Reactor:
         try:
             connection.write(data, time.monotonic())
         except OSError:
-            self._drop(self._guests.get(connection.descriptor))
+            self._drop(self._guest_of(connection))
         else:
-            self._interest(self._guests.get(connection.descriptor))
+            self._interest(self._guest_of(connection))
 
     def end(self, connection: Connection) -> None:
         """End a connection after what was sent; the peer's close is awaited for a moment."""
@@ -230,6 +230,11 @@ class Reactor:
         self._threads.shutdown(wait=True)
         self._poll.close()
         os.close(self._wake)
+
+    def _guest_of(self, connection: Connection) -> _Guest | None:
+        """Return who holds a connection; its descriptor may be another's by now."""
+        guest = self._guests.get(connection.descriptor)
+        return guest if guest is not None and guest.connection is connection else None
 
     def _watch(self, eager: bool) -> None:
         if eager == self._watching:
