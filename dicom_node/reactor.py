@@ -125,6 +125,8 @@ class Reactor:
             self._poll.register(lifeline, select.EPOLLIN | select.EPOLLHUP)
         for each in listeners:
             each.stream.setblocking(False)
+        # Only now: whoever waits until every process is there counts on a loop that stands.
+        self._publish()
 
     @property
     def connections(self) -> int:

@@ -264,7 +264,6 @@ def main() -> None:
         for name, descriptor in order["listeners"].items()
     ]
     balance = Balance(*order["balance"])
-    balance.publish(0)
     provider = StorageProvider(listeners, settings, store, lifeline=0, balance=balance)
     signal.signal(signal.SIGTERM, lambda *_: provider.stop())
     provider.run()
