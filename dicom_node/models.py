@@ -168,6 +168,10 @@ class Message(SQLModel, table=True):
     message_type: str = ""
     disposition: str  # "accepted", "ignored" or "quarantined"
     reason: str = ""
+    note: str = ""  # what was odd and did no harm, for example a control id used again
+    source: str = "mllp"  # or "import"
+    peer: str = ""  # address of the sender, or the name of the imported file
+    profile_digest: str = ""  # of the feed profile under which it was read
     acknowledgement: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     received_at: dt.datetime = _time()
 
@@ -208,11 +212,17 @@ class Report(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     report_identity: str = Field(index=True)  # sender and filler order number or accession number
-    version: int  # 1, 2, ... in order of arrival
+    version: int  # 1, 2, ... in order of making
+    input_id: int | None = Field(default=None, foreign_key="report_input.id", index=True)
+    content_digest: str = ""  # of everything that the version says
     is_current: bool = Field(default=True, index=True)  # latest by OBR-22, MSH-7, arrival
     supersedes_id: int | None = Field(default=None, foreign_key="report.id")
     message_id: int | None = Field(default=None, foreign_key="message.id")
     text: str = Field(sa_column=Column(Text, nullable=False))
+    sections: list[dict[str, Any]] = Field(  # kind, start, end, body: offsets into text
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
+    history: bool = False  # imported: it may train and is never answered
     result_status: str = ""  # OBR-25, table 0123
     accession_number: str = Field(default="", index=True)
     issuer_of_accession_number: str = ""
@@ -232,7 +242,9 @@ class Report(SQLModel, table=True):
     patient_birth_date: str = ""
     patient_sex: str = ""
     modality: str = ""
+    body_part: str = ""
     procedure: str = ""
+    interpreter: str = ""  # OBR-32
     observation_date: str = ""  # OBR-7, digits as sent
     status_changed_at: str = ""  # OBR-22, digits as sent
     message_time: str = ""  # MSH-7, digits as sent
@@ -260,7 +272,7 @@ class Link(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     report_id: int = Field(foreign_key="report.id")
     study_instance_uid: str = Field(foreign_key="study.study_instance_uid")
-    state: str  # "confirmed", "proposed", "refused", "withdrawn"
+    state: str  # "confirmed", "suspended", "proposed", "refused", "withdrawn"
     rule: str
     reason: str
     evidence: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))

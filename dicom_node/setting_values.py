@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
 import re
+import zoneinfo
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
+
+
+class Section(BaseModel):
+    """A section of the settings file: unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def is_ae_title(value: str) -> bool:
@@ -46,6 +54,23 @@ def _fingerprint(value: str) -> str:
     return digits
 
 
+def _codec(name: str) -> str:
+    try:
+        codecs.lookup(name or "ascii")
+    except LookupError:
+        raise ValueError("there is no codec of this name") from None
+    return name
+
+
+def _time_zone(name: str) -> str:
+    if name:
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("there is no time zone of this name, such as Europe/Berlin") from None
+    return name
+
+
 def _network(value: str) -> str:
     try:
         return str(ipaddress.ip_network(value))
@@ -61,6 +86,12 @@ def _uid(value: str) -> str:
 
 AeTitle = Annotated[str, Field(max_length=16), AfterValidator(_ae_title)]
 """An AE title without its leading and trailing spaces, which do not count (PS3.5 6.2)."""
+
+Codec = Annotated[str, AfterValidator(_codec)]
+"""The name of a Python codec; empty where a general default applies."""
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+"""The name of a time zone in the IANA database; empty: unknown."""
 
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 """SHA-256 over a certificate's DER form: 64 lower-case hexadecimal digits."""

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from dicom_node.setting_values import AeTitle, Fingerprint, Network, Uid, is_loopback
-
-
-def _codec(name: str) -> str:
-    try:
-        codecs.lookup(name or "ascii")
-    except LookupError:
-        raise ValueError("there is no codec of this name") from None
-    return name
-
-
-Codec = Annotated[str, AfterValidator(_codec)]
-"""The name of a Python codec; empty where a general default applies."""
-
-
-class Section(BaseModel):
-    """A section of the settings file: unknown keys are refused, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from dicom_node.feeds.profile import FeedProfile
+from dicom_node.setting_values import (
+    AeTitle,
+    Codec,
+    Fingerprint,
+    Network,
+    Section,
+    Uid,
+    is_loopback,
+)
 
 
 class CallingPeer(Section):
@@ -148,16 +138,6 @@ class DicomSettings(Section):
         return self
 
 
-class Hl7Feed(Section):
-    """A sending application and facility (MSH-3|MSH-4) and what to assume where it is silent."""
-
-    sender: str
-    issuer_of_patient_id: str = ""
-    issuer_of_accession_number: str = ""
-    charset: Codec = ""  # a Python codec name; used where MSH-18 is empty
-    accession_number_field: Literal["auto", "OBR-18", "OBR-3"] = "auto"  # auto: 18, else 3
-
-
 class Hl7Settings(Section):
     """The HL7 v2 listener (MLLP)."""
 
@@ -169,7 +149,8 @@ class Hl7Settings(Section):
     default_charset: Codec = Field(default="ascii", min_length=1)
     default_issuer_of_patient_id: str = ""
     default_issuer_of_accession_number: str = ""
-    feeds: tuple[Hl7Feed, ...] = ()
+    feeds: tuple[FeedProfile, ...] = ()  # accepted: they were written into the settings
+    accept_unknown_feeds: bool = False  # true: reports of senders without a profile may link too
 
 
 class LinkingSettings(Section):
@@ -178,6 +159,8 @@ class LinkingSettings(Section):
     linker: str = "standard"
     date_window_days: int = Field(default=1, ge=0)
     trusted_assumed_issuers: tuple[str, ...] = ()  # assumed counts as declared for these
+    equivalent_issuers: tuple[tuple[str, ...], ...] = ()  # names of one and the same issuer
+    clock_skew_seconds: float = Field(default=300.0, ge=0)  # of a sender; beyond: dates say less
 
 
 class PacsPeer(Section):

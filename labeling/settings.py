@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dicom_node.settings import Section
+from dicom_node.setting_values import Section
 
 
 class LanguageModelSettings(Section):

@@ -67,8 +67,8 @@ def send_hl7(
     Exit status 1 when a message was not accepted; one with a fault in its content is answered AA
     (it is safe with the node) and listed with the fault.
     """
-    from dicom_node.hl7_files import read_hl7_file
-    from dicom_node.mllp_client import send_messages
+    from dicom_node.hl7.files import read_hl7_file
+    from dicom_node.mllp.client import send_messages
     from plugin.settings import load_settings
 
     hl7 = load_settings(config).hl7

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from dicom_node.errors import InvalidSettings
+from dicom_node.setting_values import Section
 from dicom_node.settings import (
     DicomSettings,
     ErasureSettings,
@@ -19,7 +20,6 @@ from dicom_node.settings import (
     PacsPeer,
     ReportingSettings,
     RetentionRule,
-    Section,
 )
 from labeling.settings import LabelingSettings
 from training.settings import PredictionRule, TrainingSettings

@@ -13,10 +13,10 @@ import pytest
 from sqlmodel import Session, SQLModel
 
 from dicom_node.database import Database
-from dicom_node.hl7_content import ObservationLine
-from dicom_node.linking import link_patient, link_report
+from dicom_node.hl7.content import ObservationLine
+from dicom_node.linking.links import link_patient, link_report
 from dicom_node.models import Study
-from dicom_node.reports import receive_message
+from dicom_node.reports.receiving import receive_message
 from dicom_node.settings import Hl7Settings, LinkingSettings
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
 from dicom_node.models import Report
-from dicom_node.report_status import FINAL_STATUSES
+from dicom_node.reports.status import FINAL_STATUSES
 from labeling.models import LabelingRun
 from labeling.vocabulary import State
 from training.errors import Permanent

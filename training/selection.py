@@ -10,9 +10,9 @@ from operator import itemgetter
 
 from sqlmodel import Session, col, select
 
-from dicom_node.linking_rules import CONFIRMED
+from dicom_node.linking.rules import CONFIRMED
 from dicom_node.models import Instance, Link, Report, Series
-from dicom_node.report_status import FINAL_STATUSES
+from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import is_image
 from training.errors import Permanent
 

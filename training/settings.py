@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dicom_node.settings import Section
+from dicom_node.setting_values import Section
 
 
 class TrainingSettings(Section):

@@ -15,17 +15,29 @@ import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel, col, select
 
 # The imports fill SQLModel.metadata with every table.
+import dicom_node.feeds.models
 import dicom_node.life_models
+import dicom_node.linking.models
 import dicom_node.models
+import dicom_node.reports.models
 import labeling.models
 import training.models
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
 from plugin.migrations.duplicates import add_duplicates
+from plugin.migrations.messages import add_reports_as_living_truth
 
 __all__ = ["SchemaVersion", "is_migrated", "migrate"]
 
-TABLES = (dicom_node.models, dicom_node.life_models, labeling.models, training.models)
+TABLES = (
+    dicom_node.models,
+    dicom_node.life_models,
+    dicom_node.feeds.models,
+    dicom_node.linking.models,
+    dicom_node.reports.models,
+    labeling.models,
+    training.models,
+)
 
 
 class SchemaVersion(SQLModel, table=True):
@@ -41,6 +53,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,
     add_duplicates,
     add_missing_tables,  # completions, tombstones, erasures
+    add_reports_as_living_truth,
 )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import String, cast
 from sqlmodel import Session, col, or_, select
 
 from dicom_node.deletion import salted_key
-from dicom_node.linking_rules import CONFIRMED, PROPOSED
+from dicom_node.linking.rules import CONFIRMED, PROPOSED
 from dicom_node.models import (
     Instance,
     Link,

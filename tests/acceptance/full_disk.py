@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.errors import Transient
-from dicom_node.mllp_client import send_messages
+from dicom_node.mllp.client import send_messages
 from tests.acceptance.modality import MR, OUT_OF_RESOURCES, SUCCESS, Item, Ledger, ObjectSource
 from tests.acceptance.served_node import LOOPBACK, ServedNode
 from tests.acceptance.store_audit import Auditor, Findings

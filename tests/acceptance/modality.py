@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dicom_node.errors import Transient
-from dicom_node.mllp_client import send_messages
+from dicom_node.mllp.client import send_messages
 from tests.builders import ROOT, encode, mr_image
 from tests.hl7_builders import oru
 from tests.raw_dicom import EXPLICIT, RawAssociation

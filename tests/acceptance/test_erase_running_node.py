@@ -4,8 +4,8 @@ import json
 import threading
 from pathlib import Path
 
-from dicom_node.hl7_envelope import read_envelope
-from dicom_node.mllp_client import send_messages
+from dicom_node.hl7.envelope import read_envelope
+from dicom_node.mllp.client import send_messages
 from dicom_node.settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from plugin.context import open_context

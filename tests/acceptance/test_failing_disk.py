@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import Transient
-from dicom_node.mllp_client import send_messages
+from dicom_node.mllp.client import send_messages
 from tests.acceptance.disk_events import events
 from tests.acceptance.failing_disk import Injection, failing_sync
 from tests.acceptance.modality import MR, OUT_OF_RESOURCES, ObjectSource

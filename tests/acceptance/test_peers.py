@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.mllp_framing import frame
+from dicom_node.mllp.framing import frame
 from tests.builders import mr_image, write_file
 from tests.hl7_builders import oru
 from tests.nodes import TestNode, radloop, running_node

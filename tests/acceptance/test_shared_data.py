@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.hl7_files import read_hl7_file
+from dicom_node.hl7.files import read_hl7_file
 from tests.nodes import TestNode, radloop, running_node
 
 SHARED = Path(os.environ.get("RADLOOP_SHARED", Path(__file__).parents[2].parent / "shared"))

@@ -25,9 +25,9 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from dicom_node.mllp import MllpListener
-from dicom_node.mllp_client import send_messages
-from dicom_node.mllp_framing import frame
+from dicom_node.mllp.client import send_messages
+from dicom_node.mllp.framing import frame
+from dicom_node.mllp.listener import MllpListener
 from tests.hl7_builders import HL7, clock, database, oru, receive
 
 HOST = "127.0.0.1"

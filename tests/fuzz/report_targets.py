@@ -16,13 +16,13 @@ from sqlmodel import Session, func, select
 from dicom_node.database import Database
 from dicom_node.errors import Permanent
 from dicom_node.file_meta import encode_file_meta
-from dicom_node.hl7 import parse_message
-from dicom_node.hl7_content import ParsedMessage
-from dicom_node.hl7_envelope import build_ack, read_envelope
-from dicom_node.hl7_text import ContentFault
-from dicom_node.mllp_framing import END, START, Frame, FrameReader, Noise, Refused, frame
+from dicom_node.hl7.content import ParsedMessage
+from dicom_node.hl7.envelope import build_ack, read_envelope
+from dicom_node.hl7.messages import parse_message
+from dicom_node.hl7.text import ContentFault
+from dicom_node.mllp.framing import END, START, Frame, FrameReader, Noise, Refused, frame
 from dicom_node.models import Message
-from dicom_node.reports import receive_message
+from dicom_node.reports.receiving import receive_message
 from dicom_node.sr_reading import read_report
 from dicom_node.sr_rendering import render_html, render_text
 from tests.builders import encode

@@ -19,11 +19,11 @@ from sqlmodel import col, select
 
 from dicom_node.database import Database
 from dicom_node.errors import Transient
-from dicom_node.mllp import MllpListener
-from dicom_node.mllp_client import send_messages
-from dicom_node.mllp_framing import END, frame
+from dicom_node.mllp.client import send_messages
+from dicom_node.mllp.framing import END, frame
+from dicom_node.mllp.listener import MllpListener
 from dicom_node.models import Message, Quarantined, Report
-from dicom_node.reports import keep_refused, receive_message
+from dicom_node.reports.receiving import keep_refused, receive_message
 from dicom_node.settings import Hl7Settings
 from tests.hl7_builders import HL7, ack_code, clock, database, oru
 
@@ -237,8 +237,8 @@ def test_the_client_tells_what_it_does_not_know(made: Database) -> None:
 _SERVER = """
 import sys, pathlib
 from tests.hl7_builders import HL7, clock, database
-from dicom_node.mllp import MllpListener
-from dicom_node.reports import receive_message
+from dicom_node.mllp.listener import MllpListener
+from dicom_node.reports.receiving import receive_message
 made = database(pathlib.Path(sys.argv[1]))
 settings = HL7.model_copy(update={"port": 0})
 listener = MllpListener(settings, lambda content: receive_message(made, content, settings, clock))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.linking import link_report
-from dicom_node.reports import receive_message
+from dicom_node.linking.links import link_report
+from dicom_node.reports.receiving import receive_message
 from plugin.context import Context, open_context
 from plugin.control import ControlServer
 from plugin.errors import ChildFailed, Permanent

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlmodel import col, select
 
-from dicom_node.identity import Identifier
-from dicom_node.linking import ReportEvidence, StudyEvidence, decide, link_study
+from dicom_node.linking.identity import Identifier
+from dicom_node.linking.links import ReportEvidence, StudyEvidence, decide, link_study
 from dicom_node.models import Link, Report
 from tests.hl7_builders import LINKING, add, clock, database, merge, oru, receive, study
 

@@ -5,7 +5,7 @@ import time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dicom_node.mllp_framing import END, Fault, Frame, FrameReader, Refused, frame
+from dicom_node.mllp.framing import END, Fault, Frame, FrameReader, Refused, frame
 
 CAP = 1 << 20
 contents = st.binary(max_size=300).filter(lambda each: END not in each and b"\x0b" not in each)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.hl7 import parse_message
-from dicom_node.hl7_content import ParsedReport
-from dicom_node.hl7_envelope import build_ack, read_envelope
-from dicom_node.hl7_files import read_hl7_file
-from dicom_node.hl7_text import (
+from dicom_node.feeds.profile import FeedProfile
+from dicom_node.hl7.content import ParsedReport
+from dicom_node.hl7.envelope import build_ack, read_envelope
+from dicom_node.hl7.files import read_hl7_file
+from dicom_node.hl7.messages import parse_message
+from dicom_node.hl7.text import (
     CHARSETS,
     ContentFault,
     Delimiters,
@@ -17,10 +18,10 @@ from dicom_node.hl7_text import (
     decode,
     undo_escapes,
 )
-from dicom_node.identity import Identifier
-from dicom_node.mllp_framing import frame
-from dicom_node.report_status import EFFECTS, report_text, result_status
-from dicom_node.settings import Hl7Feed, Hl7Settings
+from dicom_node.linking.identity import Identifier
+from dicom_node.mllp.framing import frame
+from dicom_node.reports.status import EFFECTS, report_text, result_status
+from dicom_node.settings import Hl7Settings
 from tests.hl7_builders import HL7, NOW, line, merge, oru, shared_folder
 
 MARKS = Delimiters("|", "^", "~", "\\", "&")
@@ -70,10 +71,10 @@ def test_every_version_is_read(version: str) -> None:
 @pytest.mark.parametrize(
     ("field", "accession", "filler", "expected"),
     [
-        ("auto", "A1", "F1^RIS", Identifier("A1", "SITE", issuer_assumed=True)),
-        ("auto", "A1^REG", "F1^RIS", Identifier("A1", "REG")),
-        ("auto", "", "F1^RIS", Identifier("F1", "RIS")),
-        ("auto", "", "F1^^1.2.3^ISO", Identifier("F1", "1.2.3")),
+        ("IPC-1 OBR-18 OBR-3", "A1", "F1^RIS", Identifier("A1", "SITE", issuer_assumed=True)),
+        ("IPC-1 OBR-18 OBR-3", "A1^REG", "F1^RIS", Identifier("A1", "REG")),
+        ("IPC-1 OBR-18 OBR-3", "", "F1^RIS", Identifier("F1", "RIS")),
+        ("IPC-1 OBR-18 OBR-3", "", "F1^^1.2.3^ISO", Identifier("F1", "1.2.3")),
         ("OBR-3", "CHEST", "F1^RIS", Identifier("F1", "RIS")),
         ("OBR-18", "", "F1^RIS", Identifier("")),
     ],
@@ -81,7 +82,7 @@ def test_every_version_is_read(version: str) -> None:
 def test_the_accession_number_is_obr_18_else_obr_3(
     field: str, accession: str, filler: str, expected: Identifier
 ) -> None:
-    feed = Hl7Feed.model_validate({"sender": "RIS|HOSPITAL", "accession_number_field": field})
+    feed = FeedProfile(sender="RIS|HOSPITAL", accession_number_fields=tuple(field.split()))
     settings = HL7.model_copy(update={"feeds": (feed,)})
     assert _report(oru(accession=accession, filler=filler), settings).accession == expected
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.mllp_framing import Fault, Frame, FrameReader, Noise, Refused, frame
+from dicom_node.mllp.framing import Fault, Frame, FrameReader, Noise, Refused, frame
 
 
 def test_a_frame_ends_when_the_next_begins_or_silence_follows() -> None:

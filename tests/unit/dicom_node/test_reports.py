@@ -8,16 +8,16 @@ import pytest
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Database
-from dicom_node.hl7_files import read_hl7_file
+from dicom_node.feeds.profile import FeedProfile
+from dicom_node.hl7.files import read_hl7_file
 from dicom_node.models import Link, Message, Patient, PatientAlias, Quarantined, Report
-from dicom_node.report_versions import comparable_time
-from dicom_node.reports import (
+from dicom_node.reports.receiving import (
     current_reports,
     final_report_exists,
     keep_refused,
     receive_message,
 )
-from dicom_node.settings import Hl7Feed
+from dicom_node.reports.versions import comparable_time
 from tests.hl7_builders import (
     HL7,
     ack_code,
@@ -269,7 +269,9 @@ def test_times_compare_as_times(earlier: str, later: str) -> None:
 
 
 def test_a_corpus_is_accounted_for(made: Database) -> None:
-    feed = Hl7Feed(sender="SOMERIS|ABCHOSP", accession_number_field="OBR-3", charset="utf-8")
+    feed = FeedProfile(
+        sender="SOMERIS|ABCHOSP", accession_number_fields=("OBR-3",), charset="utf-8"
+    )
     settings = HL7.model_copy(update={"feeds": (feed,)})
     contents = [
         message

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_node.hl7 import parse_message
-from dicom_node.hl7_content import ParsedMessage
+from dicom_node.hl7.content import ParsedMessage
+from dicom_node.hl7.messages import parse_message
 from dicom_node.settings import Hl7Settings
 from labeling.reference import COLUMNS
 from labeling.vocabulary import WHOLE, State

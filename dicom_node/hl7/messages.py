@@ -19,7 +19,7 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_field
 
-from dicom_node.hl7_content import (
+from dicom_node.hl7.content import (
     ObservationLine,
     ParsedMessage,
     ParsedPatient,
@@ -30,9 +30,9 @@ from dicom_node.hl7_content import (
     order_groups,
     split_segments,
 )
-from dicom_node.hl7_envelope import Envelope, read_envelope
-from dicom_node.hl7_text import ContentFault, Delimiters, codec_name, decode, undo_escapes
-from dicom_node.identity import Identifier, same_issuer
+from dicom_node.hl7.envelope import Envelope, read_envelope
+from dicom_node.hl7.text import ContentFault, Delimiters, codec_name, decode, undo_escapes
+from dicom_node.linking.identity import Identifier, same_issuer
 from dicom_node.settings import Hl7Settings
 
 _DEFAULT_VERSION = "2.5.1"
@@ -255,8 +255,8 @@ def _accession(reader: _Reader, obr: Segment, filler: Segment) -> Identifier:
     which is read like an EI. OBR-3 is an EI, with the authority in components 2 to 4.
     """
     default = reader.feed.issuer_of_accession_number
-    choice = reader.feed.accession_number_field
-    if choice == "OBR-18" or (choice == "auto" and reader.first(obr[18])):
+    fields = reader.feed.accession_number_fields
+    if fields == ("OBR-18",) or ("OBR-18" in fields and reader.first(obr[18])):
         placed = Segment("OBR", ("OBR", "", "", obr[18]))
     else:
         placed = filler

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 
-from dicom_node.hl7_content import ObservationLine
-from dicom_node.hl7_text import ContentFault
+from dicom_node.hl7.content import ObservationLine
+from dicom_node.hl7.text import ContentFault
 
 
 class Effect(Enum):

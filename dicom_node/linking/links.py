@@ -13,12 +13,12 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, or_, select
 
 from dicom_node.database import Clock
-from dicom_node.identity import Identifier, merged_with, surviving
-from dicom_node.link_queries import WITHDRAWALS, explain, link_counts, unlinked_reports
-from dicom_node.linking_evidence import ReportEvidence, StudyEvidence
-from dicom_node.linking_rules import WITHDRAWN, Decision, decide
+from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
+from dicom_node.linking.identity import Identifier, merged_with, surviving
+from dicom_node.linking.queries import WITHDRAWALS, explain, link_counts, unlinked_reports
+from dicom_node.linking.rules import WITHDRAWN, Decision, decide
 from dicom_node.models import Link, PatientAlias, Report, ReportedStudy, Study
-from dicom_node.report_status import EFFECTS, WITHOUT_TEXT, Effect
+from dicom_node.reports.status import EFFECTS, WITHOUT_TEXT, Effect
 from dicom_node.settings import LinkingSettings
 
 __all__ = [

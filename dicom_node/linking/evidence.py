@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_node.identity import NOBODY, Identifier, same_issuer
+from dicom_node.linking.identity import NOBODY, Identifier, same_issuer
 
 
 class Match(StrEnum):

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_node.hl7_text import ContentFault
+from dicom_node.hl7.text import ContentFault
 
 _FIELDS = 21
 

@@ -19,13 +19,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock, Database
-from dicom_node.hl7 import parse_message
-from dicom_node.hl7_content import ParsedMessage, ParsedReport
-from dicom_node.hl7_envelope import Envelope, build_ack, read_envelope
-from dicom_node.hl7_text import ContentFault
-from dicom_node.identity import note_patients, record_merge
+from dicom_node.hl7.content import ParsedMessage, ParsedReport
+from dicom_node.hl7.envelope import Envelope, build_ack, read_envelope
+from dicom_node.hl7.messages import parse_message
+from dicom_node.hl7.text import ContentFault
+from dicom_node.linking.identity import note_patients, record_merge
 from dicom_node.models import Link, Message, PatientAlias, Quarantined, Report
-from dicom_node.report_status import (
+from dicom_node.reports.status import (
     EFFECTS,
     FINAL_STATUSES,
     WITHOUT_TEXT,
@@ -33,7 +33,7 @@ from dicom_node.report_status import (
     report_text,
     result_status,
 )
-from dicom_node.report_versions import OnReport, ReadReport, add_version
+from dicom_node.reports.versions import OnReport, ReadReport, add_version
 from dicom_node.settings import Hl7Settings
 
 OnMerge = Callable[[Session, PatientAlias], object]

@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dicom_node.identity import Identifier, same_issuer
-from dicom_node.linking_evidence import (
+from dicom_node.linking.evidence import (
     Match,
     ReportEvidence,
     StudyEvidence,
@@ -26,6 +25,7 @@ from dicom_node.linking_evidence import (
     compare_patient,
     compare_sex,
 )
+from dicom_node.linking.identity import Identifier, same_issuer
 from dicom_node.settings import LinkingSettings
 
 RULE_VERSION = 1

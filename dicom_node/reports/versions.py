@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
-from dicom_node.hl7_content import ParsedReport
+from dicom_node.hl7.content import ParsedReport
 from dicom_node.models import Report, ReportedStudy
-from dicom_node.report_status import EFFECTS, Effect
+from dicom_node.reports.status import EFFECTS, Effect
 
 OnReport = Callable[[Session, Report], object]
 

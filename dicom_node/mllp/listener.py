@@ -16,9 +16,9 @@ from typing import Any
 
 from dicom_node.database import Clock, utc_now
 from dicom_node.errors import Transient
-from dicom_node.hl7_envelope import build_ack
-from dicom_node.hl7_text import ContentFault
-from dicom_node.mllp_framing import Event, Fault, Frame, FrameReader, Noise, Refused, frame
+from dicom_node.hl7.envelope import build_ack
+from dicom_node.hl7.text import ContentFault
+from dicom_node.mllp.framing import Event, Fault, Frame, FrameReader, Noise, Refused, frame
 from dicom_node.settings import Hl7Settings
 
 StoreMessage = Callable[[bytes], bytes]

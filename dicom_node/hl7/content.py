@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dicom_node.hl7_envelope import Envelope
-from dicom_node.hl7_text import ContentFault
-from dicom_node.identity import Identifier
-from dicom_node.settings import Hl7Feed, Hl7Settings
+from dicom_node.feeds.profile import FeedProfile
+from dicom_node.hl7.envelope import Envelope
+from dicom_node.hl7.text import ContentFault
+from dicom_node.linking.identity import Identifier
+from dicom_node.settings import Hl7Settings
 
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 
@@ -79,10 +80,10 @@ class ParsedMessage:
     ignored: str = ""
 
 
-def feed_of(sender: str, settings: Hl7Settings) -> Hl7Feed:
+def feed_of(sender: str, settings: Hl7Settings) -> FeedProfile:
     """Return the sender's profile, with the general defaults where it is silent."""
     profile = next((feed for feed in settings.feeds if feed.sender == sender), None)
-    profile = profile or Hl7Feed(sender=sender)
+    profile = profile or FeedProfile(sender=sender)
     return profile.model_copy(
         update={
             "issuer_of_patient_id": profile.issuer_of_patient_id

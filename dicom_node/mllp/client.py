@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dicom_node.errors import Transient
-from dicom_node.hl7_envelope import read_envelope
-from dicom_node.mllp_framing import END, Frame, FrameReader, frame
+from dicom_node.hl7.envelope import read_envelope
+from dicom_node.mllp.framing import END, Frame, FrameReader, frame
 
 _MAXIMUM_ACK_BYTES = 1024**2
 

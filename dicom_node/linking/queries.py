@@ -8,9 +8,9 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from dicom_node.errors import Permanent
-from dicom_node.linking_rules import CONFIRMED, PROPOSED, REFUSED, STATES, WITHDRAWN
+from dicom_node.linking.rules import CONFIRMED, PROPOSED, REFUSED, STATES, WITHDRAWN
 from dicom_node.models import Link, Report
-from dicom_node.report_status import EFFECTS, WITHOUT_TEXT, Effect
+from dicom_node.reports.status import EFFECTS, WITHOUT_TEXT, Effect
 
 WITHDRAWALS = {
     Effect.WITHDRAW: "the sender declared the report wrong, for example of another patient",

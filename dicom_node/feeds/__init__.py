@@ -1,0 +1,1 @@
+"""Feeds: how one sender departs from the standard, learned, tried and accepted."""

@@ -1,0 +1,28 @@
+"""Migration: inputs and versions of reports, events of patients, orders, feeds, impact notes."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from plugin.migrations.changes import add_missing_columns, add_missing_tables
+
+_COLUMNS = {
+    "message": {"note": "", "source": "mllp", "peer": "", "profile_digest": ""},
+    "report": {
+        "content_digest": "",
+        "sections": "[]",
+        "history": "0",
+        "body_part": "",
+        "interpreter": "",
+    },
+}
+
+
+def add_reports_as_living_truth(connection: sa.Connection) -> None:
+    """Add tables and columns of message filing and linking."""
+    add_missing_tables(connection)
+    present = {column["name"] for column in sa.inspect(connection).get_columns("report")}
+    if "input_id" not in present:
+        connection.exec_driver_sql("ALTER TABLE report ADD COLUMN input_id INTEGER")
+    for table, values in _COLUMNS.items():
+        add_missing_columns(connection, table, values)
