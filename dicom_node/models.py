@@ -176,6 +176,16 @@ class Message(SQLModel, table=True):
     received_at: dt.datetime = _time()
 
 
+class FiledPosition(SQLModel, table=True):
+    """Up to where the journal of messages was filed; committed together with the rows."""
+
+    __tablename__ = "filed_position"
+
+    id: int = Field(default=1, primary_key=True)
+    segment: int
+    offset: int
+
+
 class Patient(SQLModel, table=True):
     """A patient identity; the key is issuer and identifier together, never the bare identifier."""
 
@@ -213,7 +223,8 @@ class Report(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     report_identity: str = Field(index=True)  # sender and filler order number or accession number
     version: int  # 1, 2, ... in order of making
-    input_id: int | None = Field(default=None, foreign_key="report_input.id", index=True)
+    input_id: int | None = Field(default=None, index=True)  # report_input.id
+    sender: str = ""  # MSH-3 and MSH-4, joined with "|"
     content_digest: str = ""  # of everything that the version says
     is_current: bool = Field(default=True, index=True)  # latest by OBR-22, MSH-7, arrival
     supersedes_id: int | None = Field(default=None, foreign_key="report.id")

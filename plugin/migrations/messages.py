@@ -9,6 +9,7 @@ from plugin.migrations.changes import add_missing_columns, add_missing_tables
 _COLUMNS = {
     "message": {"note": "", "source": "mllp", "peer": "", "profile_digest": ""},
     "report": {
+        "sender": "",
         "content_digest": "",
         "sections": "[]",
         "history": "0",
