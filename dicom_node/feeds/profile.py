@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dicom_node.setting_values import Codec, Section, TimeZone
+from dicom_node.setting_values import Codec, Fingerprint, Network, Section, TimeZone
 
 _PATH = re.compile(r"[A-Z][A-Z0-9]{2}-[1-9][0-9]{0,2}(\.[1-9][0-9]?(\.[1-9][0-9]?)?)?")
 
@@ -64,5 +64,7 @@ class FeedProfile(Section):
     equivalent_issuers: tuple[tuple[str, ...], ...] = ()  # names of one and the same issuer
     trusted_assumed_issuers: tuple[str, ...] = ()  # assumed counts as declared for these
     on_content_fault: Literal["AA", "AE", "AR"] = "AA"
+    networks: tuple[Network, ...] = ()  # from which the sender may speak; empty: from any
+    certificates: tuple[Fingerprint, ...] = ()  # of its connections; empty: any that is trusted
     acknowledgement: Literal["auto", "original", "enhanced"] = "auto"  # auto: by MSH-15, MSH-16
     history: bool = False  # an import of old reports: they may train and are never answered
