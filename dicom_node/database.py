@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, String, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,6 +27,8 @@ from dicom_node.errors import Transient
 _DISK_FAILURES = frozenset(
     ("SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC", "SQLITE_IOERR_WRITE")
 )
+
+_Value = TypeVar("_Value")
 
 Clock = Callable[[], dt.datetime]
 """Returns the current time as an aware datetime; an argument everywhere, so tests own the time."""
@@ -143,6 +145,13 @@ def insert_if_absent(
     dialect = session.get_bind().dialect.name
     statement = postgresql.insert if dialect == "postgresql" else sqlite.insert
     session.execute(statement(table).on_conflict_do_nothing(), [dict(row) for row in rows])
+
+
+def chunks(values: Iterable[_Value], size: int = 500) -> Iterator[list[_Value]]:
+    """Yield the values in lists that fit into one statement."""
+    found = list(values)
+    for start in range(0, len(found), size):
+        yield found[start : start + size]
 
 
 def _is_disk_failure(error: BaseException) -> bool:
