@@ -21,6 +21,7 @@ import dicom_node.linking.models
 import dicom_node.models
 import dicom_node.reports.models
 import labeling.models
+import training.impact_models
 import training.models
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
@@ -36,6 +37,7 @@ TABLES = (
     dicom_node.linking.models,
     dicom_node.reports.models,
     labeling.models,
+    training.impact_models,
     training.models,
 )
 

@@ -23,6 +23,7 @@ from dicom_node.settling import settle
 from dicom_node.storage import DicomStore
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.stages.erase_filed import collect_filed, collect_with_messages
 from plugin.stages.erase_files import (
     digests_about,
     documents_about,
@@ -196,7 +197,9 @@ def _erase_rows(
 def _erase(
     context: Context, session: Session, subject: Subject, by: str, reason: str, *, write: bool
 ) -> dict[str, Any]:
+    collect_filed(session, subject)
     subject.messages = messages_about(session, subject)
+    collect_with_messages(session, subject)
     subject.digests |= _superseded(session, subject)
     sent = _sent(session, subject)
     paths = paths_of(context.folder.root, subject.digests) | _reports(context, session, subject)

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 
 from sqlmodel import Session, col, select
 
+from dicom_node.linking.models import ImagingOrder
 from dicom_node.models import Message, PatientAlias, Report
+from dicom_node.reports.models import ReportInput
+from plugin.stages.erase_filed import messages_of
 from plugin.stages.erase_whom import Subject
 from training.folds import Identity
 
@@ -43,13 +46,24 @@ def messages_about(session: Session, subject: Subject) -> set[int]:
 def _by_rows(session: Session, subject: Subject) -> set[int]:
     reports = select(Report.message_id).where(col(Report.id).in_(subject.reports))
     aliases = select(PatientAlias.message_id).where(col(PatientAlias.id).in_(subject.aliases))
-    return {key for query in (reports, aliases) for key in session.exec(query) if key is not None}
+    found = {key for query in (reports, aliases) for key in session.exec(query) if key is not None}
+    return found | messages_of(session, subject)
 
 
 def _with_rows(session: Session) -> set[int]:
-    reports = session.exec(select(Report.message_id).distinct())
-    aliases = session.exec(select(PatientAlias.message_id).distinct())
-    return {key for rows in (reports, aliases) for key in rows if key is not None}
+    columns = (
+        Report.message_id,
+        PatientAlias.message_id,
+        ReportInput.message_id,
+        ImagingOrder.message_id,
+    )
+    # Not those with events of patients alone: their rows name but one of the identifiers.
+    return {
+        key
+        for column in columns
+        for key in session.exec(select(column).distinct())
+        if key is not None
+    }
 
 
 def _narrow(content: bytes) -> bytes:

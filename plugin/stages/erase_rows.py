@@ -15,6 +15,7 @@ from dicom_node.models import Quarantined, Report, ReportedStudy
 from dicom_node.quarantine import DICOM
 from dicom_node.settling import misplace
 from labeling.models import LabelingRun
+from plugin.stages.erase_filed import blank_shared, mend_lists
 from plugin.stages.erase_whom import Subject
 from training.manifest import content, digest_of
 from training.models import Cohort, CohortMember, Model, TrainingRun
@@ -27,18 +28,27 @@ DELETED_BY: dict[str, dict[str, str]] = {
     },
     "decoded_content": {"digest": "digests"},
     "expired_study": {"study_instance_uid": "studies"},
+    "imaging_order": {"id": "orders"},
+    "impact_note": {"study_instance_uid": "studies", "report_id": "reports"},
     "instance": {"series_instance_uid": "series"},
     "label": {"report_id": "reports"},
     "link": {"report_id": "reports", "study_instance_uid": "studies"},
-    "message": {"id": "messages"},
+    "link_decision": {"id": "decisions"},
+    "link_event": {"report_id": "reports", "study_instance_uid": "studies"},
+    "message": {"id": "own_messages"},
     "misplaced_file": {"digest": "digests"},
     "patient": {"id": "patients"},
     "patient_alias": {"id": "aliases"},
+    "patient_event": {"id": "events"},
+    "patient_review": {"id": "reviews"},
     "prediction": {"study_instance_uid": "studies"},
     "quarantine_decision": {"digest": "digests"},
     "quarantined": {"digest": "digests", "message_id": "messages"},
     "reference_label": {"subject": "reference_subjects"},
     "report": {"id": "reports"},
+    "report_input": {"id": "inputs"},
+    "reported_accession": {"report_id": "reports"},
+    "reported_patient": {"report_id": "reports"},
     "reported_study": {"report_id": "reports", "study_instance_uid": "studies"},
     "series": {"series_instance_uid": "series"},
     "study": {"study_instance_uid": "studies"},
@@ -53,15 +63,27 @@ MENDED = frozenset({"cohort", "training_run"})
 """Tables whose rows stay and lose what they say about the patient."""
 
 KEPT = frozenset(
-    {"erasure", "labeling_run", "model", "model_event", "pending_deletion", "schema_version"}
+    {
+        "erasure",
+        "feed_acceptance",
+        "filed_position",
+        "impact_position",
+        "labeling_run",
+        "model",
+        "model_event",
+        "pending_deletion",
+        "schema_version",
+    }
 )
 """Tables that hold nothing about patients, or what must remain of an erasure."""
 
 # References of other patients' rows to the patient's.
 _REFERENCES = (
     ("report", "supersedes_id", "reports", None),
-    ("report", "message_id", "messages", None),
-    ("patient_alias", "message_id", "messages", None),
+    ("report", "message_id", "own_messages", None),
+    ("report", "input_id", "inputs", None),
+    ("patient_alias", "message_id", "own_messages", None),
+    ("patient_event", "message_id", "own_messages", None),
     ("quarantined", "other_study_instance_uid", "studies", ""),
 )
 
@@ -74,6 +96,8 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     for table, column, values, blank in _REFERENCES:
         _blank(session, table, column, getattr(subject, values), blank)
     _mend_reports(session, subject)
+    mend_lists(session, subject)
+    blank_shared(session, subject)
     counts: dict[str, int] = {}
     # Rows that refer to others go before those that they refer to.
     for table in reversed(SQLModel.metadata.sorted_tables):

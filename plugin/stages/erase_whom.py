@@ -48,6 +48,14 @@ class Subject:
     reference_subjects: set[str] = field(default_factory=set)
     patient_keys: set[str] = field(default_factory=set)
     study_keys: set[str] = field(default_factory=set)
+    # Rows of filed messages: see plugin.stages.erase_filed.
+    inputs: set[int] = field(default_factory=set)
+    orders: set[int] = field(default_factory=set)
+    events: set[int] = field(default_factory=set)
+    reviews: set[int] = field(default_factory=set)
+    decisions: set[int] = field(default_factory=set)
+    own_messages: set[int] = field(default_factory=set)
+    shared_messages: set[int] = field(default_factory=set)
 
     @property
     def patient_ids(self) -> set[str]:
@@ -177,6 +185,11 @@ def _unnamed_reports(session: Session, subject: Subject) -> set[int]:
             or (report.accession_number, report.issuer_of_accession_number) in accessions
         )
     }
+
+
+def has_own_rows(session: Session, identity: Identity) -> bool:
+    """Tell whether a study or a report stands for this identity."""
+    return bool(_studies_of(session, {identity})) or any(_reports_of(session, {identity}))
 
 
 def _follow_companions(session: Session, subject: Subject) -> None:
