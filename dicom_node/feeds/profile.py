@@ -2,7 +2,9 @@
 
 A profile is a TOML file, or an entry ``[[hl7.feeds]]`` of the settings. A field path names
 segment, field and, after a dot, component and subcomponent: ``OBR-3``, ``OBR-3.1``, ``ZDS-1.1``.
-Where several paths are given, the first that holds a value counts.
+Where several paths are given, the first that holds a value counts. A pattern is searched for in the
+value; a value in which it is not found does not count, and the next path is tried. In the maps an
+empty right side means that the value says nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class FeedProfile(Section):
     charset: Codec = ""  # a Python codec name; used where MSH-18 is empty
     charset_overrides: bool = False  # true: MSH-18 of this sender is wrong, charset counts
     time_zone: TimeZone = ""  # IANA name; of times without a zone; empty: unknown
+    patient_id_fields: tuple[FieldPath, ...] = ("PID-3",)  # all repetitions of the first that holds
+    patient_id_pattern: Pattern = ""  # its group 1, or all of it, is the identifier
     patient_id_types: tuple[str, ...] = ()  # CX.5 of the repetitions that count; empty: all
     issuer_of_patient_id: str = ""  # assumed where CX.4 is empty
     issuer_of_accession_number: str = ""  # assumed where EI.2 to EI.4 are empty
