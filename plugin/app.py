@@ -16,7 +16,7 @@ from typing import Any
 
 from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
-from dicom_node.linking.links import Linker, link_patient, link_report, link_study
+from dicom_node.linking.links_old import Linker, link_patient, link_report, link_study
 from dicom_node.mllp.listener import MllpListener
 from dicom_node.receiver import Receivers
 from dicom_node.reports.receiving import keep_refused, receive_message

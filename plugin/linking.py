@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.indexing import OnStudy
-from dicom_node.linking.links import Linker, link_study
+from dicom_node.linking.links_old import Linker, link_study
 from plugin.context import Context
 from plugin.extensions import load
 

@@ -85,7 +85,7 @@ def _language_models(
 
 
 def _unlinked(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.links import unlinked_reports
+    from dicom_node.linking.links_old import unlinked_reports
 
     return {
         "unlinked": [
@@ -95,7 +95,7 @@ def _unlinked(session: Session, _settings: Settings, _arguments: Arguments) -> d
 
 
 def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.links import explain
+    from dicom_node.linking.links_old import explain
 
     return {"report": arguments["report"], "why": explain(session, arguments["report"])}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 
 from dicom_node.indexing import index_spool
-from dicom_node.linking.links import link_patient, link_report, link_study
+from dicom_node.linking.links_old import link_patient, link_report, link_study
 from dicom_node.models import Study
 from dicom_node.reports.receiving import keep_refused, receive_message
 from dicom_node.storage import DicomStore

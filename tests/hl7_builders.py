@@ -14,7 +14,7 @@ from sqlmodel import Session, SQLModel
 
 from dicom_node.database import Database
 from dicom_node.hl7.content import ObservationLine
-from dicom_node.linking.links import link_patient, link_report
+from dicom_node.linking.links_old import link_patient, link_report
 from dicom_node.models import Study
 from dicom_node.reports.receiving import receive_message
 from dicom_node.settings import Hl7Settings, LinkingSettings

@@ -83,7 +83,7 @@ class ImagingOrder(SQLModel, table=True):
     accession_number: str = Field(default="", index=True)
     accession_issuer: str = ""
     accession_issuer_assumed: bool = False
-    study_instance_uids: list[str] = _json(list)
+    study_instance_uid: str = Field(default="", index=True)  # a row for each that the order names
     patient_identifiers: list[dict[str, Any]] = _json(list)
     modality: str = ""
     cancelled: bool = False

@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import SQLModel, col, select
 
 from dicom_node.database import Database, utc_now
-from dicom_node.linking.links import link_patient, link_report, link_study
+from dicom_node.linking.links_old import link_patient, link_report, link_study
 from dicom_node.models import Link, Message, Report, Study
 from dicom_node.reports.receiving import receive_message
 from dicom_node.settings import Hl7Settings, LinkingSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.linking.links import link_report
+from dicom_node.linking.links_old import link_report
 from dicom_node.reports.receiving import receive_message
 from plugin.context import Context, open_context
 from plugin.control import ControlServer

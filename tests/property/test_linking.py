@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlmodel import col, select
 
 from dicom_node.linking.identity import Identifier
-from dicom_node.linking.links import ReportEvidence, StudyEvidence, decide, link_study
+from dicom_node.linking.links_old import ReportEvidence, StudyEvidence, decide, link_study
 from dicom_node.models import Link, Report
 from tests.hl7_builders import LINKING, add, clock, database, merge, oru, receive, study
 

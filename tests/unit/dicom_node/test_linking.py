@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from dicom_node.database import Database
 from dicom_node.errors import Permanent
 from dicom_node.linking.identity import Identifier, merged_with, record_merge, surviving
-from dicom_node.linking.links import (
+from dicom_node.linking.links_old import (
     ReportEvidence,
     StudyEvidence,
     decide,
