@@ -63,9 +63,27 @@ class DataFolder:
         """Cohort manifests."""
         return self.root / "cohorts"
 
+    @property
+    def messages(self) -> Path:
+        """The journal of HL7 messages that were acknowledged and wait to be filed."""
+        return self.root / "hl7"
+
+    @property
+    def feeds(self) -> Path:
+        """Accepted feed profiles, one file per sender."""
+        return self.root / "feeds"
+
     def create(self) -> None:
         """Make every folder that is missing."""
-        for folder in (self.root, self.language_models, self.weights, self.reports, self.cohorts):
+        for folder in (
+            self.root,
+            self.language_models,
+            self.weights,
+            self.reports,
+            self.cohorts,
+            self.messages,
+            self.feeds,
+        ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 
