@@ -91,8 +91,7 @@ def _receive(connection: socket.socket) -> bytes:
     frames = FrameReader(_MAXIMUM_ACK_BYTES)
     while data := connection.recv(65536):
         events = frames.feed(data)
-        # The receiver speaks only when spoken to, so nothing follows a whole acknowledgement.
-        for event in [*events, *frames.settle()]:
+        for event in events:
             if isinstance(event, Frame):
                 return event.content
         if frames.closed:

@@ -1,9 +1,10 @@
 """The framing of MLLP (HL7 v2 Transport Specification, Release 1) as a machine without a socket.
 
 A frame is VT, content, FS CR. The two end bytes are not escaped by the protocol, so content that
-holds them itself looks like a short frame followed by something else. Taking the short frame would
-acknowledge half a report. Therefore FS CR ends a frame only when a new frame, the end of the
-connection or silence follows it; any other byte refuses the whole stream.
+holds them itself looks like a short frame followed by something else. FS CR therefore ends a frame
+only where nothing stands behind it yet or a VT does, after line ends at most; there is no waiting.
+Where other bytes follow, the stream is refused. If they follow only after the frame was handed out,
+the refusal says so, because that frame may be the first part of a longer message.
 """
 
 from __future__ import annotations
@@ -49,10 +50,17 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The stream cannot be trusted any more; ``content`` is what had arrived of the message."""
+    """The stream cannot be trusted any more.
+
+    Args:
+        fault: why.
+        content: what had arrived and was not handed out.
+        after_frame: the frame handed out last may have been cut short by its own end mark.
+    """
 
     fault: Fault
     content: bytes
+    after_frame: bool = False
 
 
 Event = Frame | Noise | Refused
@@ -61,7 +69,6 @@ Event = Frame | Noise | Refused
 class _State(Enum):
     BEFORE = "no frame yet"
     INSIDE = "after VT"
-    ENDED = "after FS CR, and nothing follows yet"
     BETWEEN = "after a frame that was handed out"
     CLOSED = "refused or at its end"
 
@@ -83,12 +90,7 @@ class FrameReader:
     @property
     def begun(self) -> bool:
         """Whether a message has begun and was not handed out: its deadline runs."""
-        return self._state in (_State.INSIDE, _State.ENDED) or self._noise > 0
-
-    @property
-    def undecided(self) -> bool:
-        """Whether FS CR arrived and what follows will tell if it ended the message."""
-        return self._state is _State.ENDED
+        return self._state is _State.INSIDE or (self._state is _State.BEFORE and self._noise > 0)
 
     @property
     def closed(self) -> bool:
@@ -99,23 +101,27 @@ class FrameReader:
         """Take the next bytes; return what they complete."""
         if self.closed:
             return []
+        if not self._buffer and self._state is not _State.INSIDE and self._is_one_frame(data):
+            self._state, self._noise = _State.BETWEEN, 0
+            return [Frame(data[1:-2])]
         self._buffer += data
         events: list[Event] = []
-        while self._buffer and not self.closed:
-            event, goes_on = self._step()
+        position = 0
+        while position < len(self._buffer) and not self.closed:
+            position, event, goes_on = self._step(position)
             if event is not None:
                 events.append(event)
             if not goes_on:
                 break
+        # Once for all frames that came together: cutting each off alone would take squared time.
+        if position:
+            del self._buffer[:position]
+            self._searched = max(0, self._searched - position)
         return events
 
-    def settle(self) -> list[Event]:
-        """Silence followed: an undecided frame is whole."""
-        return [self._hand_out()] if self._state is _State.ENDED else []
-
     def close(self) -> list[Event]:
-        """The peer ended its stream: hand out a whole frame, refuse a truncated one."""
-        events = self.settle()
+        """The peer ended its stream: refuse a truncated message."""
+        events: list[Event] = []
         if self._state is _State.INSIDE:
             events = [self.refuse(Fault.TRUNCATED)]
         elif self._state is _State.BEFORE and self._noise:
@@ -125,69 +131,86 @@ class FrameReader:
 
     def refuse(self, fault: Fault) -> Refused:
         """Refuse the stream; what had arrived of the message goes with the event."""
-        content = bytes(self._buffer)
+        return self._refuse(fault, 0)
+
+    def _refuse(self, fault: Fault, position: int, *, after_frame: bool = False) -> Refused:
+        content = bytes(memoryview(self._buffer)[position:])
         self._buffer.clear()
+        self._searched = 0
         self._state = _State.CLOSED
-        return Refused(fault, content)
+        return Refused(fault, content, after_frame)
 
-    def _step(self) -> tuple[Event | None, bool]:
+    def _is_one_frame(self, data: bytes) -> bool:
+        """Tell whether the bytes are exactly one frame, by far the most frequent case."""
+        return (
+            len(data) - 3 <= self._maximum
+            and data.startswith(START)
+            and data.endswith(END)
+            and self._noise == 0
+            and data.find(END, 1) == len(data) - 2
+            and data.find(START, 1) < 0
+        )
+
+    def _step(self, position: int) -> tuple[int, Event | None, bool]:
         if self._state is _State.BEFORE:
-            return self._skip_noise()
+            return self._skip_noise(position)
         if self._state is _State.INSIDE:
-            return self._search_end()
-        return self._after_end()
+            return self._search_end(position)
+        return self._after_frame(position)
 
-    def _skip_noise(self) -> tuple[Event | None, bool]:
-        at = self._buffer.find(START)
-        skipped = len(self._buffer) if at < 0 else at
-        self._noise += sum(byte not in _FILLER for byte in self._buffer[:skipped])
+    def _skip_noise(self, position: int) -> tuple[int, Event | None, bool]:
+        at = self._buffer.find(START, position)
+        skipped = self._buffer[position:] if at < 0 else self._buffer[position:at]
+        self._noise += len(skipped.translate(None, _FILLER))
         if self._noise > _MAXIMUM_NOISE:
-            return self.refuse(Fault.TOO_MUCH_NOISE), False
-        del self._buffer[: skipped + 1]
+            return 0, self._refuse(Fault.TOO_MUCH_NOISE, position), False
         if at < 0:
-            return None, False
+            return len(self._buffer), None, False
         noise, self._noise = self._noise, 0
-        self._begin()
-        return (Noise(noise) if noise else None), True
+        self._begin(at + 1)
+        return at + 1, (Noise(noise) if noise else None), True
 
-    def _begin(self) -> None:
-        self._state, self._searched = _State.INSIDE, 0
+    def _begin(self, position: int) -> None:
+        self._state, self._searched = _State.INSIDE, position
 
-    def _search_end(self) -> tuple[Event | None, bool]:
-        end = self._buffer.find(END, max(0, self._searched - 1))
+    def _search_end(self, position: int) -> tuple[int, Event | None, bool]:
+        """Find the end of the message that begins at ``position``."""
+        end = self._buffer.find(END, max(position, self._searched - 1))
         limit = len(self._buffer) if end < 0 else end
         if self._buffer.find(START, self._searched, limit) >= 0:
-            return self.refuse(Fault.EMBEDDED_START), False
+            return 0, self._refuse(Fault.EMBEDDED_START, position), False
         # A final FS may be the first half of the end mark, so it does not count yet.
-        if limit - (end < 0 and self._buffer.endswith(END[:1])) > self._maximum:
-            return self.refuse(Fault.TOO_LONG), False
+        if limit - position - (end < 0 and self._buffer.endswith(END[:1])) > self._maximum:
+            return 0, self._refuse(Fault.TOO_LONG, position), False
         self._searched = limit
         if end < 0:
-            return None, False
-        self._state = _State.ENDED
-        return None, len(self._buffer) > end + len(END)
+            return position, None, False
+        return self._hand_out(position, end)
 
-    def _after_end(self) -> tuple[Event | None, bool]:
-        """Decide by the bytes after FS CR; a few line ends between frames are tolerated."""
-        begin = self._searched + len(END) if self._state is _State.ENDED else 0
-        at = begin
-        while at < len(self._buffer) and self._buffer[at] in _FILLER:
-            at += 1
-        if at - begin > _MAXIMUM_NOISE:
-            return self.refuse(Fault.TOO_MUCH_NOISE), False
-        if at == len(self._buffer):
-            if self._state is _State.BETWEEN:
-                self._buffer.clear()
-            return None, False
-        if self._buffer[at] != START[0]:
-            return self.refuse(Fault.EMBEDDED_END), False
-        event = self._hand_out() if self._state is _State.ENDED else None
-        del self._buffer[: at - begin + 1]
-        self._begin()
-        return event, True
-
-    def _hand_out(self) -> Frame:
-        content = bytes(self._buffer[: self._searched])
-        del self._buffer[: self._searched + len(END)]
+    def _hand_out(self, position: int, end: int) -> tuple[int, Event | None, bool]:
+        after = end + len(END)
+        at = self._past_filler(after)
+        if at < len(self._buffer) and self._buffer[at] != START[0]:
+            return 0, self._refuse(Fault.EMBEDDED_END, position), False
         self._state = _State.BETWEEN
-        return Frame(content)
+        content = bytes(memoryview(self._buffer)[position:end])
+        return after, Frame(content), True
+
+    def _after_frame(self, position: int) -> tuple[int, Event | None, bool]:
+        """A VT begins the next message; a few line ends between frames are tolerated."""
+        at = self._past_filler(position)
+        self._noise += at - position
+        if self._noise > _MAXIMUM_NOISE:
+            return 0, self._refuse(Fault.TOO_MUCH_NOISE, position), False
+        if at == len(self._buffer):
+            return at, None, False
+        if self._buffer[at] != START[0]:
+            return 0, self._refuse(Fault.EMBEDDED_END, at, after_frame=True), False
+        self._noise = 0
+        self._begin(at + 1)
+        return at + 1, None, True
+
+    def _past_filler(self, position: int) -> int:
+        while position < len(self._buffer) and self._buffer[position] in _FILLER:
+            position += 1
+        return position

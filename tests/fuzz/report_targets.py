@@ -36,7 +36,7 @@ _TAG = re.compile(r"<\s*(script|img|iframe|object|embed|link|svg)\b", re.I)
 
 
 def mllp_framing(data: bytes) -> None:
-    """Any cut of a stream gives the same messages and refusals; no message holds a mark."""
+    """Any cut gives the same messages that count and refusals; no message holds a mark."""
     source = Source(data)
     limit = 16 + source.byte()
     sizes = source.sizes()
@@ -63,6 +63,9 @@ def _events(stream: bytes, sizes: Sequence[int], limit: int) -> list[object]:
             assert START not in event.content
             told.append(event)
         elif isinstance(event, Refused):
+            # A cut right behind an end mark shows a frame first and makes it suspect afterwards.
+            if event.after_frame:
+                told.pop()
             # Of two faults the cut may show either one first; that it is refused stays.
             told.append(Refused)
         elif isinstance(event, Noise):
