@@ -24,6 +24,7 @@ from training.evidence import CohortQuery, Evidence, States, gather
 from training.folds import check_folds
 from training.manifest import content, digest_of
 from training.models import Cohort, CohortMember
+from training.patients import NameOfIssuer
 from training.selection import LinkedReport, final_reports
 from training.settings import TrainingSettings
 from training.targets import Targets, targets_of, usable
@@ -38,6 +39,7 @@ def freeze(
     clock: Clock,
     salt: bytes,
     complete_study_uids: Collection[str] | None = None,
+    name_of: NameOfIssuer = str,
 ) -> Cohort:
     """Freeze the cohort of a query: one row a study, a member or an exclusion with its reason.
 
@@ -50,6 +52,7 @@ def freeze(
         clock: gives the time of freezing.
         salt: the secret of the patient keys; another salt gives other keys and folds.
         complete_study_uids: studies that are complete; None: do not ask.
+        name_of: the one name of an issuer that has several.
 
     Raises:
         Permanent: the labeling run is unknown or used another schema, the salt is empty, or a
@@ -61,7 +64,7 @@ def freeze(
     if run.schema_digest != query.schema.digest:
         raise Permanent("the labeling run used another version of the label schema")
     query = replace(query, uncertain_policy=query.uncertain_policy or settings.uncertain_policy)
-    gathered = gather(session, query, settings, salt, complete_study_uids)
+    gathered = gather(session, query, settings, salt, complete_study_uids, name_of)
     members = [_member(uid, each, query) for uid, each in gathered.items()]
     check_folds((each.patient_key, each.fold) for each in members if each.fold)
     cohort = Cohort(

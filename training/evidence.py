@@ -13,7 +13,8 @@ from dicom_node.studies import frozen_studies
 from labeling.models import Label
 from labeling.reference import reference_states
 from labeling.vocabulary import LabelSchema, State
-from training.folds import Fold, assign_fold, merges, patient_key, survivors
+from training.folds import Fold, assign_fold
+from training.patients import NameOfIssuer, read_patients
 from training.selection import (
     LinkedReport,
     SeriesRule,
@@ -79,6 +80,7 @@ def gather(
     settings: TrainingSettings,
     salt: bytes,
     complete: Collection[str] | None,
+    name_of: NameOfIssuer = str,
 ) -> dict[str, Evidence]:
     """Collect the evidence on every study, in order of Study Instance UID.
 
@@ -88,8 +90,9 @@ def gather(
         settings: shares of the folds.
         salt: of the patient keys.
         complete: studies that are complete; None: do not ask.
+        name_of: the one name of an issuer.
     """
-    keys = _patient_keys(session, salt)
+    keys = _patient_keys(session, salt, name_of)
     references = _references(session, query.schema)
     locked = None
     if query.lock_reference_patients:
@@ -125,23 +128,18 @@ def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
     return {uid: states for uid, states in found.items() if states}
 
 
-def _patient_keys(session: Session, salt: bytes) -> dict[str, str]:
-    """Return each study's patient key, of the identity that survived all merges.
+def _patient_keys(session: Session, salt: bytes, name_of: NameOfIssuer) -> dict[str, str]:
+    """Return each study's patient key, of the identity that survived all joins.
 
     Without Patient ID or its issuer nobody can say which patient it is; the key is then empty.
     """
-    went_to = survivors(merges(session))
+    patients = read_patients(session, name_of)
     rows = session.exec(
         select(Study.study_instance_uid, Study.issuer_of_patient_id, Study.patient_id).order_by(
             col(Study.study_instance_uid)
         )
     )
-    return {
-        uid: patient_key(*went_to.get((issuer, identifier), (issuer, identifier)), salt)
-        if issuer and identifier
-        else ""
-        for uid, issuer, identifier in rows
-    }
+    return {uid: patients.key(issuer, identifier, salt) for uid, issuer, identifier in rows}
 
 
 def _labels(session: Session, run_id: int) -> dict[int, States]:

@@ -13,9 +13,6 @@ import json
 from collections.abc import Container, Iterable, Mapping
 from typing import Literal
 
-from sqlmodel import Session, col, select
-
-from dicom_node.models import PatientAlias
 from training.errors import Permanent
 
 Fold = Literal["train", "validation", "test"]
@@ -71,23 +68,10 @@ def assign_fold(
     return "validation" if place < test_share + validation_share else "train"
 
 
-def merges(session: Session) -> list[tuple[Identity, Identity]]:
-    """Return every merge event as prior and surviving identity, in order of arrival."""
-    rows = session.exec(
-        select(
-            PatientAlias.prior_issuer,
-            PatientAlias.prior_patient_id,
-            PatientAlias.surviving_issuer,
-            PatientAlias.surviving_patient_id,
-        ).order_by(col(PatientAlias.id))
-    )
-    return [((row[0], row[1]), (row[2], row[3])) for row in rows]
-
-
 def survivors(events: Iterable[tuple[Identity, Identity]]) -> dict[Identity, Identity]:
-    """Return for each identity in any merge event the one that stands for its patient.
+    """Return for each identity in any join the one that stands for its patient.
 
-    All identities that events ever joined are one patient here, even where events contradict each
+    All identities that these joins connect are one patient, even where they contradict each
     other: nobody may end on two sides. The patient's identity is the end of the chain of newest
     merges, or the smallest identity of the circle where the chain has no end.
     """
@@ -108,14 +92,6 @@ def _end(identity: Identity, went_to: Mapping[Identity, Identity]) -> Identity:
             return identity
         identity = went_to[identity]
     return min(path[path.index(identity) :])
-
-
-def surviving_identity(session: Session, issuer: str, patient_id: str) -> Identity:
-    """Return issuer and identifier that survived all merges recorded for this identity.
-
-    Whether an issuer was declared or only assumed makes no difference: see :func:`patient_key`.
-    """
-    return survivors(merges(session)).get((issuer, patient_id), (issuer, patient_id))
 
 
 def check_folds(folds: Iterable[tuple[str, str]]) -> None:

@@ -14,7 +14,8 @@ from labeling.vocabulary import WHOLE, State
 from plugin.errors import Permanent
 from plugin.settings import Settings
 from plugin.stages.cohort import newest_run
-from training.folds import Identity, merges, survivors
+from training.folds import Identity
+from training.patients import read_patients
 
 
 def agreement_of_labelers(session: Session, settings: Settings) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _has_run(session: Session, labeler: str) -> bool:
 
 def _training_reports(session: Session, subjects: set[str]) -> dict[int, tuple[str, Identity]]:
     """Return accession number and patient by report, for linked reports of training patients."""
-    survivor = survivors(merges(session))
+    patients = read_patients(session)
     image_studies = set(reference_states(session, "image"))
     rows = session.exec(
         select(Link.report_id, Study)
@@ -68,8 +69,8 @@ def _training_reports(session: Session, subjects: set[str]) -> dict[int, tuple[s
     ).all()
     identities: dict[str, Identity] = {}
     for study in session.exec(select(Study)):
-        identity = (study.issuer_of_patient_id, study.patient_id)
-        identities[study.study_instance_uid] = survivor.get(identity, identity)
+        identity = patients.of(study.issuer_of_patient_id, study.patient_id)
+        identities[study.study_instance_uid] = identity
     held_out = {identities[uid] for uid in image_studies if uid in identities}
     return {
         report_id: (study.accession_number, identities[study.study_instance_uid])

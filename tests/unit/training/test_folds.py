@@ -1,11 +1,13 @@
 """Known keys, refusals, merges in the database, and the check that stops a leak."""
 
 import pytest
+from sqlmodel import select
 
-from dicom_node.models import PatientAlias
-from tests.cohort_builders import NOW, blank_session
+from dicom_node.linking.models import PatientEvent
+from tests.cohort_builders import NOW, add_study, blank_session
 from training.errors import Permanent
-from training.folds import assign_fold, check_folds, patient_key, surviving_identity
+from training.folds import assign_fold, check_folds, patient_key
+from training.patients import read_patients, studies_of_patients
 
 SALT = b"salt"
 
@@ -16,17 +18,28 @@ def session():
         yield session
 
 
-def merge(session, prior, surviving):
+def event(session, action, prior, surviving, time):
     session.add(
-        PatientAlias(
+        PatientEvent(
+            action=action,
+            event_time=time,
             prior_issuer=prior[0],
             prior_patient_id=prior[1],
-            surviving_issuer=surviving[0],
-            surviving_patient_id=surviving[1],
+            issuer=surviving[0],
+            patient_id=surviving[1],
             recorded_at=NOW,
         )
     )
     session.flush()
+
+
+def merge(session, prior, surviving):
+    number = len(session.exec(select(PatientEvent)).all())
+    event(session, "merge", prior, surviving, f"2026010112{number:04d}")
+
+
+def surviving_identity(session, issuer, patient_id):
+    return read_patients(session).of(issuer, patient_id)
 
 
 def test_a_key_depends_on_issuer_identifier_and_salt():
@@ -95,6 +108,51 @@ def test_merges_in_a_circle_keep_everybody_together(session):
     ends = {surviving_identity(session, "S", each) for each in "123"}
     assert ends == {("S", "2")}
     assert surviving_identity(session, "S", "4") == ("S", "4")
+
+
+def test_an_unmerge_splits_what_was_joined_before_it_and_nothing_later(session):
+    one, two, three = ("S", "1"), ("S", "2"), ("S", "3")
+    event(session, "unlink", one, two, "2026")  # heard of first, happened between
+    event(session, "merge", one, two, "2025")
+    assert surviving_identity(session, *one) == one
+    event(session, "merge", two, three, "2025")
+    assert surviving_identity(session, *two) == surviving_identity(session, *three) != one
+    event(session, "merge", two, one, "2027")
+    assert len({surviving_identity(session, *each) for each in (one, two, three)}) == 1
+
+
+def test_an_event_that_does_not_hold_joins_nobody(session):
+    merge(session, ("S", "1"), ("S", "2"))
+    for row in session.exec(select(PatientEvent)):
+        row.holds = False
+    session.flush()
+    assert surviving_identity(session, "S", "1") == ("S", "1")
+
+
+def test_an_update_joins_nobody(session):
+    event(session, "update", ("S", ""), ("S", "1"), "2026")
+    assert surviving_identity(session, "S", "1") == ("S", "1")
+
+
+def test_names_of_one_issuer_are_one_patient(session):
+    def name_of(issuer):
+        return {"HOSPITAL": "HOSP"}.get(issuer, issuer)
+
+    merge(session, ("HOSPITAL", "1"), ("HOSP", "2"))
+    patients = read_patients(session, name_of)
+    assert patients.of("HOSP", "1") == patients.of("HOSPITAL", "1") == ("HOSP", "2")
+    assert patients.key("HOSP", "1", SALT) == patients.key("HOSPITAL", "2", SALT)
+
+
+def test_the_studies_of_a_patient_are_those_of_every_joined_identity(session):
+    for number in range(5):
+        add_study(session, f"1.{number}", str(number))
+    merge(session, ("SITE", "1"), ("SITE", "2"))
+    merge(session, ("SITE", "2"), ("SITE", "3"))
+    event(session, "unlink", ("SITE", "2"), ("SITE", "3"), "2027")
+    assert studies_of_patients(session, str, {("SITE", "1")}) == {"1.1", "1.2"}
+    assert studies_of_patients(session, str, {("SITE", "3")}) == {"1.3"}
+    assert studies_of_patients(session, str, {("OTHER", "4")}) == set()
 
 
 def test_a_patient_in_two_folds_stops_everything():
