@@ -30,10 +30,9 @@ from dicom_node.reports.status import (
     FINAL_STATUSES,
     WITHOUT_TEXT,
     Effect,
-    report_text,
-    result_status,
 )
-from dicom_node.reports.versions import OnReport, ReadReport, add_version
+from dicom_node.reports.status_old import report_text, result_status
+from dicom_node.reports.versions_old import OnReport, ReadReport, add_version
 from dicom_node.settings import Hl7Settings
 
 OnMerge = Callable[[Session, PatientAlias], object]

@@ -1,13 +1,14 @@
-"""What a result status means for a report: OBR-25 (HL7 table 0123) and OBX-11 (table 0085)."""
+"""What status codes mean: OBR-25 (HL7 table 0123) and OBX-11 (HL7 table 0085), as data.
+
+A code of OBR-25 speaks about the whole report, one of OBX-11 about one OBX. Both tables give an
+action, and where the action brings text, the status that the text has then.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
-
-from dicom_node.hl7.content import ObservationLine
-from dicom_node.hl7.text import ContentFault
 
 
 class Effect(Enum):
@@ -26,6 +27,7 @@ EFFECTS = {
     "R": Effect.PROVISIONAL,
     "S": Effect.PROVISIONAL,
     "A": Effect.PROVISIONAL,
+    "M": Effect.PROVISIONAL,
     "F": Effect.FINAL,
     "C": Effect.FINAL,
     "U": Effect.PROMOTE,
@@ -45,75 +47,95 @@ FINAL_STATUSES = frozenset(code for code, effect in EFFECTS.items() if effect is
 WITHOUT_TEXT = frozenset({"X", "W", "U"})
 """Statuses under which a version is stored without text (U: until its text arrives)."""
 
-_SPELLED_OUT = {
-    "FINAL": "F",
-    "PRELIM": "P",
-    "PRELIMINARY": "P",
-    "WET READ": "P",
-    "CORRECTED": "C",
-    "D": "X",
+
+class Action(Enum):
+    """What a status code does to what was sent before."""
+
+    STATE = "this is the text, with this status"
+    APPEND = "this text is added to what was sent before"
+    PROMOTE = "what was sent before is final, and is not sent again"
+    DELETE = "this OBX does not hold any more"
+    RETRACT = "the report will not come, or does not hold any more"
+    WITHDRAW = "what was sent before was wrong, for example of another patient"
+    NOTHING = "no result content"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a code does, and the status (table 0123) of the text that comes with it."""
+
+    action: Action
+    status: str = ""
+
+
+NOT_VERIFIED = "R"
+"""The status of text whose own status is missing, unknown or in doubt."""
+
+INCOMPLETE = "A"
+"""The status of an addendum whose report has not come."""
+
+RESULT_STATUSES = {
+    "P": Meaning(Action.STATE, "P"),  # preliminary
+    "R": Meaning(Action.STATE, "R"),  # stored, not verified
+    "S": Meaning(Action.STATE, "S"),  # partial
+    "A": Meaning(Action.STATE, "A"),  # some, but not all, results available
+    "M": Meaning(Action.STATE, "M"),  # corrected, not final
+    "F": Meaning(Action.STATE, "F"),  # final; changed by a correction only
+    "C": Meaning(Action.STATE, "C"),  # correction
+    "X": Meaning(Action.RETRACT),  # no results; order cancelled
+    "I": Meaning(Action.NOTHING),  # procedure incomplete
+    "N": Meaning(Action.NOTHING),  # procedure incomplete, not answered
+    "O": Meaning(Action.NOTHING),  # order received
+    "Y": Meaning(Action.NOTHING),  # no order on record
+    "Z": Meaning(Action.NOTHING),  # no record of this patient
+    # Codes of table 0085 that some systems put into OBR-25.
+    "U": Meaning(Action.PROMOTE, "F"),
+    "W": Meaning(Action.WITHDRAW),
+    "D": Meaning(Action.RETRACT),
+    "B": Meaning(Action.APPEND, "F"),
+    "V": Meaning(Action.STATE, "F"),
 }
+"""Table 0123: what OBR-25 says about a report."""
 
-# OBX-11 to the status it gives a whole report; an empty value drops the line.
-_OBSERVATION = {
-    "F": "F",
-    "V": "F",
-    "C": "C",
-    "A": "C",
-    "B": "C",
-    "P": "P",
-    "R": "R",
-    "S": "S",
-    "U": "U",
-    "W": "W",
-    "X": "",
-    "D": "",
-    "I": "",
-    "N": "",
-    "O": "",
-    "": "",
+OBSERVATION_STATUSES = {
+    "P": Meaning(Action.STATE, "P"),  # preliminary
+    "R": Meaning(Action.STATE, "R"),  # entered, not verified
+    "S": Meaning(Action.STATE, "S"),  # partial
+    "F": Meaning(Action.STATE, "F"),  # final
+    "C": Meaning(Action.STATE, "C"),  # correction, replaces a final
+    "A": Meaning(Action.STATE, "C"),  # amended for demographics
+    "V": Meaning(Action.STATE, "F"),  # verified
+    "B": Meaning(Action.APPEND, "F"),  # appended report
+    "U": Meaning(Action.PROMOTE, "F"),  # final without being sent again
+    "D": Meaning(Action.DELETE),  # delete the OBX
+    "X": Meaning(Action.DELETE),  # cannot be obtained
+    "W": Meaning(Action.WITHDRAW),  # was wrong, for example of another patient
+    "I": Meaning(Action.NOTHING),  # specimen in laboratory
+    "N": Meaning(Action.NOTHING),  # not asked
+    "O": Meaning(Action.NOTHING),  # order detail only
+    "": Meaning(Action.STATE),  # as OBR-25 says
 }
+"""Table 0085: what OBX-11 says about one OBX."""
 
-# When lines differ, the report is as final as the least final of them.
-_LEAST_FINAL_FIRST = ("P", "R", "S", "C", "F", "U")
+_UNKNOWN = Meaning(Action.STATE, NOT_VERIFIED)
+
+_LEAST_FINAL_FIRST = ("P", "R", "S", "A", "M", "C", "F")
 
 
-def result_status(obr_25: str, lines: Sequence[ObservationLine]) -> str:
-    """Return the status of a report.
+def result_meaning(code: str) -> Meaning:
+    """Return what OBR-25 says; an unknown code leaves the text unverified."""
+    return RESULT_STATUSES.get(code, _UNKNOWN) if code else Meaning(Action.STATE)
 
-    W in any OBX-11 withdraws; U in all of them promotes; else OBR-25 counts, and where it is empty
-    the least final OBX-11.
 
-    Raises:
-        ContentFault: the status is missing or in neither table.
+def observation_meaning(code: str) -> Meaning:
+    """Return what OBX-11 says; an unknown code leaves the text unverified."""
+    return OBSERVATION_STATUSES.get(code, _UNKNOWN)
+
+
+def least_final(statuses: Iterable[str]) -> str:
+    """Return the status of what has several: it is as final as the least final of them.
+
+    Without any status the text counts as not verified.
     """
-    said = [_normal(line.status) for line in lines]
-    codes = {_OBSERVATION[each] for each in said if each in _OBSERVATION} - {""}
-    if "W" in codes:
-        return "W"
-    if codes == {"U"}:
-        return "U"
-    if obr_25:
-        code = _normal(obr_25)
-        if code not in EFFECTS:
-            raise ContentFault("OBR", 25, 103, "the result status is not in table 0123")
-        return code
-    for code in _LEAST_FINAL_FIRST:
-        if code in codes:
-            return code
-    if any(said):
-        if set(said) <= {"X", "D", ""}:
-            return "X"
-        raise ContentFault("OBX", 11, 103, "the observation status is not in table 0085")
-    raise ContentFault("OBR", 25, 101, "neither OBR-25 nor OBX-11 gives the result status")
-
-
-def report_text(lines: Sequence[ObservationLine]) -> str:
-    """Join the lines in order, without those that were deleted or could not be obtained."""
-    kept = (line.text for line in lines if _normal(line.status) not in ("D", "X", "W"))
-    return "\n".join(kept).strip("\n")
-
-
-def _normal(status: str) -> str:
-    plain = re.sub(r"\s+", " ", status).strip().upper()
-    return _SPELLED_OUT.get(plain, plain)
+    given = frozenset(statuses)
+    return next((code for code in _LEAST_FINAL_FIRST if code in given), NOT_VERIFIED)

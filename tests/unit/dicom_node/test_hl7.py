@@ -20,7 +20,8 @@ from dicom_node.hl7.text import (
 )
 from dicom_node.linking.identity import Identifier
 from dicom_node.mllp.framing import frame
-from dicom_node.reports.status import EFFECTS, report_text, result_status
+from dicom_node.reports.status import EFFECTS
+from dicom_node.reports.status_old import report_text, result_status
 from dicom_node.settings import Hl7Settings
 from tests.hl7_builders import HL7, NOW, line, merge, oru, shared_folder
 

@@ -17,7 +17,7 @@ from dicom_node.reports.receiving import (
     keep_refused,
     receive_message,
 )
-from dicom_node.reports.versions import comparable_time
+from dicom_node.reports.versions_old import comparable_time
 from tests.hl7_builders import (
     HL7,
     ack_code,
