@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dicom_node.hl7.fields import Group, first_identifier
-from dicom_node.hl7.observations import RESULT_STATUSES, mapped_status, read_parts
+from dicom_node.hl7.observations import (
+    RESULT_STATUSES,
+    ObservationIds,
+    mapped_status,
+    read_parts,
+)
 from dicom_node.hl7.parsed import (
     DocumentAction,
     ParsedMessage,
@@ -60,7 +65,7 @@ def read_document_message(reading: Reading) -> ParsedMessage:
             the message announces a text that it does not carry.
     """
     event = reading.envelope.message_type.partition("^")[2]
-    group = Group(reading, reading.segments)
+    group, ids = Group(reading, reading.segments), ObservationIds(reading)
     if "PID" not in group.by_name:
         raise ContentFault("PID", 0, 100, "the message has no PID segment")
     if len(group.by_name.get("TXA", ())) != 1:
@@ -93,7 +98,7 @@ def read_document_message(reading: Reading) -> ParsedMessage:
         placer=first_identifier(group.identifiers((_PLACER, Path("OBR", 2)), issuer)),
         filler=first_identifier(group.identifiers((_FILLER, Path("OBR", 3)), issuer)),
         accessions=accessions,
-        study_instance_uids=tuple(study_uids_of(group, SharedStudy(), accessions)),
+        study_instance_uids=tuple(study_uids_of(group, ids, SharedStudy(), accessions)),
         procedure=coded_text(group, "OBR", 4) or coded_text(group, "TXA", 2),
         modality=mapped_modality(group),
         body_part=body_part_of(group),
@@ -102,7 +107,7 @@ def read_document_message(reading: Reading) -> ParsedMessage:
         message_time=reading.message_time,
         result_status=status,
         interpreter=person(reading, txa, 9),
-        parts=_parts(reading, group, action, status),
+        parts=_parts(group, ids, action, status),
     )
     return ParsedMessage(reading.envelope, reports=(report,))
 
@@ -142,11 +147,11 @@ def _authenticated_at(reading: Reading, group: Group) -> str:
 
 
 def _parts(
-    reading: Reading, group: Group, action: DocumentAction, status: str
+    group: Group, ids: ObservationIds, action: DocumentAction, status: str
 ) -> tuple[ReportPart, ...]:
     """Return the text; a status alone (T03) that says complete completes the text sent before."""
     role = Role.ADDENDUM if action is DocumentAction.ADDENDUM else Role.TEXT
-    found = tuple(read_parts(reading, group.segments, role))
+    found = tuple(read_parts(group.reading, group.observations, ids, role))
     if action is DocumentAction.STATUS and not found and status == "F":
         return (ReportPart("", "U"),)
     return found

@@ -27,6 +27,11 @@ class Group:
         for each in self.segments:
             self.by_name.setdefault(each.name, []).append(each)
 
+    @property
+    def observations(self) -> list[Segment]:
+        """The OBX segments."""
+        return self.by_name.get("OBX", [])
+
     def segment(self, name: str) -> Segment:
         """Return the first segment of a name, or an empty one."""
         found = self.by_name.get(name)

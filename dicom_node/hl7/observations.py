@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from dicom_node.hl7.encapsulated import read_document
 from dicom_node.hl7.fields import checked_uid
-from dicom_node.hl7.parsed import ReportPart, Role
+from dicom_node.hl7.parsed import EmbeddedDocument, ReportPart, Role
 from dicom_node.hl7.segments import Reading, Segment
 from dicom_node.hl7.text import ContentFault
 
@@ -28,6 +29,7 @@ _CODE_ROLES = {
     "55107-7": Role.ADDENDUM,
     "121078": Role.ADDENDUM,
 }
+_MAXIMUM_CODES = 1000  # repetitions of one coded value
 _WRONG = "W"  # table 0085: posted as wrong, for instance for the wrong patient
 
 
@@ -49,116 +51,135 @@ def mapped_status(
     return code
 
 
-def read_parts(reading: Reading, segments: Iterable[Segment], role: Role) -> Iterator[ReportPart]:
+class ObservationIds:
+    """What the OBX-3 of a message stand for; lines of a report share one, so each is read once."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._known: dict[str, ObservationId] = {}
+
+    def __getitem__(self, field: str) -> ObservationId:
+        found = self._known.get(field)
+        if found is None:
+            found = self._known[field] = _observation_id(self._reading, field)
+        return found
+
+
+class ObservationId(NamedTuple):
+    """OBX-3: its code, the role that it names if any, and whether a UID is in OBX-5."""
+
+    code: str
+    role: Role | None
+    is_study_uid: bool
+    is_uid: bool
+    is_sr_text: bool
+
+
+def _observation_id(reading: Reading, field: str) -> ObservationId:
+    marks = reading.delimiters
+    components = field.split(marks.repetition, 1)[0].split(marks.component)
+    code, _, suffix = components[0].partition(marks.subcomponent)
+    code = reading.plain(code).strip()
+    other = reading.plain(components[3]).strip() if len(components) > 3 else ""
+    role = _SUFFIX_ROLES.get(suffix.strip().upper())
+    words = field.casefold()
+    return ObservationId(
+        code,
+        role or _CODE_ROLES.get(code) or _CODE_ROLES.get(other),
+        code in _STUDY_UIDS or "study instance uid" in words,
+        code in _UIDS or _UID_WORDS.search(words) is not None,
+        "sr text" in words,
+    )
+
+
+def read_parts(
+    reading: Reading, segments: Iterable[Segment], ids: ObservationIds, role: Role
+) -> Iterator[ReportPart]:
     """Yield the text of each OBX in order.
 
     An OBX of another type is a part without text where its status takes the report back.
 
     Args:
         reading: the message.
-        segments: of one report; others than OBX are passed over.
+        segments: OBX of one report.
+        ids: of the message.
         role: of an OBX that does not say what it is for.
 
     Raises:
         ContentFault: a status or a document is not as it must be.
     """
-    ignored = reading.rules.ignored_observations
+    rules = reading.rules
+    codes: dict[str, str] = {}
     for obx in segments:
-        if obx.name != "OBX":
+        fields = obx.padded(12)
+        kind, name, sub_id, value = fields[2:6]
+        named = ids[name]
+        if named.code in rules.ignored_observations:
             continue
-        identifier, suffix, named = _identifier(reading, obx[3])
-        if identifier in ignored:
+        read = _READERS.get(kind) or _READERS.get(kind.strip().upper())
+        if read is None and named.is_sr_text and not named.is_uid:
+            read = _text  # RAD-28 sends lines of text as HD, too
+        if read is None or named.is_uid:
+            if reading.first(fields[11]).upper() == _WRONG:
+                yield ReportPart("", _WRONG, role, named.code)
             continue
-        kind = obx[2].strip().upper()
-        read = None if _is_uid(identifier, obx[3]) else _READERS.get(kind)
-        if read is None and not (kind == "HD" and "sr text" in obx[3].casefold()):
-            if reading.first(obx[11]).upper() == _WRONG:
-                yield ReportPart("", _WRONG, role, identifier)
-            continue
-        status = mapped_status(
-            reading.first(obx[11]),
-            reading.rules.observation_statuses,
-            OBSERVATION_STATUSES,
-            "OBX",
-            11,
-        )
-        yield from (read or _text)(
-            reading,
-            obx,
-            ReportPart(
-                "",
-                status,
-                _SUFFIX_ROLES.get(suffix) or _CODE_ROLES.get(named, role),
-                identifier,
-                reading.first(obx[4]),
-            ),
+        status = codes.get(fields[11])
+        if status is None:
+            status = codes[fields[11]] = mapped_status(
+                reading.first(fields[11]),
+                rules.observation_statuses,
+                OBSERVATION_STATUSES,
+                "OBX",
+                11,
+            )
+        text, document = read(reading, value)
+        yield ReportPart(
+            text, status, named.role or role, named.code, reading.first(sub_id), document
         )
 
 
-def read_study_uids(reading: Reading, segments: Iterable[Segment]) -> Iterator[str]:
+def read_study_uids(
+    reading: Reading, segments: Iterable[Segment], ids: ObservationIds
+) -> Iterator[str]:
     """Yield the UIDs of OBX with DCM 113014 or 110180, or with the words of RAD-28.
 
     Raises:
         ContentFault: such a value is no UID.
     """
     for obx in segments:
-        if obx.name == "OBX" and _names_study(reading, obx[3]):
+        if ids[obx[3]].is_study_uid:
             for raw in reading.repetitions(obx, 5):
                 if value := reading.first(raw):
                     yield checked_uid(value, "OBX", 5)
 
 
-def _names_study(reading: Reading, field: str) -> bool:
-    if "113014" in field or "110180" in field:
-        return reading.first(field) in _STUDY_UIDS
-    return "study instance uid" in field.casefold()
+ValueReader = Callable[[Reading, str], tuple[str, EmbeddedDocument | None]]
 
 
-def _is_uid(identifier: str, field: str) -> bool:
-    return identifier in _UIDS or bool(_UID_WORDS.search(field))
-
-
-def _identifier(reading: Reading, field: str) -> tuple[str, str, str]:
-    """Return OBX-3.1, its suffix, and the code that names the role: OBX-3.1 or OBX-3.4."""
-    marks = reading.delimiters
-    components = field.split(marks.repetition, 1)[0].split(marks.component)
-    code, _, suffix = components[0].partition(marks.subcomponent)
-    code = reading.plain(code).strip()
-    other = reading.plain(components[3]).strip() if len(components) > 3 else ""
-    return code, suffix.strip().upper(), code if code in _CODE_ROLES else other
-
-
-PartReader = Callable[[Reading, Segment, ReportPart], Iterator[ReportPart]]
-
-
-def _text(reading: Reading, obx: Segment, blank: ReportPart) -> Iterator[ReportPart]:
+def _text(reading: Reading, field: str) -> tuple[str, None]:
     """TX, FT, ST: repetitions are lines."""
-    value = obx[5].replace(reading.delimiters.repetition, "\n")
-    yield _with(blank, reading.plain(value))
+    return reading.plain(field.replace(reading.delimiters.repetition, "\n")), None
 
 
-def _coded(reading: Reading, obx: Segment, blank: ReportPart) -> Iterator[ReportPart]:
+def _coded(reading: Reading, field: str) -> tuple[str, None]:
     """CE, CWE: the text (component 2), else the original text (9), else the code."""
     marks = reading.delimiters
+    if field.count(marks.repetition) >= _MAXIMUM_CODES:
+        raise ContentFault("OBX", 5, 102, "the field is far too long")
     lines = []
-    for raw in obx[5].split(marks.repetition):
+    for raw in field.split(marks.repetition):
         components = raw.split(marks.component)
         choices = (components[number] for number in (1, 8, 0) if number < len(components))
         lines.append(reading.plain(next((each for each in choices if each), "")))
-    yield _with(blank, "\n".join(lines))
+    return "\n".join(lines), None
 
 
-def _document(reading: Reading, obx: Segment, blank: ReportPart) -> Iterator[ReportPart]:
-    document = read_document(reading, obx[5])
-    yield ReportPart(blank.text, blank.status, blank.role, blank.identifier, blank.sub_id, document)
-
-
-def _with(blank: ReportPart, text: str) -> ReportPart:
-    return ReportPart(text, blank.status, blank.role, blank.identifier, blank.sub_id)
+def _document(reading: Reading, field: str) -> tuple[str, EmbeddedDocument | None]:
+    return "", read_document(reading, field)
 
 
 # Table 0125. An OBX-2 that is left out leaves only text to be expected.
-_READERS: dict[str, PartReader] = {
+_READERS: dict[str, ValueReader] = {
     "": _text,
     "TX": _text,
     "FT": _text,

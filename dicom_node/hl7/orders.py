@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dicom_node.hl7.fields import Group, first_identifier
+from dicom_node.hl7.observations import ObservationIds
 from dicom_node.hl7.parsed import ParsedMessage, ParsedOrder, ParsedPatient
 from dicom_node.hl7.patients import is_test_patient, read_patient
 from dicom_node.hl7.results import (
     accessions_of,
+    check_number,
     coded_text,
     mapped_modality,
     study_uids_of,
@@ -34,7 +36,8 @@ def read_orders(reading: Reading) -> ParsedMessage:
     Raises:
         ContentFault: there is no patient, no order, or a value in them is not as it must be.
     """
-    groups = list(_groups(reading))
+    groups, ids = list(_groups(reading)), ObservationIds(reading)
+    check_number(groups)
     shared = trailing_study(groups)
     patient: ParsedPatient | None = None
     orders: list[ParsedOrder] = []
@@ -47,7 +50,7 @@ def read_orders(reading: Reading) -> ParsedMessage:
             return ParsedMessage(reading.envelope, ignored="a test patient of the feed")
         for part in _split_by_accession(group):
             accessions = accessions_of(part)
-            uids = study_uids_of(part, shared, accessions)
+            uids = study_uids_of(part, ids, shared, accessions)
             orders += [
                 _order(reading, patient, part, accession, tuple(uids))
                 for accession in accessions or (NOBODY,)

@@ -164,7 +164,7 @@ def _identifiers(reading: Reading, segment: Segment, number: int) -> tuple[Ident
     MRG-1 often holds no type; then its identifiers count.
     """
     issuer, types = reading.profile.issuer_of_patient_id, reading.rules.patient_id_types
-    found = {}
+    found: dict[Identifier, None] = {}
     for raw in reading.repetitions(segment, number):
         if types:
             kind = part(reading.components(raw), 5)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from dicom_node.hl7.fields import Group, first_identifier
 from dicom_node.hl7.observations import (
     RESULT_STATUSES,
+    ObservationIds,
     mapped_status,
     read_parts,
     read_study_uids,
@@ -18,6 +19,9 @@ from dicom_node.hl7.rules import Path
 from dicom_node.hl7.segments import Reading, Segment, part
 from dicom_node.hl7.text import ContentFault
 from dicom_node.linking.identity import Identifier
+
+MAXIMUM_ORDERS = 2000
+"""Of one message; a report for several studies has a few."""
 
 _PLACER, _FILLER = (Path("OBR", 2),), (Path("OBR", 3),)
 
@@ -30,7 +34,8 @@ def read_results(reading: Reading) -> ParsedMessage:
     """
     patient: ParsedPatient | None = None
     reports: list[ParsedReport] = []
-    groups = list(order_groups(reading))
+    groups, ids = list(order_groups(reading)), ObservationIds(reading)
+    check_number(groups)
     shared = trailing_study(groups)
     for group in groups:
         if pid := group.by_name.get("PID"):
@@ -40,10 +45,20 @@ def read_results(reading: Reading) -> ParsedMessage:
         if is_test_patient(reading, patient):
             return ParsedMessage(reading.envelope, ignored="a test patient of the feed")
         before = reports[-1] if reports and reports[-1].patient is patient else None
-        reports.append(_report(reading, patient, group, shared, before))
+        reports.append(_report(reading, patient, group, ids, shared, before))
     if not reports:
         raise ContentFault("OBR", 0, 100, "the message has no OBR segment")
     return ParsedMessage(reading.envelope, reports=tuple(join_bare(reports)))
+
+
+def check_number(groups: Sequence[Group]) -> None:
+    """Refuse what no sound message holds.
+
+    Raises:
+        ContentFault: there are more orders than ``MAXIMUM_ORDERS``.
+    """
+    if len(groups) > MAXIMUM_ORDERS:
+        raise ContentFault("OBR", 0, 102, "the message has far too many orders")
 
 
 def order_groups(reading: Reading) -> Iterator[Group]:
@@ -87,10 +102,12 @@ def accessions_of(group: Group) -> tuple[Identifier, ...]:
     )
 
 
-def study_uids_of(group: Group, shared: SharedStudy, accessions: Iterable[Identifier]) -> list[str]:
+def study_uids_of(
+    group: Group, ids: ObservationIds, shared: SharedStudy, accessions: Iterable[Identifier]
+) -> list[str]:
     """Return the Study Instance UIDs of an order: its OBX, the profile's paths, a shared ZDS."""
     found = [
-        *read_study_uids(group.reading, group.segments),
+        *read_study_uids(group.reading, group.observations, ids),
         *group.uids(group.reading.rules.study_uid),
     ]
     if shared.uids and not shared.accessions.isdisjoint(accessions):
@@ -115,6 +132,7 @@ def _report(
     reading: Reading,
     patient: ParsedPatient,
     group: Group,
+    ids: ObservationIds,
     shared: SharedStudy,
     before: ParsedReport | None,
 ) -> ParsedReport:
@@ -130,7 +148,7 @@ def _report(
         placer=first_identifier(group.identifiers(_PLACER, issuer)),
         filler=first_identifier(group.identifiers(_FILLER, issuer)),
         accessions=accessions,
-        study_instance_uids=tuple(study_uids_of(group, shared, accessions)),
+        study_instance_uids=tuple(study_uids_of(group, ids, shared, accessions)),
         procedure=coded_text(group, "OBR", 4),
         modality=mapped_modality(group),
         body_part=body_part_of(group),
@@ -141,7 +159,7 @@ def _report(
             group.text(rules.result_status), rules.result_statuses, RESULT_STATUSES, "OBR", 25
         ),
         interpreter=person(reading, group.segment("OBR"), 32),
-        parts=tuple(read_parts(reading, group.segments, role)),
+        parts=tuple(read_parts(reading, group.observations, ids, role)),
     )
 
 

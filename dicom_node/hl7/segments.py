@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.hl7.envelope import Envelope
 from dicom_node.hl7.rules import Rules, rules_of
-from dicom_node.hl7.text import ContentFault, Delimiters, codec_name, decode, undo_escapes
+from dicom_node.hl7.text import ContentFault, Delimiters, Escapes, codec_name, decode
 from dicom_node.hl7.times import with_zone
 
 MAXIMUM_SEGMENTS = 50_000
 """Of one message; a report has some dozens."""
+
+MAXIMUM_LINES = 500_000
+"""Of one message, empty ones and those of broken Base64 included."""
 
 MAXIMUM_REPETITIONS = 50
 """Of a field with identifiers, names or accession numbers."""
@@ -25,6 +28,7 @@ MAXIMUM_FIELD = 10_000
 """Characters of such a field."""
 
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 _NULL = '""'  # HL7 v2: the value is to be deleted; here it means that there is none
 
 
@@ -39,6 +43,11 @@ class Segment:
 
     def __getitem__(self, number: int) -> str:
         return self.fields[number] if number < len(self.fields) else ""
+
+    def padded(self, count: int) -> list[str]:
+        """Return the name and at least ``count`` - 1 fields, empty ones where absent."""
+        missing = count - len(self.fields)
+        return self.fields if missing <= 0 else self.fields + [""] * missing
 
 
 class Reading:
@@ -58,6 +67,7 @@ class Reading:
         self.codec = codec_name(declared, self.profile.charset or "ascii")
         text = decode(content, self.codec)
         self.delimiters = Delimiters.of(text)
+        self._escapes = Escapes(self.delimiters, self.codec)
         self.segments = tuple(_split(text, self.delimiters.field))
         self.message_time = self.time(self.first(self.segments[0][7]))
 
@@ -65,12 +75,12 @@ class Reading:
         """Undo escapes; HL7's explicit null is no value."""
         if value == _NULL:
             return ""
-        if self.delimiters.escape not in value:
-            return value
-        return undo_escapes(value, self.delimiters, self.codec)
+        return self._escapes.undo(value)
 
     def first(self, value: str) -> str:
         """The first subcomponent of a field's first component and repetition, as text."""
+        if not value or value.isalnum():
+            return value
         marks = self.delimiters
         for mark in (marks.repetition, marks.component, marks.subcomponent):
             if mark in value:
@@ -112,10 +122,17 @@ def part(components: list[list[str]], number: int, sub: int = 1) -> str:
 
 
 def _split(text: str, separator: str) -> Iterator[Segment]:
-    """Yield the segments; they end at CR, or at LF where the message holds no CR."""
+    """Yield the segments; they end at CR, or at LF where the message holds no CR.
+
+    Some systems break the lines of Base64 with CR. Such a line joins the OBX-5 that it continues,
+    which is sure: it is no segment, and the data would not be whole without it.
+    """
     end = "\r" if "\r" in text else "\n"
-    if text.count(end) > MAXIMUM_SEGMENTS:
-        raise ContentFault("MSH", 0, 102, "the message has far too many segments")
+    if text.count(end) > MAXIMUM_LINES:
+        raise ContentFault("MSH", 0, 102, "the message has far too many lines")
+    count = 0
+    current: Segment | None = None
+    data: list[str] = []
     for number, line in enumerate(text.split(end), start=1):
         line = line.strip("\n")
         if not line or line.isspace():
@@ -123,7 +140,36 @@ def _split(text: str, separator: str) -> Iterator[Segment]:
         fields = line.split(separator)
         name = fields[0]
         if not _SEGMENT_NAME.fullmatch(name):
-            raise ContentFault("MSH", 0, 100, f"line {number} of the message is no segment")
+            if current is None or not _continues(current, name):
+                raise ContentFault("MSH", 0, 100, f"line {number} of the message is no segment")
+            data.append(name)
+            if len(fields) > 1:
+                current.fields[5] += "".join(data)
+                current.fields += fields[1:]
+                data = []
+            continue
+        if current is not None:
+            if data:
+                current.fields[5] += "".join(data)
+                data = []
+            yield current
         if name == "MSH":
             fields.insert(1, separator)
-        yield Segment(name, fields)
+        current = Segment(name, fields)
+        count += 1
+        if count > MAXIMUM_SEGMENTS:
+            raise ContentFault("MSH", 0, 102, "the message has far too many segments")
+    if current is not None:
+        if data:
+            current.fields[5] += "".join(data)
+        yield current
+
+
+def _continues(segment: Segment, text: str) -> bool:
+    """Tell whether a line can be the next piece of Base64 in an OBX-5 that is still open."""
+    return (
+        segment.name == "OBX"
+        and len(segment.fields) == 6
+        and segment[2] == "ED"
+        and _BASE64.fullmatch(text) is not None
+    )

@@ -137,7 +137,7 @@ class Delimiters:
             ContentFault: MSH-2 is not four or five different punctuation characters.
         """
         field = text[3:4]
-        encoding = text[4:].split(field, 1)[0] if field else ""
+        encoding = text[4:64].split(field, 1)[0] if field else ""
         marks = field + encoding
         usable = len(encoding) in (4, 5) and len(set(marks)) == len(marks)
         if not usable or any(mark.isalnum() or mark.isspace() for mark in marks):
@@ -146,47 +146,76 @@ class Delimiters:
 
 
 _FIXED = {"H": "", "N": "", ".br": "\n", ".fi": "", ".nf": "", ".ce": "\n"}
-_LINES = re.compile(r"\.sp\+?(\d{0,2})")
-_INDENT = re.compile(r"\.(?:in|ti|sk)[+-]?\d{0,2}")
+_LINES = re.compile(r"\.sp\+?(\d{0,2})", re.ASCII)
+_LONG = 8192  # characters
+_MOST_LINES = 10  # of one sequence: six characters must not become a hundred
+_INDENT = re.compile(r"\.(?:in|ti|sk)[+-]?\d{0,2}", re.ASCII)
+
+
+class Escapes(dict[str, str]):
+    r"""The escape sequences of one message (HL7 v2.5.1 section 2.7): what their bodies stand for.
+
+    ``\Xhh..\`` gives bytes in the character set of the message. Each body is worked out once.
+    """
+
+    def __init__(self, delimiters: Delimiters, codec: str) -> None:
+        super().__init__(_FIXED)
+        self["F"] = delimiters.field
+        self["S"] = delimiters.component
+        self["T"] = delimiters.subcomponent
+        self["R"] = delimiters.repetition
+        self["E"] = delimiters.escape
+        self._mark = delimiters.escape
+        self._sequence = _sequence(delimiters.escape)
+        self._codec = codec
+
+    def undo(self, text: str) -> str:
+        r"""Undo the escape sequences; a stray escape mark stays.
+
+        Raises:
+            ContentFault: the bytes of an ``\\X..\\`` do not belong to the character set.
+        """
+        if self._mark not in text:
+            return text
+        # Text and bodies of sequences in turn. A long text may hold millions of them; splitting
+        # it at the mark is the fastest way, and right where every mark belongs to a sequence.
+        pieces = text.split(self._mark) if len(text) > _LONG else []
+        if len(pieces) % 2 == 0 or not all(map(_BODY.fullmatch, set(pieces[1::2]))):
+            pieces = self._sequence.split(text)
+        pieces[1::2] = [self[body] for body in pieces[1::2]]
+        return "".join(pieces)
+
+    def __missing__(self, body: str) -> str:
+        if lines := _LINES.fullmatch(body):
+            meaning = "\n" * min(int(lines.group(1) or 1), _MOST_LINES)
+        elif _INDENT.fullmatch(body):
+            meaning = " "
+        else:
+            meaning = _line_ends(decode(bytes.fromhex(body[1:]), self._codec))
+        self[body] = meaning
+        return meaning
 
 
 def undo_escapes(text: str, delimiters: Delimiters, codec: str) -> str:
-    r"""Undo the escape sequences of HL7 v2 (2.5.1 section 2.7); a stray escape mark stays.
-
-    ``\Xhh..\`` gives bytes in the character set of the message.
+    """Undo the escape sequences of one text.
 
     Raises:
-        ContentFault: the bytes of an ``\X..\`` do not belong to that set.
+        ContentFault: see :meth:`Escapes.undo`.
     """
-    mark = delimiters.escape
-    if mark not in text:
-        return text
-    letters = {
-        "F": delimiters.field,
-        "S": delimiters.component,
-        "T": delimiters.subcomponent,
-        "R": delimiters.repetition,
-        "E": mark,
-    } | _FIXED
+    return Escapes(delimiters, codec).undo(text)
 
-    def replace(match: re.Match[str]) -> str:
-        body = match.group(1)
-        if body in letters:
-            return letters[body]
-        if lines := _LINES.fullmatch(body):
-            return "\n" * int(lines.group(1) or 1)
-        if _INDENT.fullmatch(body):
-            return " "
-        return _line_ends(decode(bytes.fromhex(body[1:]), codec))
 
-    return _pattern(mark).sub(replace, text)
+_KNOWN = (
+    r"[FSTREHN]|\.(?:br|fi|nf|ce)|\.sp\+?\d{0,2}|\.(?:in|ti|sk)[+-]?\d{0,2}"
+    r"|X(?:[0-9A-Fa-f]{2})++"
+)
+_BODY = re.compile(_KNOWN, re.ASCII)
 
 
 @lru_cache(maxsize=8)
-def _pattern(mark: str) -> re.Pattern[str]:
+def _sequence(mark: str) -> re.Pattern[str]:
     e = re.escape(mark)
-    known = r"[FSTREHN]|\.(?:br|fi|nf|ce)|\.sp\+?\d{0,2}|\.(?:in|ti|sk)[+-]?\d{0,2}"
-    return re.compile(f"{e}({known}|X(?:[0-9A-Fa-f]{{2}})+){e}")
+    return re.compile(f"{e}({_KNOWN}){e}", re.ASCII)
 
 
 def _line_ends(text: str) -> str:

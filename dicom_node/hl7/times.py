@@ -33,15 +33,7 @@ def with_zone(text: str, time_zone: str) -> str:
     match = _TIME.fullmatch(text)
     if match is None or match[4] is None or match[8]:
         return text
-    moment = _moment(match)
-    if moment is None:
-        return text
-    try:
-        offset = moment.replace(tzinfo=_zone(time_zone)).utcoffset()
-    except OverflowError:
-        return text
-    minutes = round((offset or dt.timedelta()).total_seconds() / 60)
-    return f"{text}{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    return text + _offset(text[:12], time_zone)
 
 
 def comparable(text: str, time_zone: str = "") -> str:
@@ -77,6 +69,16 @@ def _moment(match: re.Match[str]) -> dt.datetime | None:
         return None
 
 
-@lru_cache(maxsize=64)
-def _zone(name: str) -> zoneinfo.ZoneInfo:
-    return zoneinfo.ZoneInfo(name)
+@lru_cache(maxsize=4096)
+def _offset(minute: str, time_zone: str) -> str:
+    """Return the offset of a zone in a minute of its own time; empty where there is none."""
+    match = _TIME.fullmatch(minute)
+    moment = _moment(match) if match else None
+    if moment is None:
+        return ""
+    try:
+        offset = moment.replace(tzinfo=zoneinfo.ZoneInfo(time_zone)).utcoffset()
+    except OverflowError:
+        return ""
+    minutes = round((offset or dt.timedelta()).total_seconds() / 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
