@@ -16,6 +16,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 
 # The imports fill SQLModel.metadata with every table.
 import dicom_node.feeds.models
+import dicom_node.history.models
 import dicom_node.life_models
 import dicom_node.linking.models
 import dicom_node.models
@@ -34,6 +35,7 @@ TABLES = (
     dicom_node.models,
     dicom_node.life_models,
     dicom_node.feeds.models,
+    dicom_node.history.models,
     dicom_node.linking.models,
     dicom_node.reports.models,
     labeling.models,
