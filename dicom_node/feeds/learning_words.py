@@ -22,7 +22,6 @@ from dicom_node.feeds.vocabulary import (
 
 _STATUS_FIELDS = ("OBR-25", "ORC-5")
 _TEXT_TYPES = frozenset({"TX", "FT", "ST", "CE", "CWE", "ED", ""})
-_MOST_MAPPED = 100  # values of one field; more are no vocabulary
 
 
 def look_at_words(messages: Sequence[Sampled]) -> Finding:
@@ -94,7 +93,7 @@ def _observation_statuses(found: Finding, messages: Sequence[Sampled]) -> None:
 
 
 def _modalities(found: Finding, messages: Sequence[Sampled]) -> None:
-    """What is no modality must say nothing: else it would contradict the images."""
+    """Only known words are mapped: what is no modality says nothing and contradicts no image."""
     words: Counter[str] = Counter()
     for path in ("IPC-5", "OBR-24"):
         words.update(value for each in messages if (value := each.first(path)))
@@ -102,18 +101,15 @@ def _modalities(found: Finding, messages: Sequence[Sampled]) -> None:
         return
     key = "modalities"
     found.because(key, f"IPC-5, OBR-24: {told(words)}")
-    mapped: dict[str, str] = {}
-    for word in sorted(words):
-        if word in MODALITIES:
-            continue
-        mapped[word] = MODALITY_WORDS.get(plain(word), "")
-        if reason := AMBIGUOUS_MODALITY_WORDS.get(plain(word)):
+    others = {word: plain(word) for word in sorted(words) if word.upper() not in MODALITIES}
+    for word, name in others.items():
+        if reason := AMBIGUOUS_MODALITY_WORDS.get(name):
             found.ask(key, f"{shown(word)}: {reason}; until then it says nothing")
-    if len(mapped) > _MOST_MAPPED:
-        found.propose("modality_fields", ("IPC-5",), "OBR-24 holds too many words for modalities")
-    elif mapped:
-        nothing = sum(1 for value in mapped.values() if not value)
-        found.propose(key, mapped, f"{nothing} words are no modality and say nothing")
+    mapped = {word: MODALITY_WORDS[name] for word, name in others.items() if name in MODALITY_WORDS}
+    if mapped:
+        found.propose(key, mapped, "known words: " + ", ".join(map(shown, mapped)))
+    if silent := sum(words[word] for word in others if word not in mapped):
+        found.because(key, f"in {silent} messages the word is no modality and says nothing")
 
 
 def _map(

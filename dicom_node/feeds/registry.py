@@ -172,6 +172,15 @@ def digest_of(profile: FeedProfile) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
+def read_profile(text: str) -> FeedProfile:
+    """Read a profile from TOML.
+
+    Raises:
+        ValueError: it is no TOML, or no profile; the text says which key is wrong.
+    """
+    return FeedProfile.model_validate(tomllib.loads(text))
+
+
 def read_decision(text: str) -> Decided:
     """Read the file of a decision.
 
