@@ -1,150 +1,98 @@
-"""Identifiers with the authority that issued them, and patients after merges.
+"""Patients after merges: a pure function of what was said about identities, never of arrival.
 
-A bare identifier says little: two hospitals give the same number to two people. The key is issuer
-and identifier together. An issuer that only the configuration assumes is never the same as one
-that a message or object declares, unless the settings say so.
+Events are taken in the order of their own times (R7). A merge makes the prior identity part of the
+surviving one; an un-merge takes that back as if it had never been said. What cannot be trusted
+suspends the patients concerned until a person has looked: a merge that is reversed within a day,
+one identity that was merged into two patients, a merge of people whose birth dates and sexes or
+names differ, an update that turns a record into somebody else's, an identifier that was moved.
 """
 
 from __future__ import annotations
 
-import datetime as dt
+import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
-from sqlmodel import Session, col, or_, select
+from dicom_node.linking.identifiers import NOBODY, Identifier, Issuers, same_issuer
+from dicom_node.linking.identity_fold import (
+    REASONS,
+    Event,
+    Fold,
+    Remark,
+    Suspension,
+    order,
+    root_of,
+)
+from dicom_node.linking.identity_old import merged_with, note_patients, record_merge, surviving
 
-from dicom_node.models import Patient, PatientAlias
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Identifier:
-    """A patient id or accession number and its issuer (HL7 CX.4 or EI.2; DICOM (0010,0021))."""
-
-    value: str
-    issuer: str = ""
-    issuer_assumed: bool = False
-
-    @property
-    def qualified(self) -> bool:
-        """Whether both identifier and issuer are known."""
-        return bool(self.value and self.issuer)
-
-    def trusted(self, issuers: Collection[str]) -> Identifier:
-        """Return the identifier with its assumed issuer counted as declared, where trusted."""
-        if self.issuer_assumed and self.issuer in issuers:
-            return Identifier(self.value, self.issuer)
-        return self
-
-
-NOBODY = Identifier("")
-"""The identifier of somebody or something that was not identified."""
+__all__ = [
+    "NOBODY",
+    "Event",
+    "Identifier",
+    "Identities",
+    "Issuers",
+    "Remark",
+    "Suspension",
+    "merged_with",
+    "note_patients",
+    "record_merge",
+    "same_issuer",
+    "surviving",
+]
 
 
-def same_issuer(one: Identifier, other: Identifier) -> bool:
-    """Tell whether both issuers are known, equal, and known in the same way."""
-    return (
-        bool(one.issuer)
-        and one.issuer == other.issuer
-        and one.issuer_assumed == other.issuer_assumed
-    )
+class Identities:
+    """Who is one patient with whom, after all events, and whose links are suspended.
 
-
-def surviving(session: Session, identifier: Identifier) -> Identifier:
-    """Follow the merges from an identifier to the one that survived them all."""
-    seen = {identifier}
-    while identifier.qualified:
-        alias = session.exec(
-            select(PatientAlias)
-            .where(
-                PatientAlias.prior_patient_id == identifier.value,
-                PatientAlias.prior_issuer == identifier.issuer,
-                col(PatientAlias.prior_issuer_assumed).is_(identifier.issuer_assumed),
-            )
-            .order_by(col(PatientAlias.id).desc())
-        ).first()
-        if alias is None:
-            return identifier
-        identifier = _survivor(alias)
-        if identifier in seen:
-            return identifier
-        seen.add(identifier)
-    return identifier
-
-
-def merged_with(session: Session, identifier: Identifier) -> set[Identifier]:
-    """Return every identifier that merges made one patient with the given one, itself included."""
-    found = {identifier}
-    waiting = [identifier]
-    while waiting:
-        each = waiting.pop()
-        rows = session.exec(
-            select(PatientAlias).where(
-                or_(
-                    PatientAlias.prior_patient_id == each.value,
-                    PatientAlias.surviving_patient_id == each.value,
-                )
-            )
-        )
-        for alias in rows:
-            pair = {_prior(alias), _survivor(alias)}
-            if each in pair:
-                waiting.extend(pair - found)
-                found |= pair
-    return found
-
-
-def record_merge(
-    session: Session,
-    prior: Identifier,
-    survivor: Identifier,
-    message_id: int | None,
-    now: dt.datetime,
-) -> PatientAlias | None:
-    """Append a merge event (ADT^A40); return None when both were one patient already.
-
-    A repeated or reversed merge changes nothing, so that no cycle can arise.
+    Args:
+        events: in any order, duplicates included; those of one component are enough.
+        reviewed: digests (:meth:`digest`) of suspensions that a person looked at and let stand.
     """
-    if surviving(session, prior) == surviving(session, survivor):
-        return None
-    # The root of the prior chain is merged, so that what was merged into it before comes along.
-    root = surviving(session, prior)
-    alias = PatientAlias(
-        prior_issuer=root.issuer,
-        prior_patient_id=root.value,
-        prior_issuer_assumed=root.issuer_assumed,
-        surviving_issuer=survivor.issuer,
-        surviving_patient_id=survivor.value,
-        surviving_issuer_assumed=survivor.issuer_assumed,
-        message_id=message_id,
-        recorded_at=now,
-    )
-    session.add(alias)
-    session.flush()
-    return alias
 
+    __slots__ = ("_forward", "_members", "_reviewed", "_suspended", "remarks", "standing")
 
-def note_patients(session: Session, identifiers: Iterable[Identifier], now: dt.datetime) -> None:
-    """Make a row for each patient identity that was not seen before."""
-    for each in identifiers:
-        if not each.qualified or each.issuer_assumed:
-            continue
-        known = session.exec(
-            select(Patient.id).where(
-                Patient.issuer_of_patient_id == each.issuer, Patient.patient_id == each.value
-            )
-        ).first()
-        if known is None:
-            session.add(
-                Patient(issuer_of_patient_id=each.issuer, patient_id=each.value, first_seen_at=now)
-            )
-            session.flush()
+    def __init__(self, events: Iterable[Event], reviewed: Collection[str] = ()) -> None:
+        fold = Fold(sorted(events, key=order))
+        self._forward = fold.forward
+        self._reviewed = reviewed
+        self._suspended: dict[Identifier, set[Suspension]] = {}
+        for each in fold.suspensions:
+            for identifier in each.identifiers:
+                self._suspended.setdefault(identifier, set()).add(each)
+        self._members: dict[Identifier, set[Identifier]] | None = None
+        self.standing: tuple[Event, ...] = tuple(fold.standing)
+        self.remarks: tuple[Remark, ...] = tuple(dict.fromkeys(fold.remarks))
 
+    def surviving(self, identifier: Identifier) -> Identifier:
+        """Return the identity that an identifier belongs to now; itself where nothing was said."""
+        return root_of(self._forward, identifier)
 
-def _prior(alias: PatientAlias) -> Identifier:
-    return Identifier(alias.prior_patient_id, alias.prior_issuer, alias.prior_issuer_assumed)
+    def same(self, identifier: Identifier) -> frozenset[Identifier]:
+        """Return all identifiers of the patient, the given one included."""
+        if self._members is None:
+            self._members = {}
+            for prior in self._forward:
+                root = root_of(self._forward, prior)
+                self._members.setdefault(root, {root}).add(prior)
+        root = root_of(self._forward, identifier)
+        return frozenset(self._members.get(root, (identifier,)))
 
+    def suspensions(self, identifier: Identifier) -> tuple[Suspension, ...]:
+        """Return every suspension of the patient, reviewed or not, in a stable order."""
+        if not self._suspended:
+            return ()
+        found = (self._suspended.get(each, ()) for each in self.same(identifier))
+        return tuple(sorted({each for some in found for each in some}))
 
-def _survivor(alias: PatientAlias) -> Identifier:
-    return Identifier(
-        alias.surviving_patient_id, alias.surviving_issuer, alias.surviving_issuer_assumed
-    )
+    def digest(self, identifier: Identifier) -> str:
+        """Return what a review of the patient must name: SHA-256 of all suspensions, or nothing."""
+        found = self.suspensions(identifier)
+        return hashlib.sha256(repr(found).encode()).hexdigest() if found else ""
+
+    def suspended(self, identifier: Identifier) -> str:
+        """Return why the links of the patient are suspended; empty where they are not."""
+        if not self._suspended:
+            return ""
+        found = self.suspensions(identifier)
+        if not found or self.digest(identifier) in self._reviewed:
+            return ""
+        return "; ".join(dict.fromkeys(REASONS[each.kind] for each in found))

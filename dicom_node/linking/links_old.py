@@ -144,11 +144,14 @@ def _report_evidence(session: Session, report: Report, settings: LinkingSettings
     patients = (Identifier(**each) for each in report.patient_identifiers)
     return ReportEvidence(
         study_instance_uids=frozenset(report.study_instance_uids),
-        accession=Identifier(
-            report.accession_number,
-            report.issuer_of_accession_number,
-            report.accession_issuer_assumed,
-        ).trusted(settings.trusted_assumed_issuers),
+        feed_accepted=True,
+        accessions=(
+            Identifier(
+                report.accession_number,
+                report.issuer_of_accession_number,
+                report.accession_issuer_assumed,
+            ).trusted(settings.trusted_assumed_issuers),
+        ),
         patients=frozenset(_patient(session, each, settings) for each in patients),
         name=report.patient_name,
         birth_date=report.patient_birth_date,

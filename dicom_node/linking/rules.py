@@ -1,10 +1,9 @@
 """Decide which report belongs to which study: evidence in, decision out.
 
 A link is confirmed by two independent agreements: a Study Instance UID or an accession number with
-the same issuer, and a patient identifier with the same issuer, after merges. One contradiction (a
-patient identifier of the same issuer, birth date, sex, date, name) refuses it. An accession number
-without its issuer only proposes; so does a patient whose issuer only one side knows. Names never
-make a link. Where candidates belong to different patients, none is linked.
+the same issuer, said by the report or by its order, and a patient identifier with the same issuer,
+after merges. One contradiction refuses it. Where candidates belong to different patients, none is
+linked. The first rule of ``RULES`` that applies decides; the last of them confirms.
 
 The decisions depend on the report and all its candidates, never on the order in which they came.
 There is no score and no nearest match: recall is given up for precision.
@@ -12,93 +11,183 @@ There is no score and no nearest match: recall is given up for precision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from dicom_node.linking import doubts
+from dicom_node.linking.decision import (
+    ACCESSION_VIA_ORDER,
+    AMBIGUOUS,
+    BARE_ACCESSION,
+    CONFIRMED,
+    CONTESTED,
+    PROPOSED,
+    QUALIFIED_ACCESSION,
+    REFUSED,
+    REQUIREMENTS,
+    RULE_VERSION,
+    STATES,
+    STRONG_KEYS,
+    STUDY_UID,
+    STUDY_UID_VIA_ORDER,
+    SUSPENDED,
+    WITHDRAWN,
+    WOULD_CHANGE,
+    Decision,
+)
 from dicom_node.linking.evidence import (
     Match,
     ReportEvidence,
     StudyEvidence,
+    clock_is_sound,
+    compare_accession,
     compare_birth_date,
+    compare_body_part,
     compare_date,
+    compare_modality,
     compare_name,
     compare_patient,
     compare_sex,
+    evidence_digest,
 )
-from dicom_node.linking.identity import Identifier, same_issuer
+from dicom_node.linking.identifiers import Identifier, same_issuer
 from dicom_node.settings import LinkingSettings
 
-RULE_VERSION = 1
-
-CONFIRMED = "confirmed"
-PROPOSED = "proposed"
-REFUSED = "refused"
-WITHDRAWN = "withdrawn"
-STATES = (CONFIRMED, PROPOSED, REFUSED, WITHDRAWN)
-
-STUDY_UID = "study instance uid"
-QUALIFIED_ACCESSION = "accession number with issuer"
-BARE_ACCESSION = "accession number"
-AMBIGUOUS = "ambiguous"
-
-_AGREEMENT = {
-    STUDY_UID: "the report names the study by Study Instance UID, and the patient agrees",
-    QUALIFIED_ACCESSION: "accession number, its issuer and the patient agree",
-}
-_OTHER_STUDIES = "the accession number agrees, but the report names other studies by UID"
-_SEVERAL_PATIENTS = "studies of different patients fit this report: none is linked"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What is decided about one study.
-
-    Args:
-        study_instance_uid: the study.
-        state: ``confirmed``, ``proposed`` or ``refused``.
-        rule: which rule brought report and study together, or ``ambiguous``.
-        reason: the decision in plain words, without any value of the patient.
-        evidence: the outcome of each comparison, by the name of the field.
-    """
-
-    study_instance_uid: str
-    state: str
-    rule: str
-    reason: str
-    evidence: dict[str, str | int] = field(default_factory=dict)
+__all__ = [
+    "AMBIGUOUS",
+    "BARE_ACCESSION",
+    "CONFIRMED",
+    "CONTESTED",
+    "PROPOSED",
+    "QUALIFIED_ACCESSION",
+    "REFUSED",
+    "REQUIREMENTS",
+    "RULES",
+    "RULE_VERSION",
+    "STATES",
+    "STRONG_KEYS",
+    "STUDY_UID",
+    "SUSPENDED",
+    "WITHDRAWN",
+    "Decision",
+    "decide",
+    "evidence_digest",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+@dataclass(slots=True)
+class Case:
+    """A report and one study that it may belong to, with all comparisons."""
+
+    report: ReportEvidence
     study: StudyEvidence
-    rule: str
-    doubt: str
+    key: str
     comparisons: dict[str, Match]
-
-    @property
-    def strong(self) -> bool:
-        return self.rule in _AGREEMENT
+    rivals: tuple[str, ...] = ()  # the candidates, where they belong to different patients
 
     @property
     def contradictions(self) -> list[str]:
+        """The fields in which report and study contradict each other."""
         return [name for name, match in self.comparisons.items() if match is Match.UNEQUAL]
+
+    @property
+    def patient_agrees(self) -> bool:
+        """Whether both name the same patient."""
+        return self.comparisons["patient identifier"] is Match.EQUAL
+
+    @property
+    def names_other_studies(self) -> bool:
+        """Whether the report itself names studies by UID, and this is not one of them."""
+        named = self.report.study_instance_uids
+        return bool(named) and self.study.study_instance_uid not in named
 
     @property
     def patient(self) -> tuple[str, ...]:
         """The patient: the report's own, another one, or one that cannot be told apart."""
-        if self.comparisons["patient identifier"] is Match.EQUAL:
+        if self.patient_agrees:
             return ()
         who = self.study.patient
         if who.value:
             return (who.value, who.issuer, str(who.issuer_assumed))
         return (self.study.study_instance_uid,)
 
-    def decision(self, state: str, reason: str, rule: str = "") -> Decision:
-        found: dict[str, str | int] = {
-            name: match.value for name, match in self.comparisons.items()
-        }
-        found |= {"found by": self.rule, "rule version": RULE_VERSION}
-        return Decision(self.study.study_instance_uid, state, rule or self.rule, reason, found)
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table of decisions.
+
+    Args:
+        name: as it is stored with a link; empty: the key by which the study was found.
+        requirement: the rule of the safety case that it stands for.
+        state: what it makes of the link.
+        applies: whether it is about a case.
+        words: the reason and what would change it.
+    """
+
+    name: str
+    requirement: str
+    state: str
+    applies: Callable[[Case], bool]
+    words: Callable[[Case], tuple[str, str]]
+
+
+RULES = (
+    Rule(AMBIGUOUS, "R4", REFUSED, lambda case: bool(case.rivals), lambda case: doubts.AMBIGUOUS),
+    Rule(
+        "contradiction",
+        "R2",
+        REFUSED,
+        lambda case: Match.UNEQUAL in case.comparisons.values(),
+        lambda case: doubts.contradiction(case.contradictions),
+    ),
+    Rule(
+        "feed not accepted",
+        "R1",
+        PROPOSED,
+        lambda case: not case.report.feed_accepted,
+        lambda case: doubts.FEED,
+    ),
+    Rule(
+        "other studies named",
+        "R2",
+        PROPOSED,
+        lambda case: case.names_other_studies,
+        lambda case: doubts.OTHER_STUDIES,
+    ),
+    Rule(
+        BARE_ACCESSION,
+        "R1",
+        PROPOSED,
+        lambda case: case.key not in STRONG_KEYS,
+        lambda case: doubts.issuer(
+            "accession number", _of_value(case), case.study.accession, "issuer_of_accession_number"
+        ),
+    ),
+    Rule(
+        "patient not agreed",
+        "R2",
+        PROPOSED,
+        lambda case: not case.patient_agrees,
+        lambda case: doubts.patient(case.report, case.study),
+    ),
+    Rule(
+        "patient suspended",
+        "R7",
+        SUSPENDED,
+        lambda case: bool(case.report.suspended or case.study.suspended),
+        lambda case: doubts.suspended(case.report, case.study),
+    ),
+    Rule(
+        "study frozen",
+        "R6",
+        SUSPENDED,
+        lambda case: bool(case.study.frozen),
+        lambda case: doubts.frozen(case.study),
+    ),
+    Rule("", "R2", CONFIRMED, lambda case: True, lambda case: (STRONG_KEYS[case.key], "")),
+)
+"""The first row that applies decides."""
 
 
 def decide(
@@ -108,107 +197,108 @@ def decide(
 
     Args:
         report: the evidence of one report version.
-        studies: the evidence of every study with its accession number or named by it.
-        settings: the width of the date window.
+        studies: the evidence of every study with one of its accession numbers or named by it,
+            or by its orders.
+        settings: the width of the date window and the tolerance of clocks.
 
     Returns:
         One decision per candidate, ordered by Study Instance UID. Studies that share neither
         UID nor accession number, or whose accession number has another issuer, get none.
     """
-    ordered = sorted(studies, key=lambda each: each.study_instance_uid)
-    found = [_candidate(report, each, settings) for each in ordered]
-    candidates = [each for each in found if each is not None]
-    strong = [each for each in candidates if each.strong]
-    plausible = [each for each in candidates if not each.strong and not each.contradictions]
-    ambiguous = {
-        each.study.study_instance_uid
-        for group in (strong, plausible)
-        if len({member.patient for member in group}) > 1
-        for each in group
-    }
-    return [
-        each.decision(REFUSED, _SEVERAL_PATIENTS, AMBIGUOUS)
-        if each.study.study_instance_uid in ambiguous
-        else _judge(report, each)
-        for each in candidates
-    ]
+    if len(studies) > 1:
+        studies = sorted(studies, key=lambda each: each.study_instance_uid)
+    found = (_case(report, each, settings) for each in studies)
+    cases = [each for each in found if each is not None]
+    if len(cases) > 1:
+        _mark_rivals(cases)
+    return [_judge(each, settings) for each in cases]
 
 
-def _judge(report: ReportEvidence, candidate: _Candidate) -> Decision:
-    if wrong := candidate.contradictions:
-        return candidate.decision(REFUSED, f"contradiction in {_listed(wrong)}")
-    if not candidate.strong:
-        return candidate.decision(PROPOSED, candidate.doubt)
-    if candidate.comparisons["patient identifier"] is Match.EQUAL:
-        return candidate.decision(CONFIRMED, _AGREEMENT[candidate.rule])
-    return candidate.decision(PROPOSED, _patient_doubt(report, candidate.study))
+def _judge(case: Case, settings: LinkingSettings) -> Decision:
+    rule = next(each for each in RULES if each.applies(case))
+    reason, remedy = rule.words(case)
+    evidence: dict[str, Any] = {name: match.value for name, match in case.comparisons.items()}
+    evidence["found by"] = case.key
+    evidence["requirement"] = rule.requirement
+    evidence["rule version"] = RULE_VERSION
+    if not clock_is_sound(case.report, settings.clock_skew_seconds):
+        evidence["clock"] = "not relied on"
+    if remedy:
+        evidence[WOULD_CHANGE] = remedy
+    if case.rivals:
+        evidence["candidates"] = list(case.rivals)
+    uid = case.study.study_instance_uid
+    seen = (case.report, case.study)
+    return Decision(uid, rule.state, rule.name or case.key, reason, evidence, "", seen)
 
 
-def _candidate(
-    report: ReportEvidence, study: StudyEvidence, settings: LinkingSettings
-) -> _Candidate | None:
-    rule, doubt = _common_key(report, study)
-    if not rule:
+def _mark_rivals(cases: Sequence[Case]) -> None:
+    """Mark the candidates that belong to different patients (R4).
+
+    A study that merely has the same bare number, and contradicts the report, rivals nobody.
+    """
+    strong = [each for each in cases if each.key in STRONG_KEYS]
+    plausible = [each for each in cases if each.key not in STRONG_KEYS and not each.contradictions]
+    for group in (strong, plausible):
+        if len({each.patient for each in group}) > 1:
+            rivals = tuple(each.study.study_instance_uid for each in group)
+            for each in group:
+                each.rivals = rivals
+
+
+def _case(report: ReportEvidence, study: StudyEvidence, settings: LinkingSettings) -> Case | None:
+    key = _common_key(report, study)
+    if not key:
         return None
+    own = compare_accession(report.accessions, study.accession)
+    if own is Match.UNKNOWN and report.order_accessions:
+        own = compare_accession(report.order_accessions, study.accession)
+    skew = settings.clock_skew_seconds
     comparisons = {
         "patient identifier": compare_patient(report, study),
+        "accession number": own,
         "birth date": compare_birth_date(report, study),
         "sex": compare_sex(report, study),
-        "study date": compare_date(report, study, settings.date_window_days),
+        "study date": compare_date(report, study, settings.date_window_days, skew),
+        "modality": compare_modality(report, study),
+        "body part": compare_body_part(report, study),
         "patient name": compare_name(report, study),
     }
-    return _Candidate(study, rule, doubt, comparisons)
+    return Case(report, study, key, comparisons)
 
 
-def _common_key(report: ReportEvidence, study: StudyEvidence) -> tuple[str, str]:
-    """Return the rule that makes the study a candidate, and what is doubtful about it."""
-    if study.study_instance_uid in report.study_instance_uids:
-        return STUDY_UID, ""
-    one, other = report.accession, study.accession
-    if not one.value or one.value != other.value:
-        return "", ""
+def _common_key(report: ReportEvidence, study: StudyEvidence) -> str:
+    """Return the strongest thing that makes the study a candidate, or an empty text."""
+    uid, accession = study.study_instance_uid, study.accession
+    if uid in report.study_instance_uids:
+        return STUDY_UID
+    if _names(report.accessions, accession):
+        return QUALIFIED_ACCESSION
+    if uid in report.order_study_instance_uids:
+        return STUDY_UID_VIA_ORDER
+    if _names(report.order_accessions, accession):
+        return ACCESSION_VIA_ORDER
+    if any(
+        each.value == accession.value and not _elsewhere(each, accession)
+        for each in (*report.accessions, *report.order_accessions)
+        if each.value
+    ):
+        return BARE_ACCESSION
+    return ""
+
+
+def _names(said: Sequence[Identifier], accession: Identifier) -> bool:
+    return bool(accession.value) and any(
+        each.value == accession.value and same_issuer(each, accession) for each in said
+    )
+
+
+def _elsewhere(one: Identifier, other: Identifier) -> bool:
+    """Tell whether both issuers are known in the same way, and different."""
     known_alike = one.issuer_assumed == other.issuer_assumed
-    if one.issuer and other.issuer and known_alike and one.issuer != other.issuer:
-        return "", ""
-    if report.study_instance_uids:
-        return BARE_ACCESSION, _OTHER_STUDIES
-    if same_issuer(one, other):
-        return QUALIFIED_ACCESSION, ""
-    return BARE_ACCESSION, _issuer_doubt("accession number", [one], other)
+    return bool(one.issuer and other.issuer) and known_alike and one.issuer != other.issuer
 
 
-def _patient_doubt(report: ReportEvidence, study: StudyEvidence) -> str:
-    if not study.patient.value or not report.patients:
-        return "one side names no patient identifier"
-    return _issuer_doubt("patient identifier", sorted(report.patients), study.patient)
-
-
-def _issuer_doubt(what: str, said: Sequence[Identifier], study: Identifier) -> str:
-    """Say why issuers do not agree, and which setting would settle it."""
-    setting = {
-        "accession number": "issuer_of_accession_number",
-        "patient identifier": "issuer_of_patient_id",
-    }[what]
-    if any(each.issuer == study.issuer and each.issuer for each in said):
-        return (
-            f"the issuer of the {what} is declared on one side and assumed on the other;"
-            " trusted_assumed_issuers in [linking] would settle it"
-        )
-    report_knows = any(each.issuer for each in said)
-    if report_knows and study.issuer:
-        return f"report and study name different issuers of the {what}"
-    missing = {
-        (False, False): "neither side names",
-        (True, False): "the study does not name",
-        (False, True): "the report does not name",
-    }[report_knows, bool(study.issuer)]
-    where = {
-        (False, False): f"default_{setting} in [dicom] and [hl7]",
-        (True, False): f"default_{setting} in [dicom]",
-        (False, True): f"default_{setting} in [hl7]",
-    }[report_knows, bool(study.issuer)]
-    return f"{missing} the issuer of the {what}; {where} would settle it"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _of_value(case: Case) -> list[Identifier]:
+    said = (*case.report.accessions, *case.report.order_accessions)
+    return sorted({each for each in said if each.value == case.study.accession.value})

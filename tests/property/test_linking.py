@@ -51,7 +51,8 @@ def scenes(draw: st.DrawFn) -> tuple[ReportEvidence, list[tuple[StudyEvidence, b
         return Identifier(value, issuer, bool(issuer) and assumed and draw(st.booleans()))
 
     report = ReportEvidence(
-        accession=identifier(own, draw(st.sampled_from(["A", "B"]))),
+        feed_accepted=True,
+        accessions=(identifier(own, draw(st.sampled_from(["A", "B"]))),),
         patients=frozenset({identifier(own, own["value"])}),
         birth_date=own["birth_date"],
         sex=own["sex"],

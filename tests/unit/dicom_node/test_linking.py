@@ -42,7 +42,9 @@ STUDY: dict[str, object] = {
 
 
 def _report(**changes: object) -> ReportEvidence:
-    return ReportEvidence(**(REPORT | changes))  # type: ignore[arg-type]
+    said = {"feed_accepted": True} | REPORT | changes
+    said["accessions"] = (said.pop("accession"),)
+    return ReportEvidence(**said)  # type: ignore[arg-type]
 
 
 def _study(**changes: object) -> StudyEvidence:
@@ -102,18 +104,18 @@ def _arrives(made: Database, uid: str = "1.2.3", **changes: object) -> None:
         ({}, {"name": "山田^太郎"}, "confirmed", ""),
         ({}, {"name": ""}, "confirmed", ""),
         ({}, {"patient": Identifier("P1", "OTHER")}, "proposed", "different issuers"),
-        ({}, {"patient": Identifier("P1")}, "proposed", "default_issuer_of_patient_id in [dicom]"),
+        ({}, {"patient": Identifier("P1")}, "proposed", "does not name"),
         ({}, {"patient": Identifier("")}, "proposed", "no patient identifier"),
-        ({}, {"patient": Identifier("P1", "HOSP", True)}, "proposed", "trusted_assumed_issuers"),
-        ({}, {"accession": Identifier("A1")}, "proposed", "in [dicom] would settle it"),
-        ({"accession": Identifier("A1")}, {}, "proposed", "in [hl7] would settle it"),
+        ({}, {"patient": Identifier("P1", "HOSP", True)}, "proposed", "declared on one side"),
+        ({}, {"accession": Identifier("A1")}, "proposed", "does not name"),
+        ({"accession": Identifier("A1")}, {}, "proposed", "does not name"),
         (
             {"accession": Identifier("A1")},
             {"accession": Identifier("A1")},
             "proposed",
-            "in [dicom] and [hl7] would settle it",
+            "neither side",
         ),
-        ({}, {"accession": Identifier("A1", "SITE", True)}, "proposed", "trusted_assumed"),
+        ({}, {"accession": Identifier("A1", "SITE", True)}, "proposed", "declared on one side"),
         (
             {"accession": Identifier("A1", "SITE", True)},
             {"accession": Identifier("A1", "SITE", True)},
@@ -224,6 +226,7 @@ def test_a_correction_takes_over_the_link(made: Database) -> None:
             "confirmed": 1,
             "proposed": 0,
             "refused": 0,
+            "suspended": 0,
             "withdrawn": 1,
         }
 
