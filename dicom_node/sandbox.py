@@ -32,6 +32,7 @@ from dicom_node.confinement import EVERY_RESTRICTION, Limits
 from dicom_node.content import Undecodable
 from dicom_node.errors import Transient
 from dicom_node.headers import Elements, Header, Unreadable
+from dicom_node.hl7.parsed import EmbeddedDocument
 from dicom_node.inspection import LARGEST_IMAGE, DecodedImage
 from dicom_node.sandbox_answers import LARGEST_ANSWER, Answer
 from dicom_node.sandbox_frames import (
@@ -149,6 +150,28 @@ class Sandbox:
             return sandbox_answers.image(worker.socket, form, deadline)
 
         return self._decode(path, {"task": "image", "maximum_bytes": maximum_bytes}, take)
+
+    def document_text(self, document: EmbeddedDocument) -> str:
+        """See :func:`dicom_node.hl7.embedded.document_text`.
+
+        Raises:
+            Undecodable: there is no text to be had from it.
+            SandboxUnavailable: see there.
+        """
+
+        def take(worker: _Worker, deadline: float) -> str:
+            return sandbox_answers.document_text(worker.answer(deadline))
+
+        descriptor = os.memfd_create("document", os.MFD_CLOEXEC)
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(document.data)
+            # Opened anew by this name for each worker, so that each reads from the beginning.
+            path = Path(f"/proc/self/fd/{descriptor}")
+            job = {"task": "document_text", "media_type": document.media_type}
+            return self._decode(path, job, take)
+        finally:
+            os.close(descriptor)
 
     def _parse(
         self,

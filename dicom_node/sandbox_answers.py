@@ -27,6 +27,7 @@ Answer = dict[str, Any]
 LARGEST_ANSWER = 8 * 2**20
 """Bytes of an answer in JSON; a header has two dozen values of at most 64 KiB."""
 _LONGEST_TEXT = 64 * 1024
+_LONGEST_DOCUMENT = 1024 * 1024
 _DEEPEST_ITEM = 4
 
 _REASON = re.compile(r"[ -~]{1,300}")
@@ -119,6 +120,16 @@ def digest(answer: Answer) -> str:
     return found
 
 
+def document_text(answer: Answer) -> str:
+    """Return the text of a document.
+
+    Raises:
+        Undecodable: the worker found none.
+    """
+    _raise_refusal(answer)
+    return _text(answer.get("text"), _LONGEST_DOCUMENT)
+
+
 def form(answer: Answer, maximum_bytes: int) -> Form:
     """Return the form of an image that is about to come.
 
@@ -183,9 +194,9 @@ def _reason(answer: Answer) -> str:
     return reason
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, longest: int = _LONGEST_TEXT) -> str:
     """Return a text that a database takes: no NUL, no lone surrogates."""
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or "\0" in value:
+    if not isinstance(value, str) or len(value) > longest or "\0" in value:
         raise Nonsense
     try:
         value.encode()

@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 from dicom_node import content, headers
 from dicom_node.confinement import Limits, drop_namespaces, lock_down
 from dicom_node.content import Undecodable
+from dicom_node.hl7 import embedded
+from dicom_node.hl7.parsed import EmbeddedDocument
 from dicom_node.inspection import Unreadable, inspect_header
 from dicom_node.sandbox_frames import BINARY, Disconnected, receive_request, send, send_json
 
@@ -141,6 +143,15 @@ def _image(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> None:
         send_json(sock, {"refused": str(refused)})
 
 
+def _document_text(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> None:
+    document = EmbeddedDocument(job["media_type"], file.read())
+    found = _expected(lambda: embedded.document_text(document))
+    if isinstance(found, str):
+        send_json(sock, {"text": found})
+    else:
+        send_json(sock, {"refused": str(found)})
+
+
 def _expected(work: Callable[[], Any]) -> Any:
     """Return the result or the expected refusal; the disk's own errors end the worker."""
     try:
@@ -154,6 +165,7 @@ _TASKS: dict[str, Callable[[socket.socket, BinaryIO, dict[str, Any]], None]] = {
     "elements": _elements,
     "digest": _digest,
     "image": _image,
+    "document_text": _document_text,
 }
 
 
@@ -165,6 +177,9 @@ def _import_everything() -> None:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             if module.name not in ("mbcs", "oem"):  # those of another system
                 importlib.import_module(f"{package}.{module.name}")
+    for module in pkgutil.walk_packages(importlib.import_module("pypdf").__path__, "pypdf."):
+        if not module.name.startswith("pypdf._crypt_providers."):  # need libraries of others
+            importlib.import_module(module.name)
     for codec in set(python_encoding.values()):
         codecs.lookup(codec)
 
