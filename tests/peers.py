@@ -35,6 +35,20 @@ def find_program(name: str) -> str:
     return str(found)
 
 
+def npm_peer(script: str) -> tuple[str, Path, dict[str, str]]:
+    """Return node, a script of ``tests/npm_peers`` and the environment that it needs.
+
+    Its packages lie where RADLOOP_NPM_PEERS says, else in ``.npm-peers`` of the repository, which
+    ``.ci/run`` fills; skip or fail the test where they are not there.
+    """
+    root = Path(__file__).parents[1]
+    folder = Path(os.environ.get("RADLOOP_NPM_PEERS", root / ".npm-peers"))
+    if not (folder / "node_modules").is_dir():
+        absent("the packages of tests/npm_peers")
+    environment = os.environ | {"NPM_PEERS": str(folder.absolute())}
+    return find_program("node"), root / "tests" / "npm_peers" / script, environment
+
+
 def run_program(
     name: str, *arguments: str | Path, timeout: float = 120, **environment: str
 ) -> tuple[int, str]:

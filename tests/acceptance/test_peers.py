@@ -1,5 +1,6 @@
 """Senders that are not ours deliver to a running node, as its status shows."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dicom_node.mllp.framing import frame
 from tests.builders import mr_image, write_file
 from tests.hl7_builders import oru
 from tests.nodes import TestNode, radloop, running_node
-from tests.peers import absent, find_program, running_orthanc
+from tests.peers import absent, find_program, npm_peer, running_orthanc
 
 pytestmark = pytest.mark.peer
 
@@ -73,6 +74,20 @@ def test_python_hl7_sends_loosely(node: TestNode, tmp_path: Path) -> None:
     )
     status = node.wait_for(lambda s: s["messages"] == 3, "the messages")
     assert status["reports"] == 3
+
+
+def test_simple_hl7_of_npm_sends_over_one_connection(node: TestNode) -> None:
+    program, script, environment = npm_peer("simple_hl7_sender.js")
+    done = subprocess.run(
+        [program, script, str(node.ports.hl7), "5"],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        env=environment,
+    )
+    assert json.loads(done.stdout) == [["AA", f"N{n}"] for n in range(5)]
+    status = node.wait_for(lambda s: s["reports"] == 5, "the reports")
+    assert status["messages"] == 5
 
 
 def test_our_own_commands_send(node: TestNode, tmp_path: Path) -> None:
