@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from sqlmodel import Session
 
 from dicom_node.database import Clock, Database, utc_now
+from dicom_node.feeds.registry import Profiles
+from dicom_node.linking.links import Linking
 from dicom_node.sandbox import Sandbox
+from dicom_node.settings import Hl7Settings
 from labeling.schema_file import schema_of
 from labeling.vocabulary import LabelSchema
+from plugin.extensions import load
 from plugin.folders import DataFolder
 from plugin.migrations import is_migrated, migrate
 from plugin.settings import Settings
@@ -34,6 +38,18 @@ class Context:
     sandbox: Sandbox = field(default_factory=Sandbox)
     """Parses and decodes stored objects; its processes start with the first use."""
 
+    profiles: Profiles = field(default_factory=lambda: Profiles(Hl7Settings()))
+    """How each sender's messages are read; accepted ones are looked for again when they change."""
+
+    def linking(self) -> Linking:
+        """Return the linker that the settings name, as filing and indexing call it.
+
+        Raises:
+            plugin.errors.Permanent: the settings name a linker that is not installed.
+        """
+        linker = load("linkers", self.settings.linking.linker)
+        return Linking(self.settings.linking, self.profiles, linker)
+
     def schema(self) -> LabelSchema:
         """Read the label schema that the settings name."""
         return schema_of(self.settings.labeling)
@@ -53,7 +69,8 @@ def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context
     try:
         migrate(database)
         with sandbox:
-            yield Context(settings, folder, database, clock, sandbox=sandbox)
+            profiles = Profiles(settings.hl7, folder.feeds)
+            yield Context(settings, folder, database, clock, sandbox=sandbox, profiles=profiles)
     finally:
         database.close()
 

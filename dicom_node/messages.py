@@ -1,0 +1,305 @@
+"""Filing of messages: what was acknowledged becomes rows, and what follows from it is derived.
+
+A batch of messages is filed in one transaction, together with the position in the journal up to
+which it reaches: each message has its effects exactly once, whatever is killed. What holds
+afterwards (versions, identities, links) is computed from all that was ever sent, in the order of
+the events' own times, so the order of arrival leaves no trace in it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlmodel import Session, col, select
+
+from dicom_node.database import Clock, Database, chunks, insert_if_absent
+from dicom_node.feeds.registry import Profiles
+from dicom_node.hl7.envelope import build_ack, read_envelope
+from dicom_node.linking.links import Linking, relink
+from dicom_node.linking.touched import Touched
+from dicom_node.message_reading import (
+    ACCEPTED,
+    QUARANTINED,
+    DocumentText,
+    Reading,
+    read_stored,
+)
+from dicom_node.message_rows import MessageRows, drop_content
+from dicom_node.mllp.journal import Position, Record
+from dicom_node.models import FiledPosition, Message, Quarantined
+from dicom_node.reports.deriving import derive_chains
+
+REFUSED_STREAM = "refused stream"
+"""Stands for the sender of what arrived of a stream that was refused."""
+
+CUT_SHORT = "bytes followed its end mark: it may be cut short"
+REUSED = "this control id was used before for another content"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """How many messages of a batch were new, and what became of them."""
+
+    messages: int = 0
+    repeated: int = 0
+    accepted: int = 0
+    ignored: int = 0
+    quarantined: int = 0
+    ids: tuple[int, ...] = field(default=())
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One record, its key and what it says."""
+
+    record: Record
+    digest: str
+    reading: Reading
+    sender: str
+    control_id: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.sender, self.control_id, self.digest
+
+
+def file_records(
+    database: Database,
+    records: Iterable[Record],
+    *,
+    profiles: Profiles,
+    linking: Linking,
+    clock: Clock,
+    document_text: DocumentText | None = None,
+    position: Position | None = None,
+    source: str = "mllp",
+    inside: Callable[[Session], object] | None = None,
+) -> Filed:
+    """File a batch of messages with all that follows from them, in one transaction.
+
+    The same bytes under the same control id of the same sender have one effect, however often
+    they come. The same control id with other bytes is another message, and is noted.
+
+    Args:
+        database: where everything is written.
+        records: the messages, in the order in which they came.
+        profiles: how each sender is read, and whose reports may link.
+        linking: the linker and its settings.
+        clock: gives the time of decisions.
+        document_text: takes the text out of embedded documents; None: such messages wait in
+            quarantine.
+        position: up to where the journal is filed then; None: the records are from elsewhere.
+        source: ``mllp`` or ``import``.
+        inside: called at the end of the transaction, for what must be committed with it.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError, dicom_node.durable.StorageFailed: nothing was filed.
+    """
+    batch = [_read(record, profiles, document_text) for record in records]
+    with database.write() as session:
+        filed = _file(session, batch, profiles, linking, clock, source)
+        if position is not None:
+            _move(session, position)
+        if inside is not None:
+            inside(session)
+    return filed
+
+
+def receive(
+    database: Database,
+    *contents: bytes,
+    profiles: Profiles,
+    linking: Linking,
+    clock: Clock,
+    document_text: DocumentText | None = None,
+) -> Filed:
+    """File messages given as bytes; see :func:`file_records`."""
+    records = [Record("message", content, clock()) for content in contents]
+    return file_records(
+        database,
+        records,
+        profiles=profiles,
+        linking=linking,
+        clock=clock,
+        document_text=document_text,
+    )
+
+
+def filed_position(session: Session) -> Position | None:
+    """Return up to where the journal was filed; None: nothing of it."""
+    row = session.get(FiledPosition, 1)
+    return None if row is None else Position(row.segment, row.offset)
+
+
+def _move(session: Session, position: Position) -> None:
+    session.merge(FiledPosition(id=1, segment=position.segment, offset=position.offset))
+
+
+def _read(record: Record, profiles: Profiles, document_text: DocumentText | None) -> _Batch:
+    digest = hashlib.sha256(record.content).hexdigest()
+    if record.kind == "refused":
+        # Not under the sender's control id: the same message, sent again in a proper frame, must
+        # not be taken for a duplicate of its fragment.
+        reading = Reading(read_envelope(b""), QUARANTINED, record.reason)
+        return _Batch(record, digest, reading, REFUSED_STREAM, "")
+    reading = read_stored(record.content, profiles.of, document_text)
+    envelope = reading.envelope
+    return _Batch(record, digest, reading, envelope.sender, envelope.control_id)
+
+
+def _file(
+    session: Session,
+    batch: Sequence[_Batch],
+    profiles: Profiles,
+    linking: Linking,
+    clock: Clock,
+    source: str,
+) -> Filed:
+    suspects = {each.record.digest for each in batch if each.record.kind == "suspect"}
+    batch = [each for each in batch if each.record.kind != "suspect"]
+    fresh = _fresh(session, batch)
+    ids = _insert(session, fresh, profiles, source)
+    rows = MessageRows(session, clock)
+    for message_id, each in zip(ids, fresh, strict=True):
+        if each.reading.parsed is not None:
+            rows.add(each.reading.parsed, message_id, each.record.received_at)
+    rows.write()
+    touched = rows.touched
+    touched |= _take_back(session, suspects)
+    touched |= derive_chains(session, touched.chains, clock)
+    relink(session, touched, linking, clock)
+    found = [each.reading.disposition for each in fresh]
+    return Filed(
+        messages=len(fresh),
+        repeated=len(batch) - len(fresh),
+        accepted=found.count(ACCEPTED),
+        ignored=len(found) - found.count(ACCEPTED) - found.count(QUARANTINED),
+        quarantined=found.count(QUARANTINED),
+        ids=tuple(ids),
+    )
+
+
+def _fresh(session: Session, batch: Sequence[_Batch]) -> list[_Batch]:
+    """Return the messages that are not there yet, each once, in order."""
+    known: set[tuple[str, str, str]] = set()
+    for part in chunks([each.digest for each in batch]):
+        rows = session.exec(
+            select(Message.sender, Message.message_control_id, Message.digest).where(
+                col(Message.digest).in_(part)
+            )
+        )
+        known.update((sender, control_id, digest) for sender, control_id, digest in rows)
+    fresh = []
+    for each in batch:
+        if each.key not in known:
+            known.add(each.key)
+            fresh.append(each)
+    return fresh
+
+
+def _insert(
+    session: Session, fresh: Sequence[_Batch], profiles: Profiles, source: str
+) -> list[int]:
+    """Insert the messages, and what is at fault into quarantine; return the messages' ids."""
+    if not fresh:
+        return []
+    notes = _notes(session, fresh)
+    rows = [
+        _row(each, profiles, source) | {"note": note}
+        for each, note in zip(fresh, notes, strict=True)
+    ]
+    statement = insert(Message).returning(col(Message.id), sort_by_parameter_order=True)
+    ids = [int(row[0]) for row in session.execute(statement, rows)]
+    wrong = [
+        _quarantined(
+            each.sender, each.digest, message_id, each.reading.reason, each.record.received_at
+        )
+        for message_id, each in zip(ids, fresh, strict=True)
+        if each.reading.disposition == QUARANTINED
+    ]
+    if wrong:
+        # The same bytes may be listed already, of a refused stream or another control id.
+        insert_if_absent(session, Quarantined, wrong)
+        for row in wrong:
+            _log.warning("HL7 message %d is quarantined: %s", row["message_id"], row["reason"])
+    return ids
+
+
+def _row(each: _Batch, profiles: Profiles, source: str) -> dict[str, Any]:
+    reading, record = each.reading, each.record
+    code = "AR" if record.kind == "refused" else "AA"
+    return {
+        "sender": each.sender,
+        "message_control_id": each.control_id,
+        "digest": each.digest,
+        "content": record.content,
+        "message_type": reading.envelope.message_type,
+        "disposition": reading.disposition,
+        "reason": reading.reason,
+        "source": source,
+        "peer": record.peer,
+        "profile_digest": profiles.digest(each.sender),
+        "acknowledgement": build_ack(code, record.content, record.received_at),
+        "received_at": record.received_at,
+    }
+
+
+def _notes(session: Session, fresh: Sequence[_Batch]) -> list[str]:
+    """Say for each message whether its control id was used by its sender before."""
+    used: set[tuple[str, str]] = set()
+    for part in chunks(sorted({each.control_id for each in fresh if each.control_id})):
+        rows = session.exec(
+            select(Message.sender, Message.message_control_id).where(
+                col(Message.message_control_id).in_(part)
+            )
+        )
+        used.update((sender, control_id) for sender, control_id in rows)
+    notes = []
+    for each in fresh:
+        key = each.sender, each.control_id
+        notes.append(REUSED if each.control_id and key in used else "")
+        used.add(key)
+    return notes
+
+
+def quarantined_row(message: Message, reason: str) -> dict[str, Any]:
+    """Return the row that lists a stored message as one that must not be used, with the reason."""
+    return _quarantined(message.sender, message.digest, message.id, reason, message.received_at)
+
+
+def _quarantined(
+    sender: str, digest: str, message_id: int | None, reason: str, received_at: dt.datetime
+) -> dict[str, Any]:
+    row = Quarantined(
+        kind="hl7",
+        digest=digest,
+        reason=reason,
+        sender=sender,
+        message_id=message_id,
+        received_at=received_at,
+    )
+    return row.model_dump(exclude={"id"})
+
+
+def _take_back(session: Session, digests: Iterable[str]) -> Touched:
+    """Quarantine messages that were acknowledged and then turned out to be cut short."""
+    touched = Touched()
+    for part in chunks(sorted(filter(None, digests))):
+        rows = session.exec(select(Message).where(col(Message.digest).in_(part))).all()
+        for message in rows:
+            touched |= drop_content(session, [message.id or 0])
+            insert_if_absent(session, Quarantined, [quarantined_row(message, CUT_SHORT)])
+        session.execute(
+            update(Message)
+            .where(col(Message.digest).in_(part))
+            .values(disposition=QUARANTINED, reason=CUT_SHORT)
+        )
+    return touched
