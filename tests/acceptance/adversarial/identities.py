@@ -11,25 +11,39 @@ from tests.acceptance.adversarial.drafts import Draft, Lost
 from tests.acceptance.adversarial.people import Person
 from tests.acceptance.adversarial.scene import Scene, pid
 
-_MERGES = ("ADT^A40^ADT_A39",) * 6 + ("ADT^A34^ADT_A30", "ADT^A47^ADT_A30")
+_MERGE = "ADT^A40^ADT_A39"
+_MERGE_BY_ID = "ADT^A34^ADT_A30"
+_CHANGE_OF_ID = "ADT^A47^ADT_A30"
 
 
 def merge(draft: Draft, scene: Scene) -> None:
     """One person had two or three ids; report and study carry any of them, a merge joins them."""
+    if scene.chance.random() < 0.15:
+        _change_of_id(draft, scene)
+        return
     ids = [draft.person.patient_id]
     ids += [scene.number("patient_id", draft.site) for _ in range(scene.chance.choice((1, 1, 2)))]
     time = draft.exam + scene.hours(-200, 400)
+    kind = scene.chance.choice((_MERGE, _MERGE, _MERGE, _MERGE_BY_ID))
     for prior, survivor in itertools.pairwise(ids):
-        kind = scene.chance.choice(_MERGES)
         _merge(draft, scene, kind, survivor, prior, time)
         if scene.chance.random() < 0.2:  # told twice, under another control id
             _merge(draft, scene, kind, survivor, prior, time + dt.timedelta(minutes=5))
         time += scene.hours(1, 72)
     if scene.chance.random() < 0.1:  # nonsense: refused, or without effect
-        _merge(draft, scene, _MERGES[0], ids[0], ids[0], time)
+        _merge(draft, scene, _MERGE, ids[0], ids[0], time)
     if scene.chance.random() < 0.1:  # the circle closes days later: one patient already
-        _merge(draft, scene, _MERGES[0], ids[0], ids[-1], time + dt.timedelta(days=3))
+        _merge(draft, scene, _MERGE, ids[0], ids[-1], time + dt.timedelta(days=3))
     _spread(draft, scene, ids)
+
+
+def _change_of_id(draft: Draft, scene: Scene) -> None:
+    """The id was changed before the examination; the reporting system still sends the old one."""
+    old, new = draft.person.patient_id, scene.number("patient_id", draft.site)
+    _merge(draft, scene, _CHANGE_OF_ID, new, old, draft.exam - scene.hours(1, 200))
+    draft.report_ids = [old]
+    for study in draft.studies:
+        study.patient_id = new
 
 
 def unmerge(draft: Draft, scene: Scene) -> None:
@@ -41,18 +55,18 @@ def unmerge(draft: Draft, scene: Scene) -> None:
     if scene.happens("unmerge_of_strangers"):
         stranger = scene.person(draft.site, other)
         people = {own: draft.person, other: stranger}
-        _merge(draft, scene, _MERGES[0], *pair, merged, people)
+        _merge(draft, scene, _MERGE, *pair, merged, people)
         _part(draft, scene, *pair, parted, people)
         # The stranger has an examination of the same day and kind that is nobody's pair.
         draft.strangers.append(scene.study(stranger, draft))
         return
-    _merge(draft, scene, _MERGES[0], *pair, merged)
+    _merge(draft, scene, _MERGE, *pair, merged)
     _part(draft, scene, *pair, parted)
     draft.report_ids = [own]
     for study in draft.studies:
         study.patient_id = other
     if scene.happens("merged_again"):
-        _merge(draft, scene, _MERGES[0], *pair, parted + scene.hours(1, 50))
+        _merge(draft, scene, _MERGE, *pair, parted + scene.hours(1, 50))
     else:
         draft.lost.add(Lost.PATIENT)
 
@@ -63,8 +77,8 @@ def reversed_merge(draft: Draft, scene: Scene) -> None:
     time = draft.exam + scene.hours(-100, 100)
     within_a_day = scene.happens("reversed_within_a_day")
     gap = scene.hours(0.1, 23) if within_a_day else scene.hours(30, 400)
-    _merge(draft, scene, _MERGES[0], other, own, time)
-    _merge(draft, scene, _MERGES[0], own, other, time + gap)
+    _merge(draft, scene, _MERGE, other, own, time)
+    _merge(draft, scene, _MERGE, own, other, time + gap)
     if within_a_day:
         draft.lost.add(Lost.SUSPENDED)
     _spread(draft, scene, [own, other])
