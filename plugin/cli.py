@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from plugin import cli_quarantine, cli_research, cli_send, cli_studies
+from plugin import cli_feed, cli_quarantine, cli_research, cli_send, cli_studies
 from plugin.cli_calls import ConfigOption
 
 app = typer.Typer(
@@ -100,6 +100,8 @@ cli_send.register(app)
 cli_research.register(app)
 cli_studies.register(app)
 cli_quarantine.register(app)
+cli_hl7.register(app)
+cli_feed.register(app)
 
 
 def main() -> None:

@@ -107,6 +107,36 @@ def _reindex(context: Context, arguments: Arguments, progress: Progress) -> dict
     return rebuild_index(context, progress, dry_run=arguments["dry_run"])
 
 
+def _accept_feed(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.feeds import accept_feed
+
+    return accept_feed(
+        context,
+        arguments["profile"],
+        progress,
+        by=arguments["by"],
+        reason=arguments["reason"],
+    )
+
+
+def _withdraw_feed(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.feeds import withdraw_feed
+
+    return withdraw_feed(
+        context,
+        arguments["sender"],
+        progress,
+        by=arguments["by"],
+        reason=arguments["reason"],
+    )
+
+
+def _replay(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.messages import replay_messages
+
+    return replay_messages(context, arguments, progress)
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -120,6 +150,9 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "retention run": _retain,
     "quarantine decide": _decide,
     "reindex": _reindex,
+    "hl7 replay": _replay,
+    "feed accept": _accept_feed,
+    "feed withdraw": _withdraw_feed,
 }
 
 

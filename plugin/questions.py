@@ -85,7 +85,7 @@ def _language_models(
 
 
 def _unlinked(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.links_old import unlinked_reports
+    from dicom_node.linking.queries import unlinked_reports
 
     return {
         "unlinked": [
@@ -95,7 +95,7 @@ def _unlinked(session: Session, _settings: Settings, _arguments: Arguments) -> d
 
 
 def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.links_old import explain
+    from dicom_node.linking.queries import explain
 
     return {"report": arguments["report"], "why": explain(session, arguments["report"])}
 
@@ -153,6 +153,38 @@ def _export_quarantined(
     return {"digest": export_quarantined(session, store, arguments["digest"], target)}
 
 
+def _feeds(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.feeds import list_feeds
+
+    return list_feeds(session, settings)
+
+
+def _feed(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.feeds import show_feed
+
+    return show_feed(session, settings, arguments["sender"])
+
+
+def _messages(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.messages import list_messages, which_messages
+
+    return list_messages(session, which_messages(arguments))
+
+
+def _message(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.messages import show_message
+
+    return show_message(session, arguments["message"])
+
+
+def _export_message(
+    session: Session, _settings: Settings, arguments: Arguments
+) -> dict[str, Any]:
+    from plugin.stages.messages import export_message
+
+    return export_message(session, arguments["message"], Path(arguments["path"]))
+
+
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
@@ -168,6 +200,11 @@ QUESTIONS: dict[str, Question] = {
     "quarantine": _quarantine,
     "quarantined object": _quarantined_object,
     "export quarantined": _export_quarantined,
+    "messages": _messages,
+    "message": _message,
+    "export message": _export_message,
+    "feeds": _feeds,
+    "feed": _feed,
 }
 
 

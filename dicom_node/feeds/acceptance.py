@@ -22,12 +22,14 @@ from dicom_node.feeds.profile import FeedProfile
 from dicom_node.feeds.registry import (
     ACCEPT,
     WITHDRAW,
+    Profiles,
     digest_of,
     file_name,
     read_decision,
     read_profile,
 )
 from dicom_node.feeds.writing import text_value, write_profile
+from dicom_node.models import Message
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +118,20 @@ def decisions(session: Session, sender: str = "") -> list[FeedAcceptance]:
     if sender:
         query = query.where(FeedAcceptance.sender == sender)
     return list(session.exec(query))
+
+
+def outdated_senders(session: Session, profiles: Profiles) -> list[str]:
+    """Return the senders with messages that were read when something else held for them.
+
+    After an acceptance, a withdrawal or a change of the settings their messages are to be read
+    again; a crash on the way leaves them here.
+    """
+    rows = session.exec(
+        select(Message.sender, Message.profile_digest)
+        .where(col(Message.profile_digest) != "")
+        .distinct()
+    )
+    return sorted({sender for sender, digest in rows if digest != profiles.digest(sender)})
 
 
 def follow_rows(session: Session, folder: Path) -> list[str]:

@@ -42,6 +42,8 @@ class FeedProfile(Section):
 
     sender: str = Field(min_length=1)  # MSH-3 and MSH-4, joined with "|"
     name: str = ""
+    networks: tuple[Network, ...] = ()  # that it may send from; empty: any
+    certificates: tuple[Fingerprint, ...] = ()  # that it may show; empty: any, or none
     charset: Codec = ""  # a Python codec name; used where MSH-18 is empty
     charset_overrides: bool = False  # true: MSH-18 of this sender is wrong, charset counts
     time_zone: TimeZone = ""  # IANA name; of times without a zone; empty: unknown
@@ -68,7 +70,5 @@ class FeedProfile(Section):
     equivalent_issuers: tuple[tuple[str, ...], ...] = ()  # names of one and the same issuer
     trusted_assumed_issuers: tuple[str, ...] = ()  # assumed counts as declared for these
     on_content_fault: Literal["AA", "AE", "AR"] = "AA"
-    networks: tuple[Network, ...] = ()  # from which the sender may speak; empty: from any
-    certificates: tuple[Fingerprint, ...] = ()  # of its connections; empty: any that is trusted
     acknowledgement: Literal["auto", "original", "enhanced"] = "auto"  # auto: by MSH-15, MSH-16
     history: bool = False  # an import of old reports: they may train and are never answered

@@ -19,12 +19,12 @@ from dicom_node.feeds.profile import FeedProfile
 from dicom_node.feeds.registry import Profiles
 from dicom_node.hl7.parsed import ParsedReport
 from dicom_node.hl7.reader import read_message
-from dicom_node.linking.links import Linking
+from dicom_node.linking.links import Linker, Linking
 from dicom_node.linking.models import ImagingOrder, PatientEvent, PatientReview
 from dicom_node.message_reading import DocumentText
 from dicom_node.messages import receive
 from dicom_node.models import Link, Report, Series, Study
-from dicom_node.settings import Hl7Settings
+from dicom_node.settings import Hl7Settings, LinkingSettings
 
 _BATCH = 500
 
@@ -53,8 +53,9 @@ def project(
     profile: FeedProfile,
     contents: Sequence[bytes],
     *,
-    settings: Hl7Settings,
-    linking: Linking,
+    hl7: Hl7Settings,
+    settings: LinkingSettings,
+    linker: Linker,
     clock: Clock,
     document_text: DocumentText | None = None,
 ) -> Projection:
@@ -64,17 +65,20 @@ def project(
         node: the node's database; it is only read.
         profile: the profile that is tried; it counts as accepted.
         contents: messages that are accepted under it.
-        settings: section ``[hl7]``.
-        linking: the linker and its settings.
+        hl7: section ``[hl7]``.
+        settings: section ``[linking]``.
+        linker: decides about one report and its candidates.
         clock: gives the time of decisions.
         document_text: takes the text out of embedded documents.
     """
-    profiles = Profiles(settings.model_copy(update={"feeds": (profile,)}))
+    profiles = Profiles(hl7.model_copy(update={"feeds": (profile,)}))
+    linking = Linking(settings, profiles, linker)
     scratch = Database("sqlite://")
     try:
         _prepare(scratch)
+        reports = _reports_of(profiles, contents)
         with scratch.write() as session:
-            found = Projection(studies=_copy(node, session, _reports_of(profile, contents)))
+            found = Projection(studies=_copy(node, session, reports))
         for part in chunks(contents, _BATCH):
             receive(
                 scratch,
@@ -91,12 +95,8 @@ def project(
     return found
 
 
-def _reports_of(profile: FeedProfile, contents: Iterable[bytes]) -> list[ParsedReport]:
-    return [
-        report
-        for content in contents
-        for report in read_message(content, lambda _: profile).reports
-    ]
+def _reports_of(profiles: Profiles, contents: Iterable[bytes]) -> list[ParsedReport]:
+    return [report for content in contents for report in read_message(content, profiles.of).reports]
 
 
 def _copy(node: Session, scratch: Session, reports: Sequence[ParsedReport]) -> int:

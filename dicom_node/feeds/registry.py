@@ -109,10 +109,16 @@ class Profiles:
         return self._settings.accept_unknown_feeds and not self._is_unreadable(sender)
 
     def digest(self, sender: str) -> str:
-        """Return the digest of the profile in force: it changes when messages read differently."""
+        """Return the digest of all that holds for a sender here.
+
+        It changes when its messages are read, or may link, differently: by its profile, by its
+        acceptance, or by names of issuers that any accepted profile declares to be the same.
+        """
         found = self._digests.get(sender)
         if found is None:
-            found = digest_of(self.of(sender))
+            groups = json.dumps(self.equivalent_issuers())
+            holds = f"{digest_of(self.of(sender))} {self.accepted(sender)} {groups}"
+            found = hashlib.sha256(holds.encode()).hexdigest()
             _remember(self._digests, sender, found)
         return found
 
