@@ -7,7 +7,7 @@ import datetime as dt
 from sqlalchemy import update
 from sqlmodel import Session, col
 
-from dicom_node.linking.links_old import withdraw_links
+from dicom_node.linking.link_rows import withdraw_links
 from dicom_node.models import Transmission
 
 REASON = "the study has another identity now"

@@ -15,8 +15,8 @@ from dicom_node.sandbox import Sandbox
 from dicom_node.settings import Hl7Settings
 from labeling.schema_file import schema_of
 from labeling.vocabulary import LabelSchema
-from plugin.extensions import load
 from plugin.folders import DataFolder
+from plugin.linking import linking_of
 from plugin.migrations import is_migrated, migrate
 from plugin.settings import Settings
 
@@ -47,8 +47,7 @@ class Context:
         Raises:
             plugin.errors.Permanent: the settings name a linker that is not installed.
         """
-        linker = load("linkers", self.settings.linking.linker)
-        return Linking(self.settings.linking, self.profiles, linker)
+        return linking_of(self.settings, self.profiles)
 
     def schema(self) -> LabelSchema:
         """Read the label schema that the settings name."""

@@ -1,11 +1,28 @@
-"""The linker that the settings name, as the index calls it."""
+"""The linker that the settings name, as filing and indexing call it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from dicom_node.feeds.registry import Profiles
 from dicom_node.indexing import OnStudy
-from dicom_node.linking.links_old import Linker, link_study
-from plugin.context import Context
+from dicom_node.linking.links import Linker, Linking, relink
+from dicom_node.linking.touched import Touched
 from plugin.extensions import load
+from plugin.settings import Settings
+
+if TYPE_CHECKING:
+    from plugin.context import Context
+
+
+def linking_of(settings: Settings, profiles: Profiles) -> Linking:
+    """Return how links are decided under these settings and feed profiles.
+
+    Raises:
+        plugin.errors.Permanent: the settings name a linker that is not installed.
+    """
+    linker: Linker = load("linkers", settings.linking.linker)
+    return Linking(settings.linking, profiles, linker)
 
 
 def study_linker(context: Context) -> OnStudy:
@@ -14,7 +31,7 @@ def study_linker(context: Context) -> OnStudy:
     Raises:
         plugin.errors.Permanent: the settings name a linker that is not installed.
     """
-    linker: Linker = load("linkers", context.settings.linking.linker)
-    return lambda session, study: link_study(
-        session, study, context.settings.linking, context.clock, linker
+    linking = context.linking()
+    return lambda session, study: relink(
+        session, Touched(studies={study.study_instance_uid}), linking, context.clock
     )

@@ -11,7 +11,7 @@ from sqlalchemy import func
 from sqlmodel import Session, SQLModel, col, select
 
 from dicom_node.life_models import Erasure, Tombstone
-from dicom_node.linking.links_old import unlinked_reports
+from dicom_node.linking.queries import unlinked_reports
 from dicom_node.models import (
     Instance,
     Link,

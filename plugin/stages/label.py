@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from dicom_node.reports.receiving import current_reports
+from dicom_node.reports.queries import current_reports
 from labeling.labeler import LabelResult
 from labeling.models import LabelingRun
 from labeling.runs import open_run, reports_without_labels, store_labels
