@@ -22,6 +22,7 @@ from labeling.vocabulary import State
 from training.errors import Permanent
 from training.evidence import CohortQuery, Evidence, States, gather
 from training.folds import check_folds
+from training.impact import ERASURE, Artefact, notes_of
 from training.manifest import content, digest_of
 from training.models import Cohort, CohortMember
 from training.patients import NameOfIssuer
@@ -29,7 +30,7 @@ from training.selection import LinkedReport, final_reports
 from training.settings import TrainingSettings
 from training.targets import Targets, targets_of, usable
 
-__all__ = ["CohortQuery", "exclusions", "freeze", "manifest", "members_of"]
+__all__ = ["CohortQuery", "exclusions", "freeze", "manifest", "members_of", "superseded"]
 
 
 def freeze(
@@ -102,6 +103,8 @@ def exclusions(session: Session, cohort: Cohort) -> dict[str, int]:
 def manifest(session: Session, cohort: Cohort) -> dict[str, Any]:
     """Return the cohort as a dict for JSON: what the digest covers, and digests of the reports.
 
+    ``superseded`` tells which members no longer stand; the digest does not cover it.
+
     Raises:
         Permanent: the rows no longer give the cohort's digest: they were changed after freezing.
     """
@@ -118,9 +121,28 @@ def manifest(session: Session, cohort: Cohort) -> dict[str, Any]:
     return {
         "digest": cohort.digest,
         "frozen_at": cohort.frozen_at.isoformat(),
+        "superseded": superseded(session, cohort),
         "report_sha256": reports,
         **content(cohort, run, members),
     }
+
+
+def superseded(session: Session, cohort: Cohort) -> list[dict[str, Any]]:
+    """Return what was noted about members that no longer stand, and how many were erased."""
+    newest = {
+        (each.study_instance_uid, each.source_id if each.cause == ERASURE else 0): each
+        for each in notes_of(session, Artefact.MEMBER, cohort.id or 0)
+    }
+    return [
+        {
+            "study_instance_uid": each.study_instance_uid,
+            "members": each.count,
+            "cause": each.cause,
+            "noted_at": each.noted_at.isoformat(),
+        }
+        for _, each in sorted(newest.items())
+        if each.stale
+    ]
 
 
 def _member(uid: str, evidence: Evidence, query: CohortQuery) -> CohortMember:

@@ -8,13 +8,16 @@ times.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlmodel import Session, col, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from dicom_node.database import chunks
 from dicom_node.hl7.parsed import PatientAction
+from dicom_node.linking.identifiers import Identifier, Issuers
 from dicom_node.linking.models import PatientEvent
 from dicom_node.models import PatientAlias, Study
 from training.folds import Identity, patient_key, survivors
@@ -122,6 +125,47 @@ def studies_of_patients(
     return found
 
 
+def last_change_of_identity(
+    session: Session, name_of: NameOfIssuer, identity: Identity
+) -> dt.datetime | None:
+    """Return when the newest event that joined or parted this patient's identities was recorded.
+
+    None where there is none, or nobody can say which patient it is.
+    """
+    if not all(identity):
+        return None
+    values = _ever_joined(session, {identity[1]})
+    patients = Patients(standing_joins(_events(session, name_of, values)), name_of)
+    named = patients.named({identity})
+    rows = [
+        row
+        for part in chunks(sorted(values))
+        for row in session.exec(_about_two(part))
+        if not named.isdisjoint(
+            {
+                (name_of(row.issuer), row.patient_id),
+                (name_of(row.prior_issuer), row.prior_patient_id),
+            }
+        )
+    ]
+    return max((row.recorded_at for row in rows), default=None)
+
+
+def _about_two(patient_ids: Collection[str] | None) -> SelectOfScalar[PatientEvent]:
+    """Return the query for events that hold and name two identities."""
+    query = select(PatientEvent).where(
+        col(PatientEvent.holds), col(PatientEvent.action).in_(_ABOUT_TWO)
+    )
+    if patient_ids is None:
+        return query
+    return query.where(
+        or_(
+            col(PatientEvent.patient_id).in_(patient_ids),
+            col(PatientEvent.prior_patient_id).in_(patient_ids),
+        )
+    )
+
+
 def _ever_joined(session: Session, values: Iterable[str]) -> set[str]:
     """Return the patient ids that any event ever named together with these, these included."""
     found: set[str] = set()
@@ -152,17 +196,7 @@ def _events(
     parts = [None] if patient_ids is None else list(chunks(sorted(patient_ids)))
     seen: set[int] = set()
     for part in parts:
-        query = select(PatientEvent).where(
-            col(PatientEvent.holds), col(PatientEvent.action).in_(_ABOUT_TWO)
-        )
-        if part is not None:
-            query = query.where(
-                or_(
-                    col(PatientEvent.patient_id).in_(part),
-                    col(PatientEvent.prior_patient_id).in_(part),
-                )
-            )
-        for row in session.exec(query):
+        for row in session.exec(_about_two(part)):
             if row.patient_id and row.prior_patient_id and row.id not in seen:
                 seen.add(row.id or 0)
                 prior = name_of(row.prior_issuer), row.prior_patient_id
@@ -177,3 +211,8 @@ def _aliases(session: Session, name_of: NameOfIssuer) -> Iterator[IdentityEvent]
         prior = name_of(row.prior_issuer), row.prior_patient_id
         surviving = name_of(row.surviving_issuer), row.surviving_patient_id
         yield IdentityEvent(f"#{row.id:012d}", True, prior, surviving)
+
+
+def one_name(issuers: Issuers) -> NameOfIssuer:
+    """Return what turns a name of an issuer into the one that stands for all its names."""
+    return lambda issuer: issuers.normal(Identifier("", issuer)).issuer

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
 from sqlmodel import Session, col, select
 
+from dicom_node.database import chunks
 from dicom_node.linking.rules import CONFIRMED
 from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.reports.status import FINAL_STATUSES
@@ -42,22 +43,38 @@ class SeriesRule:
         return fits_part and self.series_description.upper() in description.upper()
 
 
-def images(session: Session, rule: SeriesRule) -> dict[str, str]:
+def images(
+    session: Session, rule: SeriesRule, studies: Collection[str] | None = None
+) -> dict[str, str]:
     """Return the studies that hold an image series that fits, each with a digest of the images.
+
+    Args:
+        session: any session.
+        rule: what a series must be.
+        studies: look at these only; None: at all.
 
     The digest is SHA-256 over the sorted digests of the instances in all series that fit: it
     changes when an image joins. A series with nothing but reports, presentation states or other
     objects without pixels never fits, whatever its Modality says.
     """
-    rows = session.exec(
+    query = (
         select(Series, Instance.digest, Instance.sop_class_uid)
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
         .where(Series.modality == rule.modality)
         .order_by(col(Series.study_instance_uid), col(Instance.digest))
     )
+    queries = (
+        [query]
+        if studies is None
+        else [
+            query.where(col(Series.study_instance_uid).in_(chunk))
+            for chunk in chunks(sorted(studies))
+        ]
+    )
     fitting = (
         (series.study_instance_uid, digest)
-        for series, digest, sop_class_uid in rows
+        for each in queries
+        for series, digest, sop_class_uid in session.exec(each)
         if rule.accepts(series.body_part_examined, series.series_description)
         and is_image(sop_class_uid)
     )

@@ -9,7 +9,6 @@ finishes it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +22,12 @@ from dicom_node.settling import settle
 from dicom_node.storage import DicomStore
 from plugin.context import Context
 from plugin.errors import Permanent
-from plugin.stages.erase_filed import collect_filed, collect_with_messages
+from plugin.stages.erase_filed import (
+    WORDS,
+    collect_filed,
+    collect_with_messages,
+    words_of,
+)
 from plugin.stages.erase_files import (
     digests_about,
     documents_about,
@@ -42,6 +46,7 @@ from plugin.stages.erase_rows import (
     models_trained_on,
 )
 from plugin.stages.erase_whom import Subject, find_subject
+from plugin.stages.impact import forget_positions
 from training.cohort import manifest
 from training.folds import Identity, patient_key
 from training.models import Cohort, Prediction
@@ -53,9 +58,6 @@ NOT_REACHED = (
     "weights of models that were trained on the patient's data: see models",
 )
 """What no command of the node can erase; said with every erasure."""
-
-_SHORTEST_NAME = 3
-_WORDS = re.compile(r"[^\W_]+")
 
 
 class _OnlyShown(Exception):
@@ -185,6 +187,7 @@ def _erase_rows(
         with context.database.write() as session:
             subject = find_subject(session, *identity, salt)
             subject.digests |= files
+            collect_filed(session, subject)
             _check_words(session, subject, by, reason)
             found = _erase(context, session, subject, by, reason, write=not dry_run)
             if dry_run:
@@ -197,7 +200,6 @@ def _erase_rows(
 def _erase(
     context: Context, session: Session, subject: Subject, by: str, reason: str, *, write: bool
 ) -> dict[str, Any]:
-    collect_filed(session, subject)
     subject.messages = messages_about(session, subject)
     collect_with_messages(session, subject)
     subject.digests |= _superseded(session, subject)
@@ -217,6 +219,7 @@ def _erase(
     counts["files"] = len(paths)
     anything = bool(paths or sum(counts.values()))
     if anything:
+        forget_positions(session)
         session.add(
             Erasure(
                 patient_keys=sorted(subject.patient_keys),
@@ -308,13 +311,5 @@ def _write_manifests(context: Context, session: Session, cohorts: Sequence[dict[
 
 def _check_words(session: Session, subject: Subject, by: str, reason: str) -> None:
     """Refuse words that would keep the patient in the very note of the erasure."""
-    names = set(subject.patient_ids) | subject.reference_subjects
-    studies = session.exec(
-        select(Study.patient_name).where(col(Study.study_instance_uid).in_(subject.studies))
-    )
-    reports = session.exec(select(Report.patient_name).where(col(Report.id).in_(subject.reports)))
-    names |= {*studies, *reports}
-    said = set(_WORDS.findall(f"{by} {reason}".casefold()))
-    known = {word for name in names for word in _WORDS.findall(name.casefold())}
-    if any(len(word) >= _SHORTEST_NAME for word in known & said):
+    if words_of(session, subject) & set(WORDS.findall(f"{by} {reason}".casefold())):
         raise Permanent("who decides and why are kept: they must not name the patient")

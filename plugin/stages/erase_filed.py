@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,14 +16,18 @@ from sqlalchemy import String, cast
 from sqlmodel import Session, col, or_, select
 
 from dicom_node.database import chunks
+from dicom_node.history.models import ImportedFile
 from dicom_node.linking.models import ImagingOrder, LinkDecision, PatientEvent, PatientReview
-from dicom_node.models import Message, Report
+from dicom_node.models import Message, Report, Study
 from dicom_node.reports.models import ReportInput
 from plugin.stages.erase_whom import Subject, has_own_rows
 from training.folds import Identity
 
 ERASED = "erased"
-"""Stands for the control id of a message whose bytes went with a patient."""
+"""Stands for what named the patient in a row that stays."""
+
+WORDS = re.compile(r"[^\W_]+")
+_SHORTEST = 3  # shorter words name nobody
 
 
 def collect_filed(session: Session, subject: Subject) -> None:
@@ -81,14 +86,35 @@ def mend_lists(session: Session, subject: Subject) -> None:
             kept = [name for name in named if name not in subject.studies]
             each.content = {**each.content, "study_instance_uids": kept}
             session.add(each)
-        for order in session.exec(
-            select(ImagingOrder).where(_holds(ImagingOrder.study_instance_uids, uid))
-        ):
-            order.study_instance_uids = [
-                name for name in order.study_instance_uids if name not in subject.studies
-            ]
-            session.add(order)
         session.flush()
+
+
+def words_of(session: Session, subject: Subject) -> set[str]:
+    """Return the words of the patient's names and identifiers, without case; no short ones."""
+    names = set(subject.patient_ids) | subject.reference_subjects
+    for column, key, values in (
+        (Study.patient_name, Study.study_instance_uid, subject.studies),
+        (Report.patient_name, Report.id, subject.reports),
+        (PatientEvent.patient_name, PatientEvent.id, subject.events),
+    ):
+        for chunk in chunks(sorted(values)):
+            names |= set(session.exec(select(column).where(col(key).in_(chunk))))
+    words = {word for name in names for word in WORDS.findall(name.casefold())}
+    return {word for word in words if len(word) >= _SHORTEST}
+
+
+def mend_imports(session: Session, subject: Subject) -> None:
+    """Take names of imported files that name the patient out of the lists of imports."""
+    words = words_of(session, subject)
+    for row in session.exec(select(ImportedFile)):
+        if words.isdisjoint(WORDS.findall(row.name.casefold())):
+            continue
+        for message in session.exec(select(Message).where(Message.peer == row.name)):
+            message.peer = ERASED
+            session.add(message)
+        row.name = ERASED
+        session.add(row)
+    session.flush()
 
 
 def _inputs(session: Session, subject: Subject) -> set[int]:
@@ -113,9 +139,9 @@ def _orders(session: Session, subject: Subject) -> set[int]:
             select(ImagingOrder).where(_holds(ImagingOrder.patient_identifiers, value))
         )
         found |= {row.id or 0 for row in rows if _about(_named(row.patient_identifiers), subject)}
-    for uid in sorted(subject.studies):
+    for chunk in chunks(sorted(subject.studies)):
         rows = session.exec(
-            select(ImagingOrder).where(_holds(ImagingOrder.study_instance_uids, uid))
+            select(ImagingOrder).where(col(ImagingOrder.study_instance_uid).in_(chunk))
         )
         found |= {row.id or 0 for row in rows if not row.patient_identifiers}
     return found

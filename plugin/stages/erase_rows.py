@@ -15,7 +15,7 @@ from dicom_node.models import Quarantined, Report, ReportedStudy
 from dicom_node.quarantine import DICOM
 from dicom_node.settling import misplace
 from labeling.models import LabelingRun
-from plugin.stages.erase_filed import blank_shared, mend_lists
+from plugin.stages.erase_filed import blank_shared, mend_imports, mend_lists
 from plugin.stages.erase_whom import Subject
 from training.manifest import content, digest_of
 from training.models import Cohort, CohortMember, Model, TrainingRun
@@ -59,7 +59,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
 }
 """Table -> column -> the set of :class:`Subject` whose values make a row the patient's."""
 
-MENDED = frozenset({"cohort", "training_run"})
+MENDED = frozenset({"cohort", "imported_file", "training_run"})
 """Tables whose rows stay and lose what they say about the patient."""
 
 KEPT = frozenset(
@@ -85,6 +85,7 @@ _REFERENCES = (
     ("patient_alias", "message_id", "own_messages", None),
     ("patient_event", "message_id", "own_messages", None),
     ("quarantined", "other_study_instance_uid", "studies", ""),
+    ("imaging_order", "study_instance_uid", "studies", ""),
 )
 
 _BATCH = 500
@@ -98,6 +99,7 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     _mend_reports(session, subject)
     mend_lists(session, subject)
     blank_shared(session, subject)
+    mend_imports(session, subject)
     counts: dict[str, int] = {}
     # Rows that refer to others go before those that they refer to.
     for table in reversed(SQLModel.metadata.sorted_tables):
