@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from plugin import cli_feed, cli_quarantine, cli_research, cli_send, cli_studies
+from plugin import (
+    cli_feed,
+    cli_hl7,
+    cli_import,
+    cli_quarantine,
+    cli_research,
+    cli_send,
+    cli_studies,
+)
 from plugin.cli_calls import ConfigOption
 
 app = typer.Typer(
@@ -102,6 +110,7 @@ cli_studies.register(app)
 cli_quarantine.register(app)
 cli_hl7.register(app)
 cli_feed.register(app)
+cli_import.register(app)
 
 
 def main() -> None:

@@ -137,6 +137,12 @@ def _replay(context: Context, arguments: Arguments, progress: Progress) -> dict[
     return replay_messages(context, arguments, progress)
 
 
+def _import_reports(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.history import import_reports
+
+    return import_reports(context, arguments, progress)
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -153,6 +159,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "hl7 replay": _replay,
     "feed accept": _accept_feed,
     "feed withdraw": _withdraw_feed,
+    "import reports": _import_reports,
 }
 
 

@@ -1,0 +1,122 @@
+"""Commands that bring old reports in from files."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plugin.cli_calls import ConfigOption, JsonOption, operate, show
+
+if TYPE_CHECKING:
+    from dicom_node.history.mapping import ImportMapping
+
+imports = typer.Typer(no_args_is_help=True, help="Old reports, from files: they may train.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.add_typer(imports, name="import")
+
+
+@imports.command("reports")
+def import_reports(
+    path: Annotated[
+        Path,
+        typer.Argument(help="CSV, XLSX, HL7 or DICOM SR file, or a folder of them and of PDFs."),
+    ],
+    config: ConfigOption,
+    mapping: Annotated[
+        Path | None, typer.Option(help="What the columns mean: a TOML file; tables need one.")
+    ] = None,
+    feed: Annotated[
+        str, typer.Option(help="Name of the collection, where there is no mapping file.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would happen, and change nothing.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="With --dry-run and without --mapping: a new file for the proposal."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "import of old reports",
+    by: Annotated[str, typer.Option(help="Who imports; it is recorded.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Import reports of the past; they link by the normal rules, may train, are never answered.
+
+    With --dry-run and without --mapping, a mapping of the table is proposed. An import that was
+    cut off goes on where it was; run twice, it changes nothing. Exit status 1 when nothing would
+    be taken, or a row was refused or quarantined.
+    """
+    if dry_run:
+        _try(path, config, mapping, feed, output, as_json)
+        return
+    result = operate(
+        config,
+        "import reports",
+        path=str(path.absolute()),
+        mapping=_values(mapping, feed),
+        by=by or getpass.getuser(),
+        reason=reason,
+    )
+    show(result, as_json)
+    if result["refused"] or result["quarantined"]:
+        raise typer.Exit(1)
+
+
+def _try(
+    path: Path, config: Path, mapping: Path | None, feed: str, output: Path | None, as_json: bool
+) -> None:
+    from plugin.settings import load_settings
+    from plugin.stages.history import try_import
+    from plugin.tables import progress_line
+
+    settings = load_settings(config)
+    chosen = _proposed(path, feed, output) if mapping is None else _mapping(mapping, feed)
+    with progress_line() as progress:
+        result = try_import(path, chosen, settings, progress)
+    show(result, as_json)
+    if not result["reports"] and not result["hl7"]:
+        raise typer.Exit(1)
+
+
+def _proposed(path: Path, feed: str, output: Path | None) -> ImportMapping:
+    """Propose a mapping, write or print it, and try it."""
+    from dicom_node.history.mapping import ImportMapping
+    from plugin.errors import Permanent
+    from plugin.stages.history import propose_mapping
+
+    blank = _mapping(None, feed)
+    proposal = propose_mapping(path, blank.name)
+    if proposal is None:
+        return ImportMapping(name=blank.name)
+    if output is None:
+        typer.echo(proposal.toml(), err=True)
+    else:
+        try:
+            with output.open("x", encoding="utf-8") as file:
+                file.write(proposal.toml())
+        except FileExistsError:
+            raise Permanent(f"{output} exists already; it was not changed") from None
+        typer.echo(f"wrote {output}: look for TO DECIDE", err=True)
+    return proposal.mapping()
+
+
+def _values(mapping: Path | None, feed: str) -> dict[str, Any]:
+    return _mapping(mapping, feed).model_dump(mode="json")
+
+
+def _mapping(mapping: Path | None, feed: str) -> ImportMapping:
+    from dicom_node.history.mapping import load_mapping, mapping_of
+    from plugin.errors import Permanent
+
+    if mapping is not None and feed:
+        raise Permanent("a mapping has its own name: --feed is for imports without one")
+    if mapping is not None:
+        return load_mapping(mapping)
+    if not feed:
+        raise Permanent("say --mapping FILE.toml, or --feed NAME where no table is imported")
+    return mapping_of({"name": feed}, "--feed")
