@@ -12,22 +12,34 @@ from dataclasses import dataclass, replace
 
 from dicom_node.hl7.parsed import Role
 from dicom_node.reports.sections import READ, Kind, Section, find_sections
+from dicom_node.reports.status import EFFECTS, Effect
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The text of one OBX, its role, what names it, and its status (table 0123)."""
+    """The text of one OBX.
+
+    ``role`` says what the text is in the report. ``key`` names the OBX at its sender: the role that
+    it was sent with (a suffix of OBX-3), OBX-3 and OBX-4.
+    """
 
     text: str
-    role: Role = Role.TEXT
-    identifier: str = ""  # OBX-3.1
-    sub_id: str = ""  # OBX-4
-    status: str = ""
+    role: Role
+    key: tuple[Role, str, str]
+    status: str  # table 0123
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What names the OBX at its sender."""
-        return self.identifier, self.sub_id
+    def sub_id(self) -> str:
+        """OBX-4."""
+        return self.key[2]
+
+
+def final(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """Return the blocks with what is provisional made final."""
+    return tuple(
+        replace(block, status="F") if EFFECTS.get(block.status) is Effect.PROVISIONAL else block
+        for block in blocks
+    )
 
 
 _ROLE_KINDS = {Role.IMPRESSION: Kind.IMPRESSION, Role.ADDENDUM: Kind.ADDENDUM}

@@ -1,45 +1,37 @@
 """What a report says after each of its messages: the state, and how a message changes it.
 
-All is pure. The rules, and where they come from:
+All is pure. The rules:
 
 - Text restates: what a message says in OBX of the report itself replaces the text before it.
-- An addendum stays until it is taken back, corrected or said by the text itself. Nothing that was
-  added is lost because something else was corrected.
+- An addendum stays until it is taken back or corrected, or the text itself says it. Nothing that
+  was added is lost because something else was corrected.
 - A report is as final as the least final of its parts.
-- What takes back (W, X, D, cancelled documents) is never undone by what only refers to earlier
-  text (U, B, A, V, addenda): text has to be sent again.
-- In doubt, text stays readable and is not final.
+- What takes back (W, X, D, cancelled documents) is not undone by what only refers to earlier text
+  (U, B, A, V, addenda): the text has to be sent again.
+- In doubt the text stays readable and is not final.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dicom_node.hl7.parsed import DocumentAction, ParsedPatient, ParsedReport, ReportPart, Role
-from dicom_node.reports.blocks import Block, any_text, has_addendum, join_text, says_already
-from dicom_node.reports.status import (
-    EFFECTS,
-    NOT_VERIFIED,
-    Action,
-    Effect,
-    least_final,
-    observation_meaning,
-    result_meaning,
-)
+from dicom_node.hl7.parsed import DocumentAction, ParsedReport, ReportPart, Role
+from dicom_node.hl7.times import comparable
+from dicom_node.linking.identity import Identifier
+from dicom_node.reports import addenda as added_text
+from dicom_node.reports.addenda import Addenda, Addendum
+from dicom_node.reports.blocks import Block, any_text, final, join_text, says_already
+from dicom_node.reports.naming import contradiction, inherit, join_patients, refer
+from dicom_node.reports.parts import Split, delete, names, split, takes_back
+from dicom_node.reports.status import EFFECTS, Action, Effect, result_meaning
 
 
 class Ignored(Exception):
     """A message changes nothing; the argument is the reason in plain words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addendum:
-    """Text that was added; ``number`` names its document, empty where it has none of its own."""
-
-    number: str
-    blocks: tuple[Block, ...]
-    report: ParsedReport
+Said = tuple[str, tuple[Identifier, ...]]
+"""A text and the identifiers of the patient that it was sent for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,88 +39,32 @@ class State:
     """A report after some of its messages."""
 
     report: ParsedReport | None = None  # what came with the text, ids merged
-    number: str = ""  # of the document that holds the text
     base: tuple[Block, ...] = ()
-    addenda: tuple[Addendum, ...] = ()
+    addenda: Addenda = ()
     closed: Effect | None = None  # WITHDRAW, RETRACT, or PROMOTE while the text is awaited
     doubt: str = ""  # why the text does not count as final
     replaced: frozenset[str] = frozenset()  # documents in whose place another stands
+    wrong: frozenset[Said] = frozenset()  # what was withdrawn
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no text at all."""
         return not any_text(self.base) and not self.addenda
 
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The parts of a message by what their status does; text parts as blocks."""
-
-    stated: tuple[Block, ...]
-    added: tuple[Block, ...]
-    promoted: tuple[ReportPart, ...]
-    deleted: tuple[ReportPart, ...]
-    checked: bool  # an OBX without text says that it was verified or amended
-    withdrawn: tuple[ReportPart, ...]
+    @property
+    def is_taken_back(self) -> bool:
+        """Whether text has to be sent again before anything can be said about it."""
+        return self.closed in (Effect.WITHDRAW, Effect.RETRACT)
 
     @property
-    def states_text(self) -> bool:
-        """Whether the message brings the text of the report itself."""
-        return any_text(self.stated)
-
-    @property
-    def adds_text(self) -> bool:
-        """Whether the message brings text to be added."""
-        return any_text(self.added)
+    def is_final(self) -> bool:
+        """Whether the text of the report itself, and what was sent with it, is final."""
+        blocks = [*self.base, *(block for each in self.addenda for block in each.blocks)]
+        return bool(blocks) and all(EFFECTS.get(each.status) is Effect.FINAL for each in blocks)
 
 
-def split(report: ParsedReport) -> Split:
-    """Sort the parts of a message by what OBR-25 and OBX-11 say together."""
-    whole = result_meaning(report.result_status)
-    stated: list[Block] = []
-    added: list[Block] = []
-    by_action: dict[Action, list[ReportPart]] = {action: [] for action in Action}
-    checked = False
-    for part in report.parts:
-        meaning = observation_meaning(part.status)
-        action = meaning.action
-        if action is Action.STATE and whole.action is Action.APPEND:
-            action = Action.APPEND
-        if action is Action.PROMOTE and part.text.strip():
-            action = Action.STATE  # sent again after all
-        by_action[action].append(part)
-        if action not in (Action.STATE, Action.APPEND):
-            continue
-        checked = checked or (part.status in ("A", "V") and not part.text.strip())
-        block = _block(part, least_final(filter(None, (whole.status, meaning.status))))
-        adds = action is Action.APPEND or part.role is Role.ADDENDUM
-        (added if adds else stated).append(block)
-    return Split(
-        stated=tuple(stated),
-        added=tuple(replace(block, role=Role.ADDENDUM) for block in added),
-        promoted=tuple(by_action[Action.PROMOTE]),
-        deleted=tuple(by_action[Action.DELETE]),
-        checked=checked,
-        withdrawn=tuple(by_action[Action.WITHDRAW]),
-    )
-
-
-def _block(part: ReportPart, status: str) -> Block:
-    return Block(part.text, part.role, part.identifier, part.sub_id, status)
-
-
-def takes_back(report: ParsedReport) -> Effect | None:
-    """Tell whether a message takes its whole document back, and how."""
-    if report.action is DocumentAction.CANCEL:
-        return Effect.RETRACT
-    action = result_meaning(report.result_status).action
-    if action is Action.WITHDRAW:
-        return Effect.WITHDRAW
-    return Effect.RETRACT if action is Action.RETRACT else None
-
-
-def apply(state: State, report: ParsedReport, addendum: bool) -> tuple[State, str]:
-    """Return the state after a message, and what is to be said about it in plain words.
+def apply(state: State, report: ParsedReport, *, addendum: bool) -> tuple[State, str]:
+    """Return the state after a message, and what the message did in plain words.
 
     Args:
         state: what the report said before.
@@ -138,426 +74,252 @@ def apply(state: State, report: ParsedReport, addendum: bool) -> tuple[State, st
     Raises:
         Ignored: the message changes nothing.
     """
-    return _apply_addendum(state, report) if addendum else _apply_report(state, report)
-
-
-def _apply_addendum(state: State, report: ParsedReport) -> tuple[State, str]:
     parts = split(report)
-    known = any(each.number == report.number for each in state.addenda)
-    if takes_back(report) or parts.withdrawn:
-        if not known:
-            raise Ignored("an addendum was taken back that is not there")
-        return _without(state, report.number), "an addendum was taken back"
-    if result_meaning(report.result_status).action is Action.NOTHING:
-        raise Ignored("the result status says that there is no result")
-    _refuse_closed(state)
-    blocks = tuple(replace(block, role=Role.ADDENDUM) for block in (*parts.stated, *parts.added))
-    if any_text(blocks):
-        said = "an addendum was corrected" if known else "an addendum was added"
-        return _with_addendum(state, Addendum(report.number, blocks, report)), said
-    if not known:
-        raise Ignored("an addendum holds no text")
-    if parts.deleted:
-        return _without_addendum_parts(state, report.number, parts.deleted), "an addendum changed"
-    if parts.promoted or result_meaning(report.result_status).action is Action.PROMOTE:
-        return _promote_addendum(state, report.number), "an addendum became final"
-    raise Ignored("an addendum holds no text")
-
-
-def _without(state: State, number: str) -> State:
-    kept = tuple(each for each in state.addenda if each.number != number)
-    return _emptied(replace(state, addenda=kept))
-
-
-def _with_addendum(state: State, added: Addendum) -> State:
-    kept = [added if each.number == added.number else each for each in state.addenda]
-    if added not in kept:
-        kept.append(added)
-    return replace(state, addenda=tuple(kept), closed=None)
-
-
-def _without_addendum_parts(state: State, number: str, deleted: Sequence[ReportPart]) -> State:
-    kept: list[Addendum] = []
-    for each in state.addenda:
-        if each.number == number:
-            blocks, _ = _delete(each.blocks, deleted)
-            each = replace(each, blocks=blocks)
-        if any_text(each.blocks):
-            kept.append(each)
-    return _emptied(replace(state, addenda=tuple(kept)))
-
-
-def _promote_addendum(state: State, number: str) -> State:
-    return replace(
-        state,
-        addenda=tuple(
-            replace(each, blocks=_final(each.blocks)) if each.number == number else each
-            for each in state.addenda
-        ),
-    )
-
-
-def _apply_report(state: State, report: ParsedReport) -> tuple[State, str]:
-    parts = split(report)
-    if report.number in state.replaced:
-        return _apply_replaced(state, report, parts)
-    if (effect := _withdrawal(state, report, parts)) is not None:
+    if addendum:
+        return _apply_addendum(state, report, parts)
+    effect = _taken_back(state, report, parts)
+    if report.number in state.replaced and effect is not Effect.WITHDRAW:
+        raise Ignored("another document stands in the place of this one")
+    if effect is not None:
         return _close(state, report, effect)
-    whole = result_meaning(report.result_status)
-    if whole.action is Action.NOTHING and not parts.deleted:
+    if parts.whole is Action.NOTHING and not parts.deleted:
         raise Ignored("the result status says that there is no result")
-    if parts.states_text and whole.action is not Action.NOTHING:
+    if parts.states_text:
         return _restate(state, report, parts)
     return _refer(state, report, parts)
 
 
-def _apply_replaced(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:
-    if takes_back(report) is Effect.WITHDRAW or parts.withdrawn:
-        return _close(state, report, Effect.WITHDRAW)
-    raise Ignored("another document stands in the place of this one")
-
-
-def _withdrawal(state: State, report: ParsedReport, parts: Split) -> Effect | None:
+def _taken_back(state: State, report: ParsedReport, parts: Split) -> Effect | None:
     """Tell whether a message takes the whole report back.
 
-    W in one OBX is enough, except for addenda that are known: then only these go.
+    W in one OBX is enough, whatever OBR-25 says. Only where it means an addendum that is known,
+    the rest stays.
     """
-    if (effect := takes_back(report)) is not None:
-        return effect
     for part in parts.withdrawn:
-        if part.role is not Role.ADDENDUM or not _known_addenda(state, part):
+        if part.role is not Role.ADDENDUM or not added_text.named_inside(state.addenda, part):
             return Effect.WITHDRAW
-    return None
-
-
-def _known_addenda(state: State, part: ReportPart) -> list[Addendum]:
-    return [each for each in state.addenda if not each.number and _names(part, each.blocks)]
-
-
-def _names(part: ReportPart, blocks: Iterable[Block]) -> bool:
-    return any(block.key == (part.identifier, part.sub_id) for block in blocks)
+    return takes_back(report)
 
 
 def _close(state: State, report: ParsedReport, effect: Effect) -> tuple[State, str]:
-    said = {
-        Effect.WITHDRAW: "the sender declared what was sent before wrong",
-        Effect.RETRACT: "the sender cancelled the report or took it back",
-    }[effect]
     if state.closed is Effect.WITHDRAW and effect is Effect.RETRACT:
         raise Ignored("the report was withdrawn before")
-    kept = inherit(report, state.report)
-    return (
-        State(report=kept, number=state.number, closed=effect, replaced=state.replaced),
-        said,
+    wrong = state.wrong
+    if effect is Effect.WITHDRAW and state.report is not None and any_text(state.base):
+        wrong |= {_said(state.base, state.report)}
+    closed = State(
+        report=inherit(report, state.report), closed=effect, replaced=state.replaced, wrong=wrong
     )
+    if effect is Effect.WITHDRAW:
+        return closed, "the sender declared wrong what was sent before"
+    return closed, "the sender cancelled the report or took it back"
+
+
+def _said(blocks: tuple[Block, ...], report: ParsedReport) -> Said:
+    return join_text(blocks), tuple(sorted(set(report.patient.identifiers)))
 
 
 def _restate(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:
     """Put the text of a message in the place of what was there."""
+    if _said(parts.stated, report) in state.wrong and not comparable(report.status_changed_at):
+        raise Ignored("the message says what was withdrawn, without a time of its own")
+    doubt = contradiction(report, state.report) if parts.promotes and state.base else ""
+    stated, named = parts.stated, inherit(report, state.report)
+    if parts.promotes and state.base and state.report is not None and not doubt:
+        stated = _updated(state.base, parts)
+        named = replace(named, patient=join_patients(report.patient, state.report.patient))
     replaced = state.replaced
     if report.action is DocumentAction.REPLACE:
-        replaced |= {report.parent_number, state.number} - {"", report.number}
-    before = () if state.closed in (Effect.WITHDRAW, Effect.RETRACT) else state.addenda
-    stated = _merged_blocks(state, parts) if parts.promoted else parts.stated
-    addenda = _kept_addenda(before, stated, parts)
+        replaced |= {report.parent_number} - {"", report.number}
+    kept = added_text.survive(state.addenda, stated, parts)
     after = State(
-        report=inherit(report, state.report),
-        number=report.number,
+        report=named,
         base=stated,
-        addenda=addenda,
+        addenda=added_text.append(kept, _news(parts.added, stated), report, corrects=False),
+        doubt=doubt,
         replaced=replaced,
+        wrong=state.wrong,
     )
-    return _append(after, report, parts.added, restated=True), ""
+    return after, doubt
 
 
-def _merged_blocks(state: State, parts: Split) -> tuple[Block, ...]:
-    """Return the text where some OBX are sent and others only said to be final."""
+def _updated(base: tuple[Block, ...], parts: Split) -> tuple[Block, ...]:
+    """Return a text of which some OBX are sent, and others are only said to be final."""
+    sent = {block.key for block in parts.stated}
     kept = [
-        replace(block, status="F")
-        if any(_names(part, (block,)) for part in parts.promoted)
-        else block
-        for block in state.base
-        if not any(block.key == stated.key for stated in parts.stated)
+        final((block,))[0] if not parts.promoted or _promoted(block, parts) else block
+        for block in base
+        if block.key not in sent
     ]
     return (*kept, *parts.stated)
 
 
-def _kept_addenda(
-    before: Iterable[Addendum], stated: Sequence[Block], parts: Split
-) -> tuple[Addendum, ...]:
-    """Return the addenda that a new text leaves in place."""
-    text = join_text(stated)
-    restated = {block.key for block in parts.added}
-    has_own = has_addendum(text)
-    gone = (*parts.deleted, *parts.withdrawn)
-    kept: list[Addendum] = []
-    for each in before:
-        if not each.number and (has_own or any(block.key in restated for block in each.blocks)):
-            continue
-        if not each.number and any(_names(part, each.blocks) for part in gone):
-            continue
-        if not says_already(text, join_text(each.blocks)):
-            kept.append(each)
-    return tuple(kept)
+def _promoted(block: Block, parts: Split) -> bool:
+    return any(names(part, (block,)) for part in parts.promoted)
 
 
-def _append(
-    state: State, report: ParsedReport, blocks: Sequence[Block], *, restated: bool = False
-) -> State:
-    """Add what a message of the report itself adds; the same text is not added twice."""
-    for group in _grouped(blocks):
-        if not any_text(group):
-            continue
-        addition = Addendum("", group, report)
-        text = join_text(group)
-        if says_already(join_text(state.base), text):
-            continue
-        same = [at for at, each in enumerate(state.addenda) if _same(each, addition)]
-        if same:
-            state = _exchange(state, same[-1], addition)
-        elif (at := _corrected(state.addenda, addition, restated)) is not None:
-            state = _exchange(state, at, addition)
-        else:
-            state = replace(state, addenda=(*state.addenda, addition))
-    return replace(state, closed=None)
-
-
-def _grouped(blocks: Sequence[Block]) -> list[tuple[Block, ...]]:
-    groups: list[list[Block]] = []
-    for block in blocks:
-        if groups and groups[-1][0].key == block.key:
-            groups[-1].append(block)
-        else:
-            groups.append([block])
-    return [tuple(group) for group in groups]
-
-
-def _same(one: Addendum, other: Addendum) -> bool:
-    return says_already(join_text(one.blocks), join_text(other.blocks)) and says_already(
-        join_text(other.blocks), join_text(one.blocks)
-    )
-
-
-def _corrected(addenda: Sequence[Addendum], addition: Addendum, restated: bool) -> int | None:
-    """Return which addendum an addition corrects: the last one of its name.
-
-    OBX-4 names an addendum for good. Without it a correction (C) is one of the last addendum, and
-    everything else is another addendum.
-    """
-    first = addition.blocks[0]
-    if restated or not (first.sub_id or first.status == "C"):
-        return None
-    found = [
-        at
-        for at, each in enumerate(addenda)
-        if not each.number and _names_block(first, each.blocks)
-    ]
-    return found[-1] if found else None
-
-
-def _names_block(block: Block, blocks: Iterable[Block]) -> bool:
-    return any(block.key == each.key for each in blocks)
-
-
-def _exchange(state: State, at: int, addition: Addendum) -> State:
-    kept = state.addenda
-    added = replace(addition, number=kept[at].number)
-    return replace(state, addenda=(*kept[:at], added, *kept[at + 1 :]))
+def _news(added: tuple[Block, ...], base: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Return what is added, unless the text says it."""
+    return () if any_text(added) and says_already(join_text(base), join_text(added)) else added
 
 
 def _refer(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:
     """Apply a message that brings no text of its own but speaks about what was sent before."""
-    _refuse_closed(state)
+    _refuse_taken_back(state)
     said: list[str] = []
-    if parts.deleted:
+    if parts.deleted and not (state.is_empty and any_text(parts.added)):
         state = _delete_parts(state, report, parts.deleted)
         said.append("parts were deleted")
     if parts.withdrawn:
-        state = _delete_addenda(state, parts.withdrawn)
+        state = _checked(replace(state, addenda=_without_withdrawn(state, parts)))
         said.append("an addendum was taken back")
-    if parts.adds_text:
-        state = _append(state, report, parts.added)
+    if state.is_taken_back:
+        return state, "; ".join(said)
+    if any_text(parts.added):
+        news = _news(parts.added, state.base)
+        more = added_text.append(state.addenda, news, report, corrects=True)
+        state = replace(state, addenda=more, closed=None)
         said.append("text was added")
-    promotes = result_meaning(report.result_status).action is Action.PROMOTE
-    if promotes or parts.promoted:
-        state, sentence = _promote(state, report, () if promotes else parts.promoted)
+    if parts.promotes:
+        state, sentence = _promote(state, report, parts)
         said.append(sentence)
-    if parts.checked and not state.is_empty:
-        state = replace(state, report=_rechecked(state, report))
+    if parts.rechecked and state.report is not None and not state.is_empty:
+        state = replace(state, report=refer(report, state.report))
         said.append("the sender verified the report or amended its demographics")
-    if not said:
-        return _announced(state, report)
-    return state, "; ".join(said)
+    return (state, "; ".join(said)) if said else _announced(state, report)
 
 
-def _refuse_closed(state: State) -> None:
-    if state.closed in (Effect.WITHDRAW, Effect.RETRACT):
+def _refuse_taken_back(state: State) -> None:
+    if state.is_taken_back:
         raise Ignored("what the message refers to was taken back before")
 
 
+def _without_withdrawn(state: State, parts: Split) -> Addenda:
+    return added_text.remove_inside(state.addenda, parts.withdrawn)
+
+
 def _announced(state: State, report: ParsedReport) -> tuple[State, str]:
-    """Judge a message that has a status and nothing else."""
-    meaning = result_meaning(report.result_status)
-    if meaning.status in ("C", "M") and not state.is_empty:
-        doubt = "a correction was announced without its text"
-        return replace(state, doubt=doubt), doubt
+    """Judge a message that has a status and nothing else.
+
+    A final status alone makes nothing final: its text may be another. A correction, or a step
+    back, without text means that the text that is there is not the last word.
+    """
+    status = result_meaning(report.result_status).status
+    steps_back = EFFECTS.get(status) is Effect.PROVISIONAL and state.is_final
+    if not state.is_empty and (status == "C" or steps_back):
+        doubt = "another text was announced and has not come"
+        return replace(state, doubt=doubt), ""
     raise Ignored("the message holds no text")
 
 
-def _delete_parts(state: State, report: ParsedReport, deleted: Sequence[ReportPart]) -> State:
+def _delete_parts(state: State, report: ParsedReport, deleted: tuple[ReportPart, ...]) -> State:
     if state.is_empty:
-        kept = inherit(report, state.report)
-        return replace(state, report=kept, number=report.number, closed=Effect.RETRACT)
-    base, missed = _delete(state.base, deleted)
-    addenda: list[Addendum] = []
-    for each in state.addenda:
-        if not each.number:
-            blocks, left = _delete(each.blocks, deleted)
-            missed = tuple(part for part in missed if part in left)
-            each = replace(each, blocks=blocks)
-        if any_text(each.blocks):
-            addenda.append(each)
-    state = replace(state, base=base, addenda=tuple(addenda))
-    if missed and not state.is_empty:
-        state = replace(state, doubt="a part was deleted that cannot be told from the others")
-    return _emptied(state)
-
-
-def _delete(
-    blocks: Sequence[Block], deleted: Sequence[ReportPart]
-) -> tuple[tuple[Block, ...], tuple[ReportPart, ...]]:
-    """Return the blocks that are left, and the deletions that found none.
-
-    A deletion that repeats the text of a block means that one; else all that have its name.
-    """
-    kept = list(blocks)
-    missed: list[ReportPart] = []
-    for part in deleted:
-        named = [block for block in kept if block.key == (part.identifier, part.sub_id)]
-        text = part.text.strip()
-        exact = [block for block in named if text and block.text.strip() == text]
-        gone = exact or named
-        if not gone:
-            missed.append(part)
-        kept = [block for block in kept if all(block is not each for each in gone)]
-    return tuple(kept), tuple(missed)
-
-
-def _delete_addenda(state: State, parts: Sequence[ReportPart]) -> State:
-    kept = tuple(
-        each
-        for each in state.addenda
-        if each.number or not any(_names(part, each.blocks) for part in parts)
-    )
-    return _emptied(replace(state, addenda=kept))
-
-
-def _emptied(state: State) -> State:
-    """Close a report of whose own text nothing is left."""
-    if state.closed is None and not any_text(state.base) and state.report is not None:
-        return replace(state, base=(), addenda=(), closed=Effect.RETRACT)
+        named = inherit(report, state.report)
+        return replace(state, report=named, closed=Effect.RETRACT)
+    exact = _repeated(state, deleted)
+    base, missed = delete(state.base, [part for part in deleted if part not in exact])
+    addenda, missed_inside = added_text.delete_parts(state.addenda, "", deleted)
+    state = _checked(replace(state, base=base, addenda=addenda))
+    if any(part in missed_inside for part in missed) and not state.is_taken_back:
+        return replace(state, doubt="a part was deleted that cannot be told from the others")
     return state
 
 
-def _promote(state: State, report: ParsedReport, named: Sequence[ReportPart]) -> tuple[State, str]:
+def _repeated(state: State, deleted: tuple[ReportPart, ...]) -> list[ReportPart]:
+    """Return the deletions that repeat the text of an addendum sent with the report."""
+    inside = [block for each in state.addenda if not each.number for block in each.blocks]
+    texts = {block.text.strip() for block in inside} - {block.text.strip() for block in state.base}
+    return [part for part in deleted if part.text.strip() and part.text.strip() in texts]
+
+
+def _checked(state: State) -> State:
+    """Take a report back of whose own text nothing is left."""
+    if any_text(state.base) or (state.addenda and state.report is None):
+        return state
+    return replace(state, base=(), addenda=(), closed=Effect.RETRACT, doubt="")
+
+
+def _promote(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:
     """Make the text before final: all of it, or the parts that are named."""
-    if state.is_empty:
-        kept = inherit(report, state.report)
-        state = replace(state, report=kept, number=report.number, closed=Effect.PROMOTE)
-        return state, "the text that is to become final has not come"
-    if reason := contradiction(report, state.report):
-        return replace(state, doubt=reason), reason
-    if not named:
-        addenda = tuple(
-            each if each.number else replace(each, blocks=_final(each.blocks))
-            for each in state.addenda
-        )
-        state = replace(state, base=_final(state.base), addenda=addenda)
+    if not any_text(state.base):
+        if state.addenda:
+            return state, "the text that is to become final has not come"
+        named = inherit(report, state.report)
+        waiting = replace(state, report=named, closed=Effect.PROMOTE)
+        return waiting, "the text that is to become final has not come"
+    if doubt := contradiction(report, state.report):
+        return replace(state, doubt=doubt), ""
+    if parts.whole is Action.PROMOTE:
+        base, addenda = final(state.base), added_text.make_final(state.addenda, "")
     else:
         base = tuple(
-            _final((block,))[0] if any(_names(part, (block,)) for part in named) else block
-            for block in state.base
+            final((block,))[0] if _promoted(block, parts) else block for block in state.base
         )
-        state = replace(state, base=base)
-    return replace(state, report=_rechecked(state, report)), "the text became final"
+        addenda = tuple(
+            replace(each, blocks=final(each.blocks))
+            if not each.number and any(_promoted(block, parts) for block in each.blocks)
+            else each
+            for each in state.addenda
+        )
+    named = refer(report, state.report) if state.report is not None else report
+    return replace(state, report=named, base=base, addenda=addenda), "the text became final"
 
 
-def _final(blocks: Iterable[Block]) -> tuple[Block, ...]:
-    return tuple(
-        replace(block, status="F") if EFFECTS.get(block.status) is Effect.PROVISIONAL else block
-        for block in blocks
-    )
+def _apply_addendum(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:
+    """Apply a message of a document that is an addendum of the report."""
+    if report.number in state.replaced:
+        raise Ignored("another document stands in the place of this one")
+    known = next((each for each in state.addenda if each.number == report.number), None)
+    if takes_back(report) or parts.withdrawn:
+        if known is None:
+            raise Ignored("an addendum was taken back that is not there")
+        return _take_addendum_back(state, known), "an addendum was taken back"
+    if parts.whole is Action.NOTHING and not parts.deleted:
+        raise Ignored("the result status says that there is no result")
+    _refuse_taken_back(state)
+    blocks = (*parts.stated, *parts.added)
+    if any_text(blocks):
+        return _state_addendum(state, report, blocks, parts)
+    if known is None:
+        raise Ignored("an addendum holds no text")
+    if parts.deleted:
+        left, _ = added_text.delete_parts(state.addenda, report.number, parts.deleted)
+        return _checked_addenda(replace(state, addenda=left)), "parts of an addendum were deleted"
+    if parts.promotes:
+        if doubt := contradiction(report, known.report):
+            return replace(state, doubt=doubt), ""
+        addenda = added_text.make_final(state.addenda, report.number)
+        return replace(state, addenda=addenda), "an addendum became final"
+    raise Ignored("an addendum holds no text")
 
 
-def contradiction(report: ParsedReport, text: ParsedReport | None) -> str:
-    """Say why a message cannot be about a text that came with another one; empty if it can.
-
-    Identifiers of patients are not compared here: a merge may lie between the two. Both are named
-    by the version, and linking refuses them where they are two people.
-    """
-    if text is None:
-        return ""
-    one, other = report.patient, text.patient
-    if one.birth_date and other.birth_date and one.birth_date != other.birth_date:
-        return "a later message names another birth date than the text"
-    if {one.sex, other.sex} == {"M", "F"}:
-        return "a later message names another sex than the text"
-    mine = {each.value for each in report.accessions}
-    if mine and text.accessions and mine.isdisjoint(each.value for each in text.accessions):
-        return "a later message names other accession numbers than the text"
-    uids = set(report.study_instance_uids)
-    if uids and text.study_instance_uids and uids.isdisjoint(text.study_instance_uids):
-        return "a later message names other studies than the text"
-    return ""
+def _state_addendum(
+    state: State, report: ParsedReport, blocks: tuple[Block, ...], parts: Split
+) -> tuple[State, str]:
+    replaced, addenda = state.replaced, state.addenda
+    before = next((each for each in addenda if each.number == report.number), None)
+    blocks = tuple(replace(block, role=Role.ADDENDUM) for block in blocks)
+    if before is not None and parts.whole is Action.APPEND:
+        blocks = (*before.blocks, *blocks)
+    if report.action is DocumentAction.REPLACE:
+        replaced |= {report.parent_number} - {"", report.number}
+        addenda = tuple(
+            replace(each, number=report.number) if each.number == report.parent_number else each
+            for each in addenda
+        )
+    addenda = added_text.put(addenda, Addendum(report.number, blocks, report))
+    said = "an addendum was corrected" if len(addenda) == len(state.addenda) else "text was added"
+    return replace(state, addenda=addenda, closed=None, replaced=replaced), said
 
 
-def inherit(report: ParsedReport, before: ParsedReport | None) -> ParsedReport:
-    """Return a message with the accession numbers and studies that it leaves to earlier ones.
-
-    What a message names replaces what was named before: a corrected accession number must not
-    keep the wrong one. The patient is never inherited by text.
-    """
-    if before is None:
-        return report
-    accessions, studies = report.accessions, report.study_instance_uids
-    if not studies and (not accessions or set(accessions) == set(before.accessions)):
-        studies = before.study_instance_uids
-    if not accessions and (
-        not report.study_instance_uids
-        or set(report.study_instance_uids) == set(before.study_instance_uids)
-    ):
-        accessions = before.accessions
-    return replace(report, accessions=accessions, study_instance_uids=studies)
+def _take_addendum_back(state: State, addendum: Addendum) -> State:
+    """Leave an addendum out; a text that repeats it cannot be trusted any more."""
+    after = replace(state, addenda=added_text.remove(state.addenda, addendum.number))
+    if says_already(join_text(state.base), addendum.text):
+        after = replace(after, doubt="the text holds an addendum that was taken back")
+    return _checked_addenda(after)
 
 
-def _rechecked(state: State, report: ParsedReport) -> ParsedReport | None:
-    """Return what came with the text, with the patient as a later message names it too."""
-    text = state.report
-    if text is None:
-        return None
-    return replace(
-        text,
-        patient=join_patients(text.patient, report.patient),
-        accessions=text.accessions or report.accessions,
-        study_instance_uids=text.study_instance_uids or report.study_instance_uids,
-    )
-
-
-def join_patients(one: ParsedPatient, other: ParsedPatient) -> ParsedPatient:
-    """Return a patient with the identifiers of both; the values of the first count."""
-    return ParsedPatient(
-        identifiers=tuple(dict.fromkeys((*one.identifiers, *other.identifiers))),
-        name=one.name or other.name,
-        birth_date=one.birth_date or other.birth_date,
-        sex=one.sex or other.sex,
-    )
-
-
-def status_of(state: State, included: Sequence[Addendum]) -> str:
-    """Return the status (table 0123) of a state with these of its addenda."""
-    closed = {Effect.WITHDRAW: "W", Effect.RETRACT: "X", Effect.PROMOTE: "U"}
-    if state.closed is not None:
-        return closed[state.closed]
-    blocks = [*state.base, *(block for each in included for block in each.blocks)]
-    statuses = [block.status for block in blocks if block.text.strip()]
-    return least_final([*statuses, NOT_VERIFIED] if state.doubt else statuses)
+def _checked_addenda(state: State) -> State:
+    """Take a report back of which only addenda were known and none is left."""
+    return _checked(state) if state.is_empty and state.closed is None else state

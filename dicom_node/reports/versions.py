@@ -13,20 +13,16 @@ from dataclasses import dataclass, replace
 from dicom_node.hl7.parsed import DocumentAction, ParsedReport
 from dicom_node.hl7.text import ContentFault
 from dicom_node.hl7.times import comparable
-from dicom_node.reports.blocks import Block, join_sections, join_text
-from dicom_node.reports.chain import (
-    Addendum,
-    Ignored,
-    State,
-    apply,
-    contradiction,
-    join_patients,
-    split,
-    status_of,
-    takes_back,
-)
+from dicom_node.reports.addenda import Addendum
+from dicom_node.reports.blocks import Block, any_text, join_sections, join_text, says_already
+from dicom_node.reports.chain import Ignored, State, apply
+from dicom_node.reports.naming import contradiction, join_patients
+from dicom_node.reports.parts import split, takes_back
 from dicom_node.reports.sections import Section
-from dicom_node.reports.status import EFFECTS, INCOMPLETE, Effect
+from dicom_node.reports.status import EFFECTS, INCOMPLETE, NOT_VERIFIED, Effect, least_final
+
+_CLOSED = {Effect.WITHDRAW: "W", Effect.RETRACT: "X", Effect.PROMOTE: "U"}
+_CONTESTED = "the report was taken back by a message that is dated before this text but sent after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +81,53 @@ def fold(inputs: Sequence[Input]) -> tuple[Version, ...]:
 def trace(inputs: Sequence[Input]) -> Chain:
     """Return the versions of a report, and why other inputs made none."""
     ordered = sorted({each.key: each for each in inputs}.values(), key=_order)
-    addenda = _addendum_numbers([each.report for each in ordered])
+    addenda = addendum_numbers([each.report for each in ordered])
+    taken_back = [
+        each.report
+        for each in ordered
+        if takes_back(each.report) and each.report.number not in addenda
+    ]
     state = State()
     versions: list[Version] = []
     ignored: dict[int, str] = {}
     for each in ordered:
+        doubted = state.doubt
         try:
-            after, said = apply(state, each.report, each.report.number in addenda)
+            addendum = each.report.number in addenda
+            state, said = apply(state, each.report, addendum=addendum)
         except Ignored as reason:
             ignored[each.key] = str(reason)
             continue
-        version = _version(each, after, said)
-        state = after
+        if not addendum and _contested(each.report, taken_back) and state.base:
+            state = replace(state, doubt=_CONTESTED)
+        version = _version(each, state, said)
         if versions and _content(versions[-1]) == _content(version):
-            ignored[each.key] = "the message says nothing new"
+            new = state.doubt if state.doubt != doubted else ""
+            ignored[each.key] = new or "the message says nothing new"
         else:
             versions.append(version)
     return Chain(tuple(versions), ignored)
+
+
+def _contested(report: ParsedReport, taken_back: Sequence[ParsedReport]) -> bool:
+    """Tell whether a text was taken back by a message sent after it but dated before it.
+
+    The sender may have left OBR-22 as it was, or the message may be one of before sent again; the
+    latter is plain where the first sending is there too.
+    """
+    if not split(report).states_text:
+        return False
+    sent, dated = comparable(report.message_time), comparable(report.status_changed_at)
+    suspects = [
+        each
+        for each in taken_back
+        if comparable(each.status_changed_at) and comparable(each.status_changed_at) < dated
+    ]
+    first = [each.status_changed_at for each in suspects if comparable(each.message_time) <= sent]
+    return any(
+        comparable(each.message_time) > sent and each.status_changed_at not in first
+        for each in suspects
+    )
 
 
 def chain_identity(sender: str, report: ParsedReport, known: Callable[[str], str | None]) -> str:
@@ -148,7 +174,7 @@ def _rank(report: ParsedReport) -> int:
     return 0 if parts.states_text else 1
 
 
-def _addendum_numbers(reports: Iterable[ParsedReport]) -> frozenset[str]:
+def addendum_numbers(reports: Iterable[ParsedReport]) -> frozenset[str]:
     """Return the documents that are addenda, by what all messages say about them together."""
     added: set[str] = set()
     whole: set[str] = set()
@@ -156,7 +182,7 @@ def _addendum_numbers(reports: Iterable[ParsedReport]) -> frozenset[str]:
     parents: dict[str, str] = {}
     for each in reports:
         parent = each.parent_number if each.parent_number != each.number else ""
-        if each.action is DocumentAction.ADDENDUM:
+        if each.action is DocumentAction.ADDENDUM and parent:
             added.add(each.number)
         elif each.action is DocumentAction.REPLACE:
             parents[each.number] = parent
@@ -173,31 +199,48 @@ def _addendum_numbers(reports: Iterable[ParsedReport]) -> frozenset[str]:
 
 def _version(sent: Input, state: State, said: str) -> Version:
     included, doubt = _included(state)
-    status = status_of(replace(state, doubt=state.doubt or doubt), included)
-    if state.closed is None and not state.base:
-        status = INCOMPLETE
     blocks: tuple[Block, ...] = ()
     if state.closed is None:
         blocks = (*state.base, *(block for each in included for block in each.blocks))
-    reason = "; ".join(dict.fromkeys(filter(None, (said, state.doubt, doubt))))
+    doubt = state.doubt or doubt
+    status = _status(state, blocks, doubt)
     return Version(
         input_key=sent.key,
         status=status,
         effect=EFFECTS[status],
         text=join_text(blocks),
         report=_report(sent.report, state, included, status),
-        reason=reason,
+        reason="; ".join(filter(None, (said, doubt))),
         blocks=blocks,
     )
 
 
+def _status(state: State, blocks: Iterable[Block], doubt: str) -> str:
+    """Return the status (table 0123) of a version: that of its least final part."""
+    if state.closed is not None:
+        return _CLOSED[state.closed]
+    if not any_text(state.base):
+        return INCOMPLETE
+    statuses = [block.status for block in blocks if block.text.strip()]
+    return least_final([*statuses, NOT_VERIFIED] if doubt else statuses)
+
+
 def _included(state: State) -> tuple[tuple[Addendum, ...], str]:
-    """Return the addenda that may stand beside the text, and why others may not."""
-    if state.report is None:
-        return state.addenda, ""
-    reasons = [contradiction(each.report, state.report) for each in state.addenda]
-    kept = [each for each, why in zip(state.addenda, reasons, strict=True) if not why]
-    return tuple(kept), next(filter(None, reasons), "")
+    """Return the addenda that stand beside the text, and why others must not.
+
+    What the text says itself is not said twice.
+    """
+    named = state.report if any_text(state.base) else None
+    if named is None and state.addenda:
+        named = state.addenda[0].report
+    text = join_text(state.base)
+    reasons = [contradiction(each.report, named) for each in state.addenda]
+    kept = tuple(
+        each
+        for each, why in zip(state.addenda, reasons, strict=True)
+        if not why and not says_already(text, each.text)
+    )
+    return kept, next(filter(None, reasons), "")
 
 
 def _report(
