@@ -77,7 +77,8 @@ class Draft:
     observed: dt.datetime = dt.datetime(1900, 1, 1)
     national_id: str = ""
     versions: list[Version] = field(default_factory=list)
-    around: list[bytes] = field(default_factory=list)  # orders and ADT messages
+    orders: list[bytes] = field(default_factory=list)
+    adt: list[bytes] = field(default_factory=list)
     replays: int = 0
     reuse_control_id: bool = False
     lost: set[Lost] = field(default_factory=set)

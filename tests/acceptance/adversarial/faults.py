@@ -42,7 +42,7 @@ def retyped_accession_number(draft: Draft, scene: Scene) -> None:
         wrong = victim.accession
         victim.contested = True
     draft.accessions, draft.uids = [wrong], []
-    draft.lost.add(Lost.KEY)
+    draft.lost.add(Lost.CONTRADICTION if draft.orders else Lost.KEY)
 
 
 def swapped_birth_date(draft: Draft, scene: Scene) -> None:
@@ -169,7 +169,10 @@ def reused_control_id(draft: Draft, scene: Scene) -> None:
 
 
 def missing_issuer(draft: Draft, scene: Scene) -> None:
-    """One side does not say who issued a number; only the second site declared what it means."""
+    """One side does not say who issued a number; only the second site declared what it means.
+
+    Where the pair's order came too, it still names the study and a number with its issuer.
+    """
     site = draft.site
     trusted = site.trusts_assumed_issuers
     way = scene.chance.choice(("report patient", "study patient", "report number", "study number"))
@@ -188,18 +191,19 @@ def missing_issuer(draft: Draft, scene: Scene) -> None:
             if way == "study number":
                 study.accession_issuer = site.accession_issuer if trusted else ""
                 study.accession_issuer_assumed = trusted
-    if not trusted:
-        draft.lost.add(Lost.PATIENT if "patient" in way else Lost.KEY)
+    if trusted or ("number" in way and draft.orders):
+        return
+    draft.lost.add(Lost.PATIENT if "patient" in way else Lost.KEY)
 
 
 def order_only(draft: Draft, scene: Scene) -> None:
     """The report names neither accession number nor study; the order that it names does."""
     draft.accessions, draft.uids = [], []
     if scene.happens("order_never_came"):
-        draft.around = []
+        draft.orders = []
         draft.lost.add(Lost.KEY)
     else:
-        draft.around = [scene.order(draft)]
+        draft.orders = [scene.order(draft)]
 
 
 def several_studies_one_accession(draft: Draft, scene: Scene) -> None:

@@ -135,8 +135,8 @@ class Hospital:
         draft.studies[0].accession = draft.accession
         if draft.accessions:
             draft.accessions = [draft.accession]
-        if draft.around:
-            draft.around = [self._scene.order(draft)]
+        if draft.orders:
+            draft.orders = [self._scene.order(draft)]
 
     def _person(self, site: Site, of_its_own: bool) -> Person:
         known = self._known[site]
@@ -185,7 +185,7 @@ class Hospital:
         draft.versions = _first_versions(draft, scene)
         draft.text = draft.versions[-1].lines
         if chance.random() < 0.3:
-            draft.around.append(scene.order(draft))
+            draft.orders.append(scene.order(draft))
         return draft
 
     def _emit(self, draft: Draft) -> Iterator[Arrival]:
@@ -193,7 +193,7 @@ class Hospital:
             message = self._message(draft, version)
             for _ in range(1 + draft.replays):
                 yield Arrival(message=message)
-        for message in draft.around:
+        for message in draft.orders + draft.adt:
             yield Arrival(message=message)
         for study in draft.studies + draft.strangers:
             self.people[study.uid] = study.person.key

@@ -130,7 +130,7 @@ def _merge(
 ) -> None:
     one, other = _pids(draft, survivor, prior, people)
     envelope = scene.envelope(draft.site, "ADT", kind, time)
-    draft.around.append(wire.patient_merge(envelope, one, other))
+    draft.adt.append(wire.patient_merge(envelope, one, other))
 
 
 def _part(
@@ -143,7 +143,7 @@ def _part(
 ) -> None:
     one, other = _pids(draft, survivor, prior, people)
     envelope = scene.envelope(draft.site, "ADT", "ADT^A37^ADT_A37", time)
-    draft.around.append(wire.patient_unlink(envelope, one, other))
+    draft.adt.append(wire.patient_unlink(envelope, one, other))
 
 
 def _pids(
@@ -168,4 +168,4 @@ def _update(
     person = draft.person
     now = wire.Pid(person.patient_id, draft.site.patient_issuer, name, f"{birth_date:%Y%m%d}", sex)
     envelope = scene.envelope(draft.site, "ADT", f"ADT^{event}^ADT_A01", time)
-    draft.around.append(wire.patient_update(envelope, now))
+    draft.adt.append(wire.patient_update(envelope, now))

@@ -20,11 +20,20 @@ class Found:
     Args:
         confirmed: Study Instance UIDs of its confirmed links.
         reason: why it has none; empty: nobody can tell.
+        open_reasons: what the links say themselves that are suspended, proposed or refused.
     """
 
     text: str
     confirmed: frozenset[str] = frozenset()
     reason: str = ""
+    open_reasons: frozenset[str] = frozenset()
+
+    @property
+    def tells_why(self) -> bool:
+        """Whether a reason is given, and is the one for which its links are not confirmed."""
+        if not self.open_reasons:
+            return bool(self.reason)
+        return any(each in self.reason for each in self.open_reasons)
 
 
 @dataclass
@@ -73,6 +82,12 @@ class Verdict:
     def faulty_recall(self) -> float:
         """The same of faulty pairs that still hold the two agreements."""
         return self.faulty_linked / max(1, self.faulty_linkable)
+
+    @property
+    def faulty_recall_with_contested(self) -> float:
+        """The same where pairs count too whose study a stranger's report names."""
+        linked = self.faulty_linked + self.contested_linked
+        return linked / max(1, self.faulty_linkable + self.contested)
 
     @property
     def broken(self) -> list[str]:
@@ -173,9 +188,13 @@ def _recall(verdict: Verdict, pair: Pair, reports: list[Found], unreadable: str)
         verdict.example("linked" if pair.lost else "not linked", pair, reason)
     if not confirmed:
         verdict.unlinked += 1
-        if not (unreadable or (reports and all(each.reason for each in reports))):
+        if not (unreadable or (reports and all(each.tells_why for each in reports))):
             verdict.unlinked_without_reason += 1
-            verdict.example("no reason", pair)
+            verdict.example("no true reason", pair, _reasons(reports))
+
+
+def _reasons(reports: list[Found]) -> str:
+    return "; ".join(f"{each.reason!r} for {sorted(each.open_reasons)}" for each in reports)
 
 
 def _text(verdict: Verdict, pair: Pair, reports: list[Found]) -> None:

@@ -77,6 +77,12 @@ def _said(message: bytes) -> dict[str, Any]:
     }
 
 
+def _ordered(message: bytes) -> tuple[str, str]:
+    """Sender of the reports and filler order number that an order is about."""
+    fields = _fields(message, "ORC")[0]
+    return f"RIS|{message.split(b'|')[3].decode()}", fields[3].split("^")[0]
+
+
 def _agrees(said: dict[str, Any], study: dict[str, Any]) -> tuple[bool, bool]:
     """Whether a key and whether the patient agree, by plain comparison."""
     accession = (study["accession_number"], study["issuer_of_accession_number"])
@@ -94,6 +100,7 @@ def test_what_is_left_of_the_data_is_what_the_truth_says() -> None:
         if b"|ORU^R01" in each.message:
             found = _said(each.message)
             said[found["key"]] = found
+    ordered = {_ordered(each.message) for each in arrivals if b"|ORDERS|" in each.message[:20]}
     joined = {"merge", "unmerge", "reversed_merge"}
     checked: Counter[str] = Counter()
     for pair in hospital.pairs:
@@ -103,13 +110,44 @@ def test_what_is_left_of_the_data_is_what_the_truth_says() -> None:
         if not joined & set(pair.faults):
             assert patient == (Lost.PATIENT not in pair.lost), pair
             checked["patient"] += 1
-        if "order_only" not in pair.faults and "wrong_study_uid" not in pair.faults:
+        if "wrong_study_uid" not in pair.faults and (pair.sender, pair.filler) not in ordered:
             assert key == (Lost.KEY not in pair.lost), pair
             checked["key"] += 1
         if {"wrong_study_uid"} & set(pair.faults):
             assert not own["uids"] & set(pair.studies)
             assert Lost.CONTRADICTION in pair.lost
-    assert min(checked.values()) > 0.8 * len(hospital.pairs)
+    assert min(checked.values()) > 0.5 * len(hospital.pairs)
+
+
+def test_an_order_carries_both_agreements() -> None:
+    """Reports that lean on their order find in it the study and the patient, unless it says so."""
+    hospital, arrivals = _made()
+    studies = {each.study["study_instance_uid"]: each.study for each in arrivals if each.study}
+    orders = {
+        _ordered(each.message): each.message.decode("iso8859_1")
+        for each in arrivals
+        if b"|ORDERS|" in each.message[:20]
+    }
+    leaning = [pair for pair in hospital.pairs if "order_only" in pair.faults]
+    assert leaning
+    for pair in leaning:
+        order = orders.get((pair.sender, pair.filler))
+        assert (order is None) == (Lost.KEY in pair.lost), pair
+        assert order is None or pair.studies[0] in order
+        if order is not None and not pair.lost and len(pair.faults) == 1:
+            assert f"|{studies[pair.studies[0]]['patient_id']}^" in order
+
+
+def test_no_fault_takes_back_the_messages_of_another() -> None:
+    """Where two faults meet in one pair, the merge or update of the first is still sent."""
+    hospital, arrivals = _made()
+    sent = b"".join(each.message for each in arrivals if b"|ADT|" in each.message[:20])
+    reports = [_said(each.message) for each in arrivals if b"|ORU^R01" in each.message]
+    said = {each["key"]: each for each in reports}
+    for pair in hospital.pairs:
+        if {"merge", "reversed_merge", "patient_overwritten"} & set(pair.faults):
+            ids = [value for value, _ in said[pair.sender, pair.filler]["patients"]]
+            assert any(f"|{each}^".encode() in sent for each in ids), pair
 
 
 def test_swapped_dates_contradict() -> None:
@@ -189,6 +227,8 @@ def test_every_broken_promise_is_seen() -> None:
     assert _judged(_pair(), Found("old", linked)).texts_wrong == 1
     assert _judged(_pair(), Found("new")).unlinked_without_reason == 1
     assert _judged(_pair(), Found("new", reason="why")).unlinked_without_reason == 0
+    false = Found("new", reason="no study has arrived", open_reasons=frozenset({"suspended"}))
+    assert _judged(_pair(), false).unlinked_without_reason == 1
     assert _judged(_pair()).reports_missing == 1
     assert _judged(_pair(), Found("new", linked), Found("new")).reports_doubled == 1
     assert _judged(lost, Found("", linked)).withdrawn_linked == 1
