@@ -7,33 +7,32 @@ when that input ends, so it cannot outlive its parent.
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import os
-import resource
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node.balance import Balance, new_balance
-from dicom_node.repeated_logs import RepeatFilter
+from dicom_node.child_process import (
+    DISK_FAILED,
+    begin_child,
+    close_lifeline,
+    end_child,
+    listen_on,
+    start_child,
+)
 from dicom_node.settings import DicomSettings
 from dicom_node.sop_classes import negotiable
 from dicom_node.tls import server_context
 
 log = logging.getLogger(__name__)
 
-DISK_FAILED = 74  # EX_IOERR of sysexits.h
 _PLAIN, _TLS = "plain", "tls"
-_BACKLOG = 512
-_BIND_SECONDS = 3.0
-_BIND_AGAIN_SECONDS = 0.05
 _WATCH_SECONDS = 0.2
 _STOP_SECONDS = 10.0
 _READY_SECONDS = 30.0
@@ -131,21 +130,14 @@ class Receivers:
 
     def _start_child(self, slot: int) -> _Child:
         descriptors = {name: each.fileno() for name, each in self._listeners.items()}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dicom_node.receiver"],
-            stdin=subprocess.PIPE,
-            pass_fds=(*descriptors.values(), self._balance),
-        )
         order = {
             "listeners": descriptors,
             "balance": [self._balance, slot],
             "data_folder": str(self._data_folder),
             "settings": self._settings.model_dump(mode="json"),
         }
-        if process.stdin is not None:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
-        return _Child(process)
+        inherited = (*descriptors.values(), self._balance)
+        return _Child(start_child("dicom_node.receiver", order, inherited))
 
     def _watch(self) -> None:
         while not self._stopping.wait(_WATCH_SECONDS):
@@ -163,7 +155,7 @@ class Receivers:
 
     def _replace(self, child: _Child) -> None:
         log.error("a receiver process ended with %s and is replaced", child.process.returncode)
-        _close_lifeline(child.process)
+        close_lifeline(child.process)
         if time.monotonic() - child.started < _SHORTEST_LIFE_SECONDS:
             # It cannot even start: do not spin.
             self._stopping.wait(_RESTART_DELAY_SECONDS)
@@ -182,12 +174,7 @@ class Receivers:
                     child.process.send_signal(how)
             deadline = time.monotonic() + _STOP_SECONDS
             for child in self._children:
-                try:
-                    child.process.wait(max(deadline - time.monotonic(), 0.1))
-                except subprocess.TimeoutExpired:
-                    child.process.kill()
-                    child.process.wait()
-                _close_lifeline(child.process)
+                end_child(child.process, max(deadline - time.monotonic(), 0.1))
 
 
 def _check(settings: DicomSettings) -> None:
@@ -198,57 +185,16 @@ def _check(settings: DicomSettings) -> None:
 
 
 def _listen(settings: DicomSettings) -> dict[str, socket.socket]:
-    """Return the listening sockets by name; none is left open where one cannot be bound."""
+    """Return the listening sockets by name."""
     ports = {_PLAIN: settings.port} if settings.plain else {}
     if settings.tls is not None:
         ports[_TLS] = settings.tls.port
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listeners: dict[str, socket.socket] = {}
-    try:
-        for name, port in ports.items():
-            listeners[name] = _bind((settings.host, port), family)
-    except OSError:
-        for listener in listeners.values():
-            listener.close()
-        raise
-    return listeners
-
-
-def _bind(address: tuple[str, int], family: socket.AddressFamily) -> socket.socket:
-    """Return a listening socket; wait a little for receivers of a node that was just killed.
-
-    They close their copies of its listening sockets when they notice, which takes a moment.
-    """
-    deadline = time.monotonic() + _BIND_SECONDS
-    while True:
-        try:
-            return socket.create_server(address, family=family, backlog=_BACKLOG)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise
-        time.sleep(_BIND_AGAIN_SECONDS)
-
-
-def _close_lifeline(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        try:
-            process.stdin.close()
-        except BrokenPipeError:
-            # The child is gone; so is its end of the pipe.
-            return
+    return listen_on(settings.host, ports)
 
 
 def main() -> None:
     """Run one receiver process; the first line of standard input says how."""
-    # The parent decides when to end: a Ctrl-C at the terminal reaches every process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(RepeatFilter())
-    # The usual soft limit is less than the connections and files that the settings allow.
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    order = json.loads(_first_line(0))
+    order = begin_child()
 
     from dicom_node.reactor import Listener
     from dicom_node.storage import DicomStore
@@ -269,17 +215,6 @@ def main() -> None:
     provider.run()
     # A thread that waits for a dying disk must not keep the process.
     os._exit(DISK_FAILED if provider.disk_failed else 0)
-
-
-def _first_line(descriptor: int) -> bytes:
-    """Read a line without taking a byte more, which would hide the end of the input."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = os.read(descriptor, 1)
-        if not byte:
-            sys.exit(0)
-        line += byte
-    return bytes(line)
 
 
 if __name__ == "__main__":

@@ -138,19 +138,38 @@ class DicomSettings(Section):
         return self
 
 
+class Hl7TlsSettings(TlsSettings):
+    """As :class:`TlsSettings`, for messages, on a port of their own."""
+
+    port: int = Field(default=2576, ge=0, le=65535)
+
+
 class Hl7Settings(Section):
     """The HL7 v2 listener (MLLP)."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=2575, ge=0, le=65535)
+    plain: bool = True  # false: nothing listens on port, only on that of [hl7.tls]
+    tls: Hl7TlsSettings | None = None
     maximum_message_bytes: int = Field(default=16 * 1024**2, ge=1024)
     frame_deadline_seconds: float = Field(default=30.0, gt=0)
     maximum_connections: int = Field(default=64, ge=1)
+    connections_per_address: int = Field(default=32, ge=1)
+    minimum_free_bytes: int = Field(default=1024**3, ge=0)
     default_charset: Codec = Field(default="ascii", min_length=1)
     default_issuer_of_patient_id: str = ""
     default_issuer_of_accession_number: str = ""
     feeds: tuple[FeedProfile, ...] = ()  # accepted: they were written into the settings
     accept_unknown_feeds: bool = False  # true: reports of senders without a profile may link too
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Hl7Settings:
+        if self.tls is None:
+            if not self.plain:
+                raise ValueError("plain = false needs [hl7.tls]: nothing would be listened on")
+            if any(feed.certificates for feed in self.feeds):
+                raise ValueError("certificates of [[hl7.feeds]] need [hl7.tls]")
+        return self
 
 
 class LinkingSettings(Section):

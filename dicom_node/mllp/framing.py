@@ -46,6 +46,7 @@ class Fault(Enum):
     TOO_MUCH_NOISE = "no VT begins a message"
     TRUNCATED = "the connection ended inside a message"
     TOO_SLOW = "the message did not end within the time allowed"
+    NO_MEMORY = "too many long messages are under way at a time; send it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ class FrameReader:
     def begun(self) -> bool:
         """Whether a message has begun and was not handed out: its deadline runs."""
         return self._state is _State.INSIDE or (self._state is _State.BEFORE and self._noise > 0)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were fed and not handed out."""
+        return len(self._buffer)
 
     @property
     def closed(self) -> bool:
@@ -147,7 +153,7 @@ class FrameReader:
             and data.startswith(START)
             and data.endswith(END)
             and self._noise == 0
-            and data.find(END, 1) == len(data) - 2
+            and data.find(END[:1]) == len(data) - 2
             and data.find(START, 1) < 0
         )
 
