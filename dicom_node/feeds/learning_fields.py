@@ -25,7 +25,7 @@ _CHANGED_FIELDS = ("OBR-22", "TXA-22", "ORC-9", "OBX-14")
 _OBSERVED_FIELDS = ("OBR-7", "OBR-8", "OBX-14")
 _NOT_OBSERVED = {"OBR-6": "requested", "OBR-36": "scheduled", "OBR-22": "reported"}
 
-_NUMBER = re.compile(r"(?=.*\d)[A-Za-z0-9][A-Za-z0-9._/\-]{2,31}")
+_NUMBER = re.compile(r"(?=.*\d)[A-Za-z0-9][A-Za-z0-9._/\-]{0,31}")
 _UID = re.compile(r"(?=.{10,64}\Z)[0-2](\.(0|[1-9]\d*)){2,}")
 _MOMENT = re.compile(r"(19|20)\d{6}(\d{2,6}(\.\d+)?)?([+-]\d{4})?")
 
