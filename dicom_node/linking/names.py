@@ -60,8 +60,9 @@ def changed(one: str, other: str) -> bool:
 @lru_cache(maxsize=65536)
 def read_name(text: str) -> dict[str, _Name]:
     """Return the words of a name by script, from all its component groups (PS3.5 6.2.1)."""
+    text = text[:_LONGEST]
     found: dict[str, tuple[set[str], set[str]]] = {}
-    for group in unicodedata.normalize("NFKC", text[:_LONGEST]).split("="):
+    for group in (text if text.isascii() else unicodedata.normalize("NFKC", text)).split("="):
         for place, component in enumerate(group.split("^")[:3]):
             for word in _WORD.findall(_fold(component)):
                 if word not in PLACEHOLDERS:

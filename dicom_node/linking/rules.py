@@ -55,6 +55,7 @@ from dicom_node.linking.identifiers import Identifier, same_issuer
 from dicom_node.settings import LinkingSettings
 
 __all__ = [
+    "ACCESSION_VIA_ORDER",
     "AMBIGUOUS",
     "BARE_ACCESSION",
     "CONFIRMED",
@@ -68,6 +69,7 @@ __all__ = [
     "STATES",
     "STRONG_KEYS",
     "STUDY_UID",
+    "STUDY_UID_VIA_ORDER",
     "SUSPENDED",
     "WITHDRAWN",
     "Decision",
