@@ -55,7 +55,7 @@ def import_reports(
     mapping = mapping_of(arguments["mapping"], "the mapping")
     sources = _sources(Path(arguments["path"]), mapping)
     by, reason = arguments["by"], arguments["reason"]
-    if any(each.kind is not Kind.HL7 for each in sources):
+    if any(each.kind in (*_TABLES, Kind.STRUCTURED_REPORT) for each in sources):
         _accept(context, mapping, progress, by=by, reason=reason)
     context.profiles.reload_if_changed()
     file = partial(
