@@ -49,6 +49,7 @@ class Label(SQLModel, table=True):
     evidence_start: int | None = None  # character offsets into report.text
     evidence_end: int | None = None
     detail: str = ""
+    provisional: bool = False  # of a report that was not final: never in a cohort
     created_at: dt.datetime = _time()
 
 

@@ -15,13 +15,19 @@ from sqlmodel import Session, col, select
 from dicom_node.database import Clock
 from dicom_node.linking.rules import CONFIRMED
 from dicom_node.models import Link, Report
+from dicom_node.reports.status import EFFECTS, Effect
 from dicom_node.studies import frozen
 from labeling.labeler import LabelResult
 from labeling.models import Label, LabelingRun
 from labeling.vocabulary import LabelSchema
 
-WITHOUT_RESULT = frozenset({"O", "I", "S", "X"})
-"""OBR-25 (HL7 table 0123): ordered, incomplete, scheduled, cancelled. Their text is no report."""
+WITHOUT_RESULT = frozenset(
+    code for code, effect in EFFECTS.items() if effect not in (Effect.PROVISIONAL, Effect.FINAL)
+)
+"""Statuses (OBR-25, HL7 table 0123) under which a version is not read: its text is no report."""
+
+PROVISIONAL = frozenset(code for code, effect in EFFECTS.items() if effect is Effect.PROVISIONAL)
+"""Statuses under which a version is read, its labels are provisional, and no cohort takes it."""
 
 
 class LabelerIdentity(Protocol):
@@ -110,6 +116,9 @@ def store_labels(
 ) -> int:
     """Add the labels of one report and return how many; 0 where the run has labelled it already.
 
+    Labels of a provisional version say so. They are 0 too where the version is gone, or another one
+    became current while it was read: that one is read instead.
+
     All labels of a report go in together (the caller's transaction), so a report has either all
     labels of a run or none, and an interrupted run goes on where it stopped.
     """
@@ -117,6 +126,9 @@ def store_labels(
         raise ValueError("the run is not stored yet")
     known = select(Label.id).where(Label.run_id == run.id, Label.report_id == report_id)
     if session.exec(known.limit(1)).first() is not None:
+        return 0
+    report = session.get(Report, report_id)
+    if report is None or not report.is_current:
         return 0
     now = clock()
     for result in results:
@@ -133,6 +145,7 @@ def store_labels(
                 evidence_start=start,
                 evidence_end=end,
                 detail=result.detail,
+                provisional=report.result_status in PROVISIONAL,
                 created_at=now,
             )
         )

@@ -13,6 +13,7 @@ import typer
 from plugin import (
     cli_feed,
     cli_hl7,
+    cli_impact,
     cli_import,
     cli_quarantine,
     cli_research,
@@ -111,6 +112,7 @@ cli_quarantine.register(app)
 cli_hl7.register(app)
 cli_feed.register(app)
 cli_import.register(app)
+cli_impact.register(app)
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
+from dicom_node.linking.models import LinkEvent
 from dicom_node.models import Transmission
 from dicom_node.studies import (
     completed_contents,
@@ -18,6 +19,7 @@ from plugin.context import Context
 from training.models import Model
 from training.predictions import studies_to_predict
 from training.registry import live_model
+from training.selection import suspended_studies
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class WaitingPrediction:
     """A complete study that a live model has not seen in its present content.
 
     ``completion_id`` names its completion, or is None where that was not asked for. ``decisions``
-    counts what persons decided about the study: what was not predicted because it was frozen is
-    asked for again.
+    counts what was decided about the study and its links: what was not predicted because it was
+    held is asked for again.
     """
 
     model_id: int
@@ -59,20 +61,40 @@ def waiting_predictions(
             digest = study_digest(session, uid)
             completion = complete.get(uid, {}).get(digest)
             if ignore_quiet_time or completion is not None:
-                decisions = decisions_on(session, uid)
+                decisions = decisions_on(session, uid) + _link_events(session, uid)
                 waiting.append(WaitingPrediction(model.id, completion, uid, digest, decisions))
     return waiting
+
+
+def _link_events(session: Session, study_instance_uid: str) -> int:
+    query = select(func.count(col(LinkEvent.id))).where(
+        LinkEvent.study_instance_uid == study_instance_uid
+    )
+    return session.exec(query).one()
 
 
 def waiting_transmissions(session: Session) -> list[Transmission]:
     """Return every structured report that an archive has not taken and that has not failed.
 
-    Those of a frozen study wait: what was said about it may rest on the wrong images.
+    Those of a study that :func:`held` names wait.
     """
     query = (
         select(Transmission).where(Transmission.state == "queued").order_by(col(Transmission.id))
     )
-    return [row for row in session.exec(query) if not is_frozen(session, row.study_instance_uid)]
+    return [row for row in session.exec(query) if not held(session, row.study_instance_uid)]
+
+
+def held(session: Session, study_instance_uid: str) -> str:
+    """Return why nothing may be written back about a study now; empty where it may.
+
+    What was said about a frozen study may rest on the wrong images, and where a link is suspended
+    it may be about the wrong patient. Ask in the transaction that writes.
+    """
+    if is_frozen(session, study_instance_uid):
+        return "the study is frozen until a person decides"
+    if suspended_studies(session, {study_instance_uid}):
+        return "a link of the study is suspended until a person decides"
+    return ""
 
 
 def model_of(session: Session, model_id: int) -> Model:

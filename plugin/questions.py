@@ -31,10 +31,18 @@ def _agreement(session: Session, settings: Settings, _arguments: Arguments) -> d
     return agreement_of_labelers(session, settings)
 
 
-def _cohort(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+def _cohort(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.cohort import newest_cohort, summarise
+    from plugin.stages.ground import ground_of
 
-    return summarise(session, newest_cohort(session, arguments["name"]))
+    return summarise(session, newest_cohort(session, arguments["name"]), ground_of(settings))
+
+
+def _impact(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.ground import ground_of
+    from plugin.stages.impact_question import impact_of
+
+    return impact_of(session, ground_of(settings), arguments["subject"], arguments["issuer"])
 
 
 def _models(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
@@ -189,6 +197,7 @@ QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
     "cohort": _cohort,
+    "impact": _impact,
     "models": _models,
     "reports": _reports,
     "language models": _language_models,

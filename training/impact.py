@@ -23,6 +23,7 @@ from training.impact_models import ImpactNote
 from training.membership import Ground, standings, with_patients
 from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
 from training.patients import last_change_of_identity
+from training.selection import suspended_studies
 from training.standing import CONSEQUENCES, Fault, Standing
 
 
@@ -38,8 +39,6 @@ class Artefact(StrEnum):
 
 ERASURE = "erasure"
 """The cause of a note about members that were erased: only how many they were is kept."""
-
-_SUSPENDED = "suspended"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -273,27 +272,6 @@ def _structured_reports(
                 )
                 fault = Fault.MOVED if changed is not None and changed > row.created_at else ""
             found[Key(Artefact.STRUCTURED_REPORT, row.id or 0, uid)] = fault
-    return found
-
-
-def suspended_studies(session: Session, studies: Collection[str]) -> set[str]:
-    """Return the studies of which a link to a current report is suspended: nothing is written back.
-
-    A link that is suspended says that patient, report or study may be somebody else's.
-    """
-    found: set[str] = set()
-    for chunk in chunks(sorted(studies)):
-        found |= set(
-            session.exec(
-                select(Link.study_instance_uid)
-                .join(Report, col(Report.id) == col(Link.report_id))
-                .where(
-                    col(Link.study_instance_uid).in_(chunk),
-                    Link.state == _SUSPENDED,
-                    col(Report.is_current),
-                )
-            )
-        )
     return found
 
 

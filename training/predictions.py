@@ -12,7 +12,13 @@ from dicom_node.database import Clock
 from dicom_node.studies import frozen_studies
 from training.errors import Permanent
 from training.models import Model, Prediction
-from training.selection import SeriesRule, final_reports, images, linked_reports
+from training.selection import (
+    SeriesRule,
+    final_reports,
+    images,
+    linked_reports,
+    suspended_studies,
+)
 from training.settings import PredictionRule
 
 
@@ -127,8 +133,8 @@ def studies_to_predict(
     """Return the complete studies that fit the rule and that the model has not yet seen as such.
 
     Left out are studies without an image series that fits (one with structured reports only
-    never does), frozen ones, and, where the rule says so, with a confirmed
-    final report.
+    never does), frozen ones, those with a suspended link, and, where the rule says so, with a
+    confirmed final report.
 
     Args:
         session: any session.
@@ -141,6 +147,7 @@ def studies_to_predict(
     fitting = images(session, SeriesRule(rule.modality, body_parts, rule.series_description))
     wanted = fitting.keys() & set(complete_study_uids)
     wanted -= frozen_studies(session).keys()
+    wanted -= suspended_studies(session, wanted)
     if rule.only_without_final_report:
         links = linked_reports(session)
         wanted -= {uid for uid, each in links.items() if final_reports(each)}

@@ -11,7 +11,7 @@ from operator import itemgetter
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
-from dicom_node.linking.rules import CONFIRMED
+from dicom_node.linking.rules import CONFIRMED, SUSPENDED
 from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import is_image
@@ -120,3 +120,28 @@ def linked_reports(session: Session) -> dict[str, list[LinkedReport]]:
 def final_reports(links: Iterable[LinkedReport]) -> list[LinkedReport]:
     """Return the links that are confirmed and whose report is final."""
     return [each for each in links if each.confirmed and each.final]
+
+
+def suspended_studies(session: Session, studies: Collection[str] | None = None) -> set[str]:
+    """Return the studies of which a link to a current report is suspended.
+
+    Report, patient or study may be somebody else's: such a study is not written back until a
+    person has looked.
+
+    Args:
+        session: any session.
+        studies: look at these only; None: at all.
+    """
+    query = (
+        select(Link.study_instance_uid)
+        .join(Report, col(Report.id) == col(Link.report_id))
+        .where(Link.state == SUSPENDED, col(Report.is_current))
+        .distinct()
+    )
+    if studies is None:
+        return set(session.exec(query))
+    return {
+        uid
+        for chunk in chunks(sorted(studies))
+        for uid in session.exec(query.where(col(Link.study_instance_uid).in_(chunk)))
+    }

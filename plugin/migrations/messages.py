@@ -6,7 +6,10 @@ import sqlalchemy as sa
 
 from plugin.migrations.changes import add_missing_columns, add_missing_tables
 
+_PROVISIONAL = ("P", "R", "S", "A", "M")
+
 _COLUMNS = {
+    "label": {"provisional": "0"},
     "message": {"note": "", "source": "mllp", "peer": "", "profile_digest": ""},
     "report": {
         "sender": "",
@@ -25,5 +28,13 @@ def add_reports_as_living_truth(connection: sa.Connection) -> None:
     present = {column["name"] for column in sa.inspect(connection).get_columns("report")}
     if "input_id" not in present:
         connection.exec_driver_sql("ALTER TABLE report ADD COLUMN input_id INTEGER")
-    for table, values in _COLUMNS.items():
-        add_missing_columns(connection, table, values)
+    added = {
+        table: add_missing_columns(connection, table, values) for table, values in _COLUMNS.items()
+    }
+    if added["label"]:
+        connection.execute(
+            sa.text(
+                "UPDATE label SET provisional = 1 WHERE report_id IN "
+                "(SELECT id FROM report WHERE result_status IN :statuses)"
+            ).bindparams(sa.bindparam("statuses", _PROVISIONAL, expanding=True))
+        )

@@ -14,9 +14,13 @@ from labeling.models import LabelingRun
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.stages.complete import Completeness
-from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of
+from plugin.stages.ground import ground_of
+from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of, superseded
+from training.impact import ERASURE
+from training.membership import Ground, standing_of
 from training.models import Cohort
 from training.settings import PredictionRule
+from training.standing import counted, in_words
 
 
 def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
@@ -35,6 +39,7 @@ def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
     rules = context.settings.prediction
     rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
     Completeness(context).sweep()
+    ground = ground_of(context.settings)
     with context.database.write() as session:
         query = CohortQuery(
             name=name,
@@ -49,19 +54,24 @@ def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
             query,
             context.settings.training,
             context.clock,
-            context.folder.patient_key_salt(),
+            ground.salt,
             complete_studies(session),
+            ground.name_of,
         )
         record = manifest(session, cohort)
-        summary = summarise(session, cohort)
+        summary = summarise(session, cohort, ground)
         # In the transaction: an erasure that follows finds the file.
         path = context.folder.cohorts / f"{cohort.digest}.json"
         write_durably(path, json.dumps(record, indent=1).encode())
     return {**summary, "manifest": str(_relative(path, context))}
 
 
-def summarise(session: Session, cohort: Cohort) -> dict[str, Any]:
-    """Return digest, members by fold and exclusions by reason of a cohort, JSON-ready."""
+def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any]:
+    """Return digest, members by fold and exclusions by reason of a cohort, JSON-ready.
+
+    ``superseded`` says how many members no longer stand and why, as the tables are now; it is
+    empty where all do. The digest stays what it was.
+    """
     folds: dict[str, int] = {}
     for member in members_of(session, cohort):
         if not member.exclusion_reason:
@@ -70,10 +80,23 @@ def summarise(session: Session, cohort: Cohort) -> dict[str, Any]:
         "name": cohort.name,
         "digest": cohort.digest,
         "frozen_at": cohort.frozen_at.isoformat(),
+        "superseded": _superseded(session, cohort, ground),
         "members": sum(folds.values()),
         "folds": folds,
         "exclusions": exclusions(session, cohort),
     }
+
+
+def _superseded(session: Session, cohort: Cohort, ground: Ground) -> str:
+    found = standing_of(session, ground, cohort)
+    erased = sum(
+        each["members"] for each in superseded(session, cohort) if each["cause"] == ERASURE
+    )
+    parts = (
+        in_words(counted(found), len(found)),
+        f"{erased} members were erased" if erased else "",
+    )
+    return "; ".join(part for part in parts if part)
 
 
 def newest_run(session: Session, labeler: str) -> int:

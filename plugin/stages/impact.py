@@ -18,9 +18,7 @@ from sqlmodel import Session, SQLModel, col, func, select
 
 from dicom_node.database import chunks
 from dicom_node.durable import write_durably
-from dicom_node.feeds.registry import Profiles
 from dicom_node.life_models import Erasure, StudyCompletion
-from dicom_node.linking.identifiers import Issuers
 from dicom_node.linking.models import LinkEvent, PatientEvent, PatientReview
 from dicom_node.models import (
     PatientAlias,
@@ -33,14 +31,13 @@ from dicom_node.reports.models import ReportInput
 from dicom_node.studies import frozen_studies
 from labeling.models import Label
 from plugin.context import Context
-from plugin.folders import DataFolder
-from plugin.settings import Settings
+from plugin.stages.ground import ground_of
 from training.cohort import manifest
 from training.impact import ERASURE, Artefact, Scope, cohorts_of, note
 from training.impact_models import ImpactNote, ImpactPosition
 from training.membership import Ground
 from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
-from training.patients import one_name, studies_of_patients
+from training.patients import studies_of_patients
 from training.standing import Fault
 
 _log = logging.getLogger(__name__)
@@ -103,14 +100,6 @@ def note_changes(
 def forget_positions(session: Session) -> None:
     """Have the next look take in everything: rows were deleted, and numbers may come again."""
     session.execute(sa.delete(ImpactPosition))
-
-
-def ground_of(settings: Settings) -> Ground:
-    """Return how patients are told apart on this node."""
-    folder = DataFolder(settings.data_folder)
-    profiles = Profiles(settings.hl7, folder.feeds)
-    groups = (*settings.linking.equivalent_issuers, *profiles.equivalent_issuers())
-    return Ground(folder.patient_key_salt(), one_name(Issuers(groups)))
 
 
 def _of_links(session: Session, _ground: Ground, after: int) -> Scope:

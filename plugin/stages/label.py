@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from dicom_node.reports.queries import current_reports
 from labeling.labeler import LabelResult
 from labeling.models import LabelingRun
-from labeling.runs import open_run, reports_without_labels, store_labels
+from labeling.runs import PROVISIONAL, open_run, reports_without_labels, store_labels
 from labeling.vocabulary import State
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
@@ -32,7 +32,8 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
     """Label every current report that this labeler has not read; resumable at any point.
 
     Returns:
-        ``run`` (id), ``labeler``, ``reports`` and ``labels`` (numbers of this call).
+        ``run`` (id), ``labeler``, ``reports``, ``labels`` and ``provisional`` (numbers of this
+        call; provisional are reports that are not final yet).
 
     Raises:
         Permanent: the labeler is not named in the settings or cannot be loaded.
@@ -47,17 +48,27 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         with context.database.write() as session:
             who = LabelerIdentity(labeler, **identity)
             run = open_run(session, who, context.schema(), context.clock)
-            waiting = [(each.id, each.text) for each in reports_without_labels(session, run)]
-        done = labels = 0
+            unread = reports_without_labels(session, run)
+            waiting = [(each.id, each.text) for each in unread]
+            provisional = {each.id for each in unread if each.result_status in PROVISIONAL}
+        done = labels = early = 0
         for start in range(0, len(waiting), _REPORTS_A_JOB):
             chunk = waiting[start : start + _REPORTS_A_JOB]
             job = {**setup, "reports": chunk}
             for report_id, results in child.run("label", job, progress):
                 with context.database.write() as session:
-                    _store(context, session, run, report_id, results)
-                done, labels = done + 1, labels + len(results)
+                    stored = _store(context, session, run, report_id, results)
+                # Nothing is stored where another version became current meanwhile.
+                done, labels = done + bool(stored), labels + stored
+                early += bool(stored) and report_id in provisional
                 progress(f"{labeler}: {done} of {len(waiting)} reports")
-    return {"run": run.id, "labeler": labeler, "reports": done, "labels": labels}
+    return {
+        "run": run.id,
+        "labeler": labeler,
+        "reports": done,
+        "labels": labels,
+        "provisional": early,
+    }
 
 
 def anything_unread(session: Session, labeler: str) -> bool:
@@ -86,7 +97,7 @@ def _store(
     run: LabelingRun,
     report_id: int,
     rows: list[dict[str, Any]],
-) -> None:
+) -> int:
     results = [
         LabelResult(
             observation=row["observation"],
@@ -99,4 +110,4 @@ def _store(
         )
         for row in rows
     ]
-    store_labels(session, run, report_id, results, context.clock)
+    return store_labels(session, run, report_id, results, context.clock)

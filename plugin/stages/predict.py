@@ -16,12 +16,12 @@ from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Transmission
 from dicom_node.sr_identity import EVIDENCE
 from dicom_node.storage import DicomStore
-from dicom_node.studies import is_frozen, study_digest
+from dicom_node.studies import study_digest
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import NeedsReview
 from plugin.extensions import load
-from plugin.pipeline import WaitingPrediction, waiting_predictions
+from plugin.pipeline import WaitingPrediction, held, waiting_predictions
 from plugin.reporting import AnalysedStudy
 from plugin.stages.complete import Completeness
 from training.models import Cohort, Model, Prediction, TrainingRun
@@ -59,8 +59,8 @@ class Predictor:
     def predict(self, model_id: int, study_instance_uid: str, digest: str) -> None:
         """Predict on one study, store the rows and the report; safe to run twice.
 
-        Nothing is stored when the study has changed since ``digest`` was taken, or is frozen now:
-        the sweep asks again for the study as it is then.
+        Nothing is stored when the study has changed since ``digest`` was taken, or is held now
+        (:func:`plugin.pipeline.held`): the sweep asks again for the study as it is then.
 
         Raises:
             ChildFailed: the child process died; trying again may help.
@@ -73,7 +73,7 @@ class Predictor:
         with self._context.database.write() as session:
             if study_digest(session, study_instance_uid) != digest:
                 return
-            if is_frozen(session, study_instance_uid):
+            if held(session, study_instance_uid):
                 return
             model = session.get_one(Model, model_id)
             stored = store_predictions(

@@ -16,10 +16,10 @@ from dicom_node.send_outcomes import Outcome, SendResult
 from dicom_node.settings import PacsPeer
 from dicom_node.sr_identity import identity_conflicts
 from dicom_node.storage_scu import send_instances
-from dicom_node.studies import is_frozen
 from dicom_node.tls import peer_context
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.pipeline import held
 
 _LONGEST_DELAY_SECONDS = 900.0
 
@@ -38,7 +38,8 @@ def send_report(
 ) -> float | None:
     """Send one structured report once; record what the archive answered.
 
-    A report on a frozen study stays queued; the sweep asks for it again when a person has decided.
+    A report on a study that is held stays queued; the sweep asks for it again when a person has
+    decided.
 
     Returns:
         Seconds to wait before the next attempt, or None when this was the last.
@@ -72,16 +73,17 @@ def send_report(
 
 
 def _is_held(context: Context, row: Transmission) -> bool:
-    """Hold a report whose study is frozen or was sent to another fate meanwhile; tell whether."""
+    """Hold a report whose study is held or was sent to another fate meanwhile; tell whether."""
     with context.database.write() as session:
         stored = session.get(Transmission, row.id)
         if stored is None or stored.state != "queued":
             return True
-        if not is_frozen(session, stored.study_instance_uid):
+        reason = held(session, stored.study_instance_uid)
+        if not reason:
             return False
         # The next round has an id of its own: this one is done, and must not block the queue.
         stored.rounds += 1
-        stored.last_error = "held: the study is frozen until a person decides"
+        stored.last_error = f"held: {reason}"
         session.add(stored)
     return True
 

@@ -14,11 +14,15 @@ from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.reporting import SOFTWARE_VERSION
 from plugin.stages.cohort import newest_cohort
+from plugin.stages.ground import ground_of
+from plugin.stages.impact import note_changes
 from training.cohort import members_of
+from training.membership import Ground, standing_of
 from training.models import Cohort, CohortMember, TrainingRun
 from training.registry import promote, register
 from training.selection import SeriesRule
 from training.series import analysed_series, instance_digests
+from training.standing import Fault, in_words, spoiling, stopping
 
 
 def train_model(
@@ -26,18 +30,26 @@ def train_model(
 ) -> dict[str, Any]:
     """Train on the newest cohort of a name and register the weights as a candidate.
 
+    Every member is asked for twice whether it still stands (``training.standing``): in the
+    transaction that reads what to learn from, and in the one that registers the weights. A cohort
+    that was superseded does not train. Weights that learned meanwhile from a link that is no
+    longer confirmed are thrown away; where a report was only corrected, the model is kept and
+    notes say what it learned from.
+
     Returns:
         ``model`` (NAME:VERSION), ``weights``, figures of the ``test`` fold against human
         reference labels, what was ``not_used`` and ``not_trained`` and why, members
         that are ``frozen`` since and were left out, ``seconds``.
 
     Raises:
-        Permanent: no such cohort, or it cannot train (the reason says why).
+        Permanent: no such cohort, it is superseded, or it cannot train (the reason says why).
     """
     settings = context.settings.training
+    ground = ground_of(context.settings)
     with context.database.read() as session:
         cohort = newest_cohort(session, cohort_name)
-        frozen = _frozen_members(session, cohort)
+        _refuse_superseded(session, ground, cohort)
+        left_out = _frozen_members(session, cohort)
         job = {
             "members": _members(context, session, cohort),
             "observations": [each.id for each in context.schema().observations],
@@ -50,17 +62,20 @@ def train_model(
     with ChildProcess(context.folder.child_log, settings.threads) as child:
         (trained,) = child.run("train", job, progress)
     with context.database.write() as session:
-        if session.get_one(Cohort, cohort.id).digest != cohort.digest:
+        if reason := _spoiled(session, ground, cohort):
             weights = context.folder.weights / f"{trained['weights_digest']}.safetensors"
             weights.unlink(missing_ok=True)
-            raise Permanent("a patient of this cohort was erased during the training: train again")
+            raise Permanent(reason)
         run = TrainingRun(
             cohort_id=_id(cohort),
             classifier=settings.classifier,
             seed=settings.seed,
             code_version=SOFTWARE_VERSION,
             curve=trained["curve"],
-            metrics={key: trained[key] for key in ("test", "not_used", "not_trained", "counts")},
+            metrics={
+                **{key: trained[key] for key in ("test", "not_used", "not_trained", "counts")},
+                "left_out": [{"study": uid, "reason": str(Fault.FROZEN)} for uid in left_out],
+            },
             started_at=started,
             finished_at=context.clock(),
         )
@@ -77,6 +92,8 @@ def train_model(
             clock=context.clock,
         )
         reference = f"{model.name}:{model.version}"
+        # In the transaction: a model never stands without what became of its members meanwhile.
+        note_changes(context, session)
     return {
         "model": reference,
         "weights": trained["weights_digest"],
@@ -84,7 +101,7 @@ def train_model(
         "test": trained["test"],
         "not_used": trained["not_used"],
         "not_trained": trained["not_trained"],
-        "frozen": frozen,
+        "frozen": len(left_out),
         "seconds": (run.finished_at - started).total_seconds(),
     }
 
@@ -113,13 +130,36 @@ def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[st
     ]
 
 
-def _frozen_members(session: Session, cohort: Cohort) -> int:
-    """Return how many members are frozen since: they teach nothing until a person decides."""
-    return sum(
-        is_frozen(session, member.study_instance_uid)
+def _frozen_members(session: Session, cohort: Cohort) -> list[str]:
+    """Return the members that are frozen since: they teach nothing until a person decides."""
+    return [
+        member.study_instance_uid
         for member in members_of(session, cohort)
-        if not member.exclusion_reason
-    )
+        if not member.exclusion_reason and is_frozen(session, member.study_instance_uid)
+    ]
+
+
+def _refuse_superseded(session: Session, ground: Ground, cohort: Cohort) -> None:
+    """Refuse a cohort with members that do not stand; its digest must say what was learned."""
+    found = standing_of(session, ground, cohort)
+    if faults := stopping(found):
+        raise Permanent(
+            f"cohort {cohort.name} ({cohort.digest[:12]}) is superseded: "
+            f"{in_words(faults, len(found))}; freeze it again"
+        )
+
+
+def _spoiled(session: Session, ground: Ground, cohort: Cohort) -> str:
+    """Return why weights that were trained on the cohort must go; empty where they may stay."""
+    if session.get_one(Cohort, cohort.id).digest != cohort.digest:
+        return "a patient of this cohort was erased during the training: train again"
+    found = standing_of(session, ground, cohort)
+    if faults := spoiling(found):
+        return (
+            f"cohort {cohort.name} ({cohort.digest[:12]}) was superseded during the training: "
+            f"{in_words(faults, len(found))}; freeze it again"
+        )
+    return ""
 
 
 def _files(

@@ -78,6 +78,46 @@ def test_only_current_versions_with_a_result_need_labels(database):
         assert [(r.report_identity, r.version) for r in waiting] == [("old", 2)]
 
 
+@pytest.mark.parametrize("status", sorted("PRSA"))
+def test_a_provisional_report_is_read_and_its_labels_say_so(database, status):
+    with database.write() as session:
+        session.add(report("early", result_status=status))
+        session.flush()
+        run = open_run(session, LABELER, SCHEMA, clock)
+        (waiting,) = reports_without_labels(session, run)
+        store_labels(session, run, waiting.id, LABELER.label_report(waiting.text), clock)
+        assert {each.provisional for each in session.exec(select(Label))} == {True}
+
+
+@pytest.mark.parametrize("status", sorted("WXUIOYZ"))
+def test_what_carries_no_result_is_not_read(database, status):
+    with database.write() as session:
+        session.add(report("none", result_status=status))
+        session.flush()
+        assert not reports_without_labels(session, open_run(session, LABELER, SCHEMA, clock))
+
+
+def test_a_report_that_is_corrected_while_it_is_read_is_read_anew(database):
+    with database.write() as session:
+        session.add(report("a", result_status="P"))
+        session.flush()
+        run = open_run(session, LABELER, SCHEMA, clock)
+        (first,) = reports_without_labels(session, run)
+        results = LABELER.label_report(first.text)
+        first.is_current = False
+        session.add(report("a", version=2, result_status="F"))
+        session.flush()
+        assert store_labels(session, run, first.id, results, clock) == 0
+        (second,) = reports_without_labels(session, run)
+        assert second.version == 2
+        assert store_labels(session, run, second.id, results, clock) == len(results)
+        assert {each.provisional for each in session.exec(select(Label))} == {False}
+        second.is_current, first.is_current = False, True  # a late message had the last word
+        session.flush()
+        assert reports_without_labels(session, run) == [first]
+        assert store_labels(session, run, 99, results, clock) == 0  # erased meanwhile
+
+
 def test_the_database_refuses_a_second_label(database):
     with database.write() as session:
         session.add(report("a"))

@@ -141,7 +141,7 @@ def test_members_that_are_frozen_since_do_not_train(session: Session, tmp_path: 
 
     members = _members(Context, session, cohort)  # type: ignore[arg-type]
     assert [member["study_instance_uid"] for member in members] == ["2"]
-    assert _frozen_members(session, cohort) == 1
+    assert _frozen_members(session, cohort) == ["1"]
 
 
 def test_decisions_are_counted_for_a_study(session: Session) -> None:

@@ -1,0 +1,18 @@
+"""How this node tells patients apart: the secret of the keys, and the names of one issuer."""
+
+from __future__ import annotations
+
+from dicom_node.feeds.registry import Profiles
+from dicom_node.linking.identifiers import Issuers
+from plugin.folders import DataFolder
+from plugin.settings import Settings
+from training.membership import Ground
+from training.patients import one_name
+
+
+def ground_of(settings: Settings) -> Ground:
+    """Return how patients are told apart on this node."""
+    folder = DataFolder(settings.data_folder)
+    profiles = Profiles(settings.hl7, folder.feeds)
+    groups = (*settings.linking.equivalent_issuers, *profiles.equivalent_issuers())
+    return Ground(folder.patient_key_salt(), one_name(Issuers(groups)))
