@@ -14,6 +14,7 @@ from dicom_node.hl7.envelope import Envelope, read_envelope
 from dicom_node.hl7.parsed import EmbeddedDocument, ParsedMessage, ParsedReport, ReportPart
 from dicom_node.hl7.reader import read_message
 from dicom_node.hl7.text import ContentFault
+from dicom_node.hl7.usable import check_usable
 from dicom_node.reports.versions import chain_identity
 
 ProfileOf = Callable[[str], FeedProfile]
@@ -50,7 +51,7 @@ def read_stored(
     """Read a message as it lies in the store; anything at all may be given, nothing is raised."""
     envelope = read_envelope(content)
     try:
-        parsed = read_message(content, profile_of)
+        parsed = check_usable(read_message(content, profile_of))
         if parsed.ignored:
             return Reading(envelope, IGNORED, parsed.ignored)
         for report in parsed.reports:

@@ -7,6 +7,7 @@ number of its reading; the earlier ones hold no more and stay.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -65,9 +66,14 @@ def holds_already(session: Session, message_id: int, content: Content) -> bool:
         if len(rows) != len(expected):
             return False
         for row, values in zip(rows, expected, strict=True):
-            if any(getattr(row, name) != value for name, value in values.items()):
+            if any(_plain(getattr(row, name)) != _plain(value) for name, value in values.items()):
                 return False
     return True
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it comes back from a column of JSON."""
+    return json.loads(json.dumps(value)) if isinstance(value, dict | list | tuple) else value
 
 
 class MessageRows:

@@ -13,14 +13,20 @@ import pytest
 from sqlmodel import Session, SQLModel
 
 from dicom_node.database import Database
-from dicom_node.hl7.content import ObservationLine
-from dicom_node.linking.links_old import link_patient, link_report
+from dicom_node.feeds.registry import Profiles
+from dicom_node.linking.links import Linking, relink
+from dicom_node.linking.touched import Touched
+from dicom_node.messages import Filed
+from dicom_node.messages import receive as file_messages
 from dicom_node.models import Study
-from dicom_node.reports.receiving import receive_message
 from dicom_node.settings import Hl7Settings, LinkingSettings
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
-HL7 = Hl7Settings(default_charset="utf-8", default_issuer_of_accession_number="SITE")
+HL7 = Hl7Settings(
+    default_charset="utf-8",
+    default_issuer_of_accession_number="SITE",
+    accept_unknown_feeds=True,
+)
 LINKING = LinkingSettings()
 TEXT = ("FINDINGS: L4/L5 disc narrowed.", "IMPRESSION: degenerative disc disease.")
 
@@ -122,21 +128,29 @@ def _empty_database() -> bytes:
         return path.read_bytes()
 
 
+def linking_of(hl7: Hl7Settings = HL7, linking: LinkingSettings = LINKING) -> Linking:
+    """How links are decided under these settings."""
+    return Linking(linking, Profiles(hl7))
+
+
 def receive(
-    made: Database, *messages: bytes, hl7: Hl7Settings = HL7, linking: LinkingSettings = LINKING
-) -> list[bytes]:
-    """Receive messages one after another, with linking; return their acknowledgements."""
+    made: Database,
+    *messages: bytes,
+    hl7: Hl7Settings = HL7,
+    linking: LinkingSettings = LINKING,
+) -> list[Filed]:
+    """File messages one after another, with linking."""
+    how = linking_of(hl7, linking)
     return [
-        receive_message(
-            made,
-            content,
-            hl7,
-            clock,
-            lambda session, report: link_report(session, report, linking, clock),
-            lambda session, alias: link_patient(session, alias, linking, clock),
-        )
+        file_messages(made, content, profiles=how.profiles, linking=how, clock=clock)
         for content in messages
     ]
+
+
+def arrive(session: Session, row: Study, linking: LinkingSettings = LINKING) -> None:
+    """Add a study as the index does, and decide about its reports."""
+    add(session, row)
+    relink(session, Touched(studies={row.study_instance_uid}), linking_of(linking=linking), clock)
 
 
 def add(session: Session, *rows: SQLModel) -> None:
@@ -148,11 +162,6 @@ def add(session: Session, *rows: SQLModel) -> None:
 def ack_code(ack: bytes) -> str:
     """MSA-1."""
     return ack.split(b"\rMSA|")[1].split(b"|")[0].decode()
-
-
-def line(text: str, status: str = "F") -> ObservationLine:
-    """A line of report text."""
-    return ObservationLine(text, status)
 
 
 def shared_folder(name: str) -> Path:

@@ -12,8 +12,8 @@ from dicom_node.hl7.parsed import EmbeddedDocument, ReportPart, Role
 from dicom_node.hl7.segments import Reading, Segment
 from dicom_node.hl7.text import ContentFault
 
-RESULT_STATUSES = frozenset("ACFIOPRSXYZ")
-"""Table 0123: OBR-25."""
+RESULT_STATUSES = frozenset("ACFIMOPRSXYZ") | frozenset("BDNUVW")
+"""Table 0123: OBR-25; and codes of table 0085 that some systems put there."""
 
 OBSERVATION_STATUSES = frozenset("ABCDFINOPRSUVWX")
 """Table 0085: OBX-11, with the codes of later versions."""
@@ -79,8 +79,8 @@ def _observation_id(reading: Reading, field: str) -> ObservationId:
     marks = reading.delimiters
     components = field.split(marks.repetition, 1)[0].split(marks.component)
     code, _, suffix = components[0].partition(marks.subcomponent)
-    code = reading.plain(code).strip()
-    other = reading.plain(components[3]).strip() if len(components) > 3 else ""
+    code = reading.value(code)
+    other = reading.value(components[3]) if len(components) > 3 else ""
     role = _SUFFIX_ROLES.get(suffix.strip().upper())
     words = field.casefold()
     return ObservationId(

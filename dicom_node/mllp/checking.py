@@ -16,6 +16,7 @@ from dicom_node.hl7.observations import OBSERVATION_STATUSES, mapped_status
 from dicom_node.hl7.reader import read_message
 from dicom_node.hl7.rules import Rules, rules_of
 from dicom_node.hl7.text import ContentFault, codec_name, decode
+from dicom_node.hl7.usable import check_usable
 
 ProfileOf = Callable[[str], FeedProfile]
 """The profile of a sender (MSH-3 and MSH-4, joined with ``|``), with general defaults filled in."""
@@ -31,27 +32,29 @@ _CONTEXT_FREE = frozenset(
 )
 
 
-def _plain_lines(text: bytes) -> re.Pattern[bytes]:
-    """Return what finds an OBX of plain text and captures its status.
+def _plain_lines(value: bytes) -> re.Pattern[bytes]:
+    """Return what finds an OBX of type TX, FT or ST, and captures its identifier and its status.
 
-    Its type is TX, FT or ST, its identifier speaks of no UID, and what the reader undoes escapes
-    in holds none. The text may run on over the next lines as far as this pattern goes: the number
-    of line ends that it takes away tells.
+    A field may run on over the next lines as far as this pattern goes, because one excluded byte is
+    searched for several times faster than two: the number of line ends that it takes away tells.
     """
-    other = rb"\|[^|\r\\]*+"
+    field = rb"\|" + value + rb"*+"
     return re.compile(
-        rb"\r\n?OBX\|[0-9]*+\|(?:TX|FT|ST)(?!\|[^|\r]*?(?:11[023]0|[Uu][Ii][Dd]))"
-        + other * 2
-        + rb"\|"
-        + text
-        + rb"*+"
-        + other * 5
-        + rb"\|([A-Za-z]{0,40}+)(?:\|[^\r]*+)?(?=\r)"
+        rb"\r\n?OBX"
+        + field
+        + rb"\|(?:TX|FT|ST)\|("
+        + value
+        + rb"*+)"
+        + field * 2
+        + rb"(?:\|\|\|\|\||"
+        + field * 5
+        + rb")\|([A-Za-z]*+)(?:\|[^\r]*+)?(?=\r)"
     )
 
 
-# One excluded byte is searched for several times faster than two.
 _WITHOUT_ESCAPES, _WITH_ESCAPES = _plain_lines(rb"[^|]"), _plain_lines(rb"[^|\\]")
+# The reader takes the value of an OBX whose identifier is or names one of these for a UID.
+_OF_UIDS = re.compile(rb"11[023]0|[Uu][Ii][Dd]|[\x80-\xff]")
 
 
 def fault_of(content: bytes, envelope: Envelope, profile_of: ProfileOf) -> ContentFault | None:
@@ -64,7 +67,7 @@ def fault_of(content: bytes, envelope: Envelope, profile_of: ProfileOf) -> Conte
     """
     try:
         if not _is_plainly_sound(content, envelope, profile_of):
-            read_message(content, profile_of)
+            check_usable(read_message(content, profile_of))
     except ContentFault as fault:
         return fault
     return None
@@ -81,8 +84,10 @@ def _is_plainly_sound(content: bytes, envelope: Envelope, profile_of: ProfileOf)
         return False
     pattern = _WITH_ESCAPES if content.find(b"\\", len(_START)) >= 0 else _WITHOUT_ESCAPES
     pieces = pattern.split(content)
-    rest, statuses = b"".join(pieces[::2]), pieces[1::2]
-    if content.count(b"\r") - rest.count(b"\r") != len(statuses):
+    rest, identifiers, statuses = b"".join(pieces[::3]), pieces[1::3], pieces[2::3]
+    if not statuses or content.count(b"\r") - rest.count(b"\r") != len(statuses):
+        return False
+    if any(_OF_UIDS.search(each) for each in set(identifiers)):
         return False
     profile = profile_of(envelope.sender)
     rules = rules_of(profile)

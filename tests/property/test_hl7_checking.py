@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.hl7.envelope import read_envelope
+from dicom_node.hl7.parsed import ParsedMessage
 from dicom_node.hl7.reader import read_message
 from dicom_node.hl7.text import ContentFault
+from dicom_node.hl7.usable import check_usable
 from dicom_node.mllp.checking import _is_plainly_sound, fault_of
 
 HEAD = (
@@ -50,9 +54,11 @@ others = st.sampled_from(
 )
 
 
-def _fault(content: bytes, profile: FeedProfile) -> tuple[object, ...] | None:
+def _fault(
+    content: bytes, profile: FeedProfile, look: Callable[[ParsedMessage], object] = repr
+) -> tuple[object, ...] | None:
     try:
-        read_message(content, lambda _: profile)
+        look(read_message(content, lambda _: profile))
     except ContentFault as fault:
         return fault.segment, fault.field, fault.code, fault.sentence
     return None
@@ -79,7 +85,8 @@ def test_the_fast_way_finds_the_fault_that_reading_finds(
     profile = PROFILES[name]
     found = fault_of(content, read_envelope(content), lambda _: profile)
     shown = None if found is None else (found.segment, found.field, found.code, found.sentence)
-    assert shown == _fault(content, profile)
+    # That lines of text hold no text at all is for filing to find.
+    assert shown in (_fault(content, profile), _fault(content, profile, check_usable))
 
 
 @settings(max_examples=150, deadline=None)
@@ -89,7 +96,8 @@ def test_any_bytes_anywhere_are_judged_as_reading_judges_them(data: bytes, at: i
     sound = "\r".join([*HEAD, *["OBX|1|TX|a||plain text||||||F"] * 4, ""]).format(charset="")
     content = sound.encode()[:at] + data + sound.encode()[at:]
     found = fault_of(content, read_envelope(content), lambda _: profile)
-    assert (None if found is None else found.sentence) == (_fault(content, profile) or [None])[-1]
+    faults = (_fault(content, profile), _fault(content, profile, check_usable))
+    assert (None if found is None else found.sentence) in [(each or [None])[-1] for each in faults]
 
 
 def test_a_usual_report_goes_the_fast_way() -> None:

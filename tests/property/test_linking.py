@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlmodel import col, select
 
-from dicom_node.linking.identity import Identifier
-from dicom_node.linking.links_old import ReportEvidence, StudyEvidence, decide, link_study
+from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
+from dicom_node.linking.identifiers import Identifier
+from dicom_node.linking.rules import decide
 from dicom_node.models import Link, Report
-from tests.hl7_builders import LINKING, add, clock, database, merge, oru, receive, study
+from tests.hl7_builders import LINKING, arrive, database, merge, oru, receive, study
 
 issuers = st.sampled_from(["NORTH", "SOUTH", ""])
 
@@ -108,9 +109,7 @@ def _final_state(order: list[int]) -> set[tuple[str, ...]]:
                 receive(made, step)
                 continue
             with made.write() as session:
-                row = study(**step)  # type: ignore[arg-type]
-                add(session, row)
-                link_study(session, row, LINKING, clock)
+                arrive(session, study(**step))  # type: ignore[arg-type]
         with made.read() as session:
             reports = session.exec(select(Report).where(col(Report.is_current))).all()
             found: set[tuple[str, ...]] = set()

@@ -8,19 +8,14 @@ from sqlmodel import col, select
 
 from dicom_node.database import Database
 from dicom_node.errors import Permanent
-from dicom_node.linking.identity import Identifier, merged_with, record_merge, surviving
-from dicom_node.linking.links_old import (
-    ReportEvidence,
-    StudyEvidence,
-    decide,
-    explain,
-    link_counts,
-    link_study,
-    unlinked_reports,
-)
-from dicom_node.models import Link, PatientAlias, Report
+from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
+from dicom_node.linking.identifiers import Identifier
+from dicom_node.linking.models import LinkDecision, LinkEvent
+from dicom_node.linking.queries import explain, link_counts, unlinked_reports
+from dicom_node.linking.rules import decide
+from dicom_node.models import Link, Report
 from dicom_node.settings import LinkingSettings
-from tests.hl7_builders import LINKING, NOW, add, clock, database, merge, oru, receive, study
+from tests.hl7_builders import LINKING, NOW, add, arrive, database, merge, oru, receive, study
 
 REPORT: dict[str, object] = {
     "accession": Identifier("A1", "SITE"),
@@ -73,9 +68,7 @@ def _reasons(made: Database) -> list[str]:
 
 def _arrives(made: Database, uid: str = "1.2.3", **changes: object) -> None:
     with made.write() as session:
-        row = study(uid, **changes)
-        add(session, row)
-        link_study(session, row, LINKING, clock)
+        arrive(session, study(uid, **changes))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +214,7 @@ def test_a_correction_takes_over_the_link(made: Database) -> None:
     with made.read() as session:
         rows = session.exec(select(Link).order_by(col(Link.report_id))).all()
         assert [each.state for each in rows] == ["withdrawn", "confirmed"]
-        assert rows[0].reason == "superseded by version 2 of the report"
+        assert rows[0].reason == "a later version of the report is current"
         assert link_counts(session) == {
             "confirmed": 1,
             "proposed": 0,
@@ -276,18 +269,50 @@ def test_a_trusted_issuer_may_be_assumed(made: Database) -> None:
     assert _states(made) == {"1.2.3": "confirmed"}
 
 
-def test_a_decision_of_a_person_stands(made: Database) -> None:
-    _arrives(made, accession_issuer_assumed=False)
+def test_every_change_of_a_link_is_kept(made: Database) -> None:
+    _arrives(made)
+    receive(made, oru(control_id="1", changed="20260301"))
+    receive(made, oru(control_id="2", status="X", lines=[], changed="20260302"))
+    with made.read() as session:
+        events = session.exec(select(LinkEvent).order_by(col(LinkEvent.id))).all()
+        assert [(each.state, each.rule_version) for each in events] == [
+            ("confirmed", 2),
+            ("withdrawn", 2),
+        ]
+
+
+def test_filing_again_changes_no_link(made: Database) -> None:
+    _arrives(made)
+    receive(made, oru(), oru(control_id="2", filler="F2"), oru())
+    with made.read() as session:
+        before = len(session.exec(select(LinkEvent)).all())
+    receive(made, oru(), oru(control_id="3", filler="F3", accession="A3"))
+    with made.read() as session:
+        assert len(session.exec(select(LinkEvent)).all()) == before
+
+
+def _decided(uid: str, identity: str, action: str, by: str, digest: str) -> LinkDecision:
+    return LinkDecision(
+        report_identity=identity,
+        study_instance_uid=uid,
+        action=action,
+        evidence_digest=digest,
+        decided_by=by,
+        reason="seen both",
+        decided_at=NOW,
+    )
+
+
+def test_a_withdrawal_by_a_person_stands(made: Database) -> None:
+    _arrives(made)
     receive(made, oru())
     with made.write() as session:
-        link = session.exec(select(Link)).one()
-        link.state, link.decided_by, link.reason = "confirmed", "dr.x", "seen both"
-        session.add(link)
-    with made.write() as session:
-        link_study(session, study(), LINKING, clock)
+        add(session, _decided("1.2.3", "RIS|HOSPITAL|F1", "withdraw", "dr.x", ""))
+    _arrives(made, "1.2.4", accession_number="A1")
+    assert _states(made) == {"1.2.3": "withdrawn", "1.2.4": "confirmed"}
     with made.read() as session:
-        link = session.exec(select(Link)).one()
-        assert (link.state, link.decided_by) == ("confirmed", "dr.x")
+        link = session.exec(select(Link).where(Link.study_instance_uid == "1.2.3")).one()
+        assert link.decided_by == "dr.x"
 
 
 def test_a_report_explains_itself(made: Database) -> None:
@@ -301,15 +326,3 @@ def test_a_report_explains_itself(made: Database) -> None:
         assert explain(session, 2)["reason"].startswith("no study with this accession")
         with pytest.raises(Permanent):
             explain(session, 99)
-
-
-def test_merges_follow_chains_and_allow_no_cycle(made: Database) -> None:
-    one, two, three = (Identifier(each, "HOSP") for each in "123")
-    with made.write() as session:
-        assert record_merge(session, one, two, None, NOW)
-        assert record_merge(session, two, three, None, NOW)
-        assert record_merge(session, three, one, None, NOW) is None
-        assert surviving(session, one) == three
-        assert merged_with(session, two) == {one, two, three}
-        assert surviving(session, Identifier("1", "OTHER")) == Identifier("1", "OTHER")
-        assert len(session.exec(select(PatientAlias)).all()) == 2

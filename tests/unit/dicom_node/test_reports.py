@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,20 +9,20 @@ from sqlmodel import Session, col, select
 from dicom_node.database import Database
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.hl7.files import read_hl7_file
-from dicom_node.models import Link, Message, Patient, PatientAlias, Quarantined, Report
-from dicom_node.reports.receiving import (
-    current_reports,
-    final_report_exists,
-    keep_refused,
-    receive_message,
-)
-from dicom_node.reports.versions_old import comparable_time
+from dicom_node.linking.models import PatientEvent
+from dicom_node.messages import CUT_SHORT, REUSED, file_records, filed_position
+from dicom_node.mllp.journal import Position, Record
+from dicom_node.models import Link, Message, Patient, Quarantined, Report
+from dicom_node.reports.queries import current_reports
+from dicom_node.rereading import Which, reread
 from tests.hl7_builders import (
     HL7,
-    ack_code,
+    LINKING,
+    NOW,
     add,
     clock,
     database,
+    linking_of,
     merge,
     oru,
     receive,
@@ -50,14 +49,11 @@ def _messages(made: Database) -> list[Message]:
         return list(session.exec(select(Message).order_by(col(Message.id))))
 
 
-def test_a_report_is_stored_with_its_message_and_answered(made: Database) -> None:
-    (ack,) = receive(made, oru(study_uids=["1.2.3"]))
-    assert ack_code(ack) == "AA"
-    assert b"\rMSA|AA|M1\r" in ack
-    assert b"ERR" not in ack
+def test_a_report_is_stored_with_its_message(made: Database) -> None:
+    receive(made, oru(study_uids=["1.2.3"]))
     (message,) = _messages(made)
     assert message.content == oru(study_uids=["1.2.3"])
-    assert message.acknowledgement == ack
+    assert b"\rMSA|AA|M1\r" in message.acknowledgement
     assert (message.sender, message.message_type) == ("RIS|HOSPITAL", "ORU^R01")
     assert (message.disposition, message.reason) == ("accepted", "")
     with made.read() as session:
@@ -74,16 +70,16 @@ def test_a_report_is_stored_with_its_message_and_answered(made: Database) -> Non
         ]
 
 
-def test_the_same_message_again_has_no_effect_and_the_same_answer(made: Database) -> None:
+def test_the_same_message_again_has_no_effect(made: Database) -> None:
     first, second = receive(made, oru(), oru())
-    assert first == second
+    assert (first.messages, second.messages, second.repeated) == (1, 0, 1)
     assert len(_messages(made)) == 1
     assert len(_versions(made)) == 1
 
 
 def test_the_same_control_id_with_other_content_is_another_message(made: Database) -> None:
     receive(made, oru(), oru(status="C", lines=["changed"], changed="20260301130000"))
-    assert len(_messages(made)) == 2
+    assert [each.note for each in _messages(made)] == ["", REUSED]
     assert [each[1:3] for each in _versions(made)] == [("F", False), ("C", True)]
 
 
@@ -95,18 +91,15 @@ def test_the_same_control_id_with_other_content_is_another_message(made: Databas
         oru(charset="UNICODE UTF-8", lines=["Müller"], encoding="latin-1"),
         oru(status="Q"),
         oru(lines=[]),
-        oru(filler="", accession=""),
+        oru(filler="", accession="", placer=""),
         merge("P1^^^HOSP", "P1^^^HOSP"),
     ],
     ids=["not hl7", "no MSH-10", "latin-1 as utf-8", "status", "no text", "no order", "self"],
 )
-def test_a_content_fault_is_quarantined_and_answered_aa_with_err(
+def test_a_content_fault_is_quarantined_with_its_reason(
     made: Database, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (ack, again) = receive(made, content, content)
-    assert ack_code(ack) == "AA"
-    assert b"\rERR|" in ack
-    assert again == ack
+    receive(made, content, content)
     (message,) = _messages(made)
     assert message.content == content
     assert message.disposition == "quarantined"
@@ -115,7 +108,7 @@ def test_a_content_fault_is_quarantined_and_answered_aa_with_err(
         assert (row.kind, row.digest, row.message_id) == ("hl7", message.digest, message.id)
         assert row.reason == message.reason != ""
         assert not session.exec(select(Report)).all()
-        assert not session.exec(select(PatientAlias)).all()
+        assert not session.exec(select(PatientEvent)).all()
     assert "quarantined" in caplog.text
     assert "Müller" not in caplog.text
 
@@ -131,8 +124,7 @@ def test_a_content_fault_is_quarantined_and_answered_aa_with_err(
 def test_what_is_not_used_is_kept_with_the_reason(
     made: Database, content: bytes, reason: str
 ) -> None:
-    (ack,) = receive(made, content)
-    assert ack_code(ack) == "AA"
+    receive(made, content)
     (message,) = _messages(made)
     assert (message.disposition, message.reason) == ("ignored", reason)
     assert not _versions(made)
@@ -180,12 +172,9 @@ def test_a_cancelled_report_has_no_text_and_no_current_use(made: Database, statu
     with made.write() as session:
         add(session, study())
     receive(made, oru(control_id="1", changed="20260301"))
-    with made.read() as session:
-        assert final_report_exists(session, "1.2.3")
     receive(made, oru(control_id="2", status=status, lines=["wrong"], changed="20260302"))
     with made.read() as session:
         assert current_reports(session) == []
-        assert not final_report_exists(session, "1.2.3")
         (link,) = session.exec(select(Link)).all()
         assert link.state == "withdrawn"
     assert _versions(made)[-1][1:] == (status, True, "")
@@ -208,64 +197,112 @@ def test_order_groups_are_reports_of_their_own(made: Database) -> None:
     assert found == [("F1", "first"), ("F2", "second")]
 
 
-def test_a_preliminary_report_is_not_final(made: Database) -> None:
+def test_a_preliminary_report_is_linked_and_stays_provisional(made: Database) -> None:
     with made.write() as session:
         add(session, study())
     receive(made, oru(status="P"))
     with made.read() as session:
-        assert len(current_reports(session)) == 1
+        assert [each.result_status for each in current_reports(session)] == ["P"]
         assert session.exec(select(Link.state)).all() == ["confirmed"]
-        assert not final_report_exists(session, "1.2.3")
 
 
 def test_nothing_is_stored_when_the_effects_fail(made: Database) -> None:
-    def fail(_session: Session, _report: Report) -> None:
-        raise RuntimeError("the linker broke")
+    how = linking_of()
+
+    def fail(_session: Session) -> None:
+        raise RuntimeError("what belongs to it broke")
 
     with pytest.raises(RuntimeError):
-        receive_message(made, oru(), HL7, clock, fail)
+        file_records(
+            made,
+            [Record("message", oru(), NOW)],
+            profiles=how.profiles,
+            linking=how,
+            clock=clock,
+            position=Position(1, 10),
+            inside=fail,
+        )
     assert not _messages(made)
-    (ack,) = receive(made, oru())
-    assert ack_code(ack) == "AA"
-
-
-def test_a_repeated_or_reversed_merge_changes_nothing(made: Database) -> None:
-    receive(
-        made,
-        merge("P1^^^HOSP", "P2^^^HOSP", control_id="1"),
-        merge("P1^^^HOSP", "P2^^^HOSP", control_id="2"),
-        merge("P2^^^HOSP", "P1^^^HOSP", control_id="3"),
-    )
     with made.read() as session:
-        assert len(session.exec(select(PatientAlias)).all()) == 1
-    assert [each.disposition for each in _messages(made)] == ["accepted"] * 3
+        assert filed_position(session) is None
+    receive(made, oru())
+    assert len(_messages(made)) == 1
+
+
+def test_the_position_is_committed_with_the_rows(made: Database) -> None:
+    how = linking_of()
+    for offset in (10, 20):
+        file_records(
+            made,
+            [Record("message", oru(), NOW)],
+            profiles=how.profiles,
+            linking=how,
+            clock=clock,
+            position=Position(7, offset),
+        )
+        with made.read() as session:
+            assert filed_position(session) == Position(7, offset)
+    assert len(_messages(made)) == 1
 
 
 def test_what_arrived_of_a_refused_stream_is_kept_apart(made: Database) -> None:
-    ack = keep_refused(made, oru(), "the connection ended inside a message", clock)
-    assert ack_code(ack) == "AR"
-    assert keep_refused(made, oru(), "the connection ended inside a message", clock) == ack
+    how = linking_of()
+    torn = Record("refused", oru(), NOW, reason="the connection ended inside a message")
+    for _ in range(2):
+        file_records(made, [torn], profiles=how.profiles, linking=how, clock=clock)
     assert [each.disposition for each in _messages(made)] == ["quarantined"]
-    (ack,) = receive(made, oru())
-    assert ack_code(ack) == "AA"
+    receive(made, oru())
     assert len(_versions(made)) == 1
-    broken = b"no HL7"
-    keep_refused(made, broken, "the connection ended inside a message", clock)
-    assert ack_code(receive(made, broken)[0]) == "AA"
 
 
-@pytest.mark.parametrize(
-    ("earlier", "later"),
-    [
-        ("2026", "202602"),
-        ("20260301", "202603011200"),
-        ("20260301120000", "20260301120000.5"),
-        ("20260301120000+0200", "20260301110000+0000"),
-        ("garbage", "1900"),
-    ],
-)
-def test_times_compare_as_times(earlier: str, later: str) -> None:
-    assert comparable_time(earlier) < comparable_time(later)
+def test_a_message_that_was_cut_short_counts_no_more(made: Database) -> None:
+    how = linking_of()
+    with made.write() as session:
+        add(session, study())
+    receive(made, oru(), oru(control_id="2", filler="F2", accession="A2"))
+    message = _messages(made)[0]
+    suspect = Record("suspect", b"MSH|", NOW, digest=message.digest)
+    file_records(made, [suspect], profiles=how.profiles, linking=how, clock=clock)
+    message = _messages(made)[0]
+    assert (message.disposition, message.reason) == ("quarantined", CUT_SHORT)
+    with made.read() as session:
+        assert [each.filler_order_number for each in current_reports(session)] == ["F2"]
+        assert session.exec(select(Link.state)).all() == ["withdrawn"]
+
+
+def test_a_message_is_read_again_under_another_profile(made: Database) -> None:
+    with made.write() as session:
+        add(session, study())
+    wrong = oru(status="Wet Read", line_status="P")
+    receive(made, wrong, oru(control_id="2", filler="F2", accession="A2"))
+    assert [each.disposition for each in _messages(made)] == ["quarantined", "accepted"]
+    feed = FeedProfile(sender="RIS|HOSPITAL", result_statuses={"Wet Read": "P"}, charset="utf-8")
+    how = linking_of(HL7.model_copy(update={"feeds": (feed,)}), LINKING)
+    done = reread(
+        made, Which(sender="RIS|HOSPITAL"), profiles=how.profiles, linking=how, clock=clock
+    )
+    assert (done.messages, done.changed, done.accepted) == (2, 1, 2)
+    with made.read() as session:
+        assert [each.result_status for each in current_reports(session)] == ["F", "P"]
+        assert session.exec(select(Link.state)).all() == ["confirmed"]
+        assert [each.state for each in session.exec(select(Quarantined))] == ["accepted"]
+    again = reread(made, Which(ids=(1, 2)), profiles=how.profiles, linking=how, clock=clock)
+    assert (again.messages, again.changed) == (2, 0)
+    assert len(_versions(made)) == 2
+
+
+def test_reports_of_a_feed_that_nobody_accepted_do_not_link(made: Database) -> None:
+    with made.write() as session:
+        add(session, study())
+    strict = HL7.model_copy(update={"accept_unknown_feeds": False})
+    receive(made, oru(), hl7=strict)
+    with made.read() as session:
+        (link,) = session.exec(select(Link)).all()
+        assert (link.state, link.rule) == ("proposed", "feed not accepted")
+    how = linking_of()
+    reread(made, Which(sender="RIS|HOSPITAL"), profiles=how.profiles, linking=how, clock=clock)
+    with made.read() as session:
+        assert session.exec(select(Link.state)).all() == ["confirmed"]
 
 
 def test_a_corpus_is_accounted_for(made: Database) -> None:
@@ -278,12 +315,11 @@ def test_a_corpus_is_accounted_for(made: Database) -> None:
         for path in sorted(shared_folder("hl7").glob("scout_synthetic_rad/**/*.log"))[::14]
         for message in read_hl7_file(path)
     ]
-    acks = receive(made, *contents, hl7=settings)
-    assert Counter(ack_code(each) for each in acks) == {"AA": len(contents)}
+    receive(made, *contents, hl7=settings)
     rows = _messages(made)
     assert {each.content for each in rows} == set(contents)
     assert all(each.reason for each in rows if each.disposition != "accepted")
     accepted = [each for each in rows if each.disposition == "accepted"]
     with made.read() as session:
-        assert len(session.exec(select(Report)).all()) == len(accepted) > 10
+        assert len(session.exec(select(Report)).all()) == len(accepted) >= 10
         assert {each.result_status for each in current_reports(session)} <= {"P", "F"}
