@@ -26,6 +26,9 @@ def to_json(report: ParsedReport) -> dict[str, Any]:
     """Return the report as values that JSON knows, without what is empty."""
     bare = replace(report, parts=tuple(_without_bytes(part) for part in report.parts))
     found = asdict(bare)
+    for part in found["parts"]:
+        if part["document"] is not None:
+            del part["document"]["data"]  # bytes, if only none, are nothing that JSON knows
     return {name: value for name, value in found.items() if value not in ("", (), None)}
 
 
