@@ -38,7 +38,8 @@ class ReportContent:
     """What a report says, as ``build_oru`` puts it into fields.
 
     Times are HL7 times (TS), names are in the order of DICOM PN, the status is a code of table
-    0123. An issuer that is only assumed is not written: the profile of the feed supplies it.
+    0123. An issuer that is only assumed is not written: the profile of the feed supplies it. That
+    profile should take accession numbers from OBR-18 alone: OBR-3 holds the report's own number.
     """
 
     identifiers: Sequence[Identifier]  # PID-3
@@ -146,7 +147,7 @@ def _obx(number: int, kind: str, identifier: str, values: Sequence[str], status:
 def _put(segment: Segment, number: int, values: Sequence[str]) -> None:
     """Set a field's repetitions, whose marks are escaped."""
     name = f"{segment.name}_{number}"
-    if not any(values):
+    if len(values) == 1 and not values[0]:
         return
     for value in values:
         field = Field(name, version=VERSION)

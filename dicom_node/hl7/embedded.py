@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +29,10 @@ MAXIMUM_TEXT = 1024 * 1024
 
 MAXIMUM_PAGES = 500
 """Pages of a PDF."""
+
+# Its complaints quote what they are about; what becomes of a document is told by our own errors.
+logging.getLogger("pypdf").addHandler(logging.NullHandler())
+logging.getLogger("pypdf").propagate = False
 
 _DEEPEST = 64  # elements within elements of a CDA
 _MOST_DOCUMENTS = 2  # a CDA may hold a document of another form, which holds no third

@@ -8,7 +8,7 @@ import re
 
 from dicom_node.hl7.parsed import EmbeddedDocument
 from dicom_node.hl7.segments import Reading
-from dicom_node.hl7.text import ContentFault
+from dicom_node.hl7.text import ContentFault, decode
 
 # Table 0291, and what systems write in its place; the type (table 0191) helps where it is silent.
 _SUBTYPES = {
@@ -49,10 +49,11 @@ def read_document(reading: Reading, field: str) -> EmbeddedDocument | None:
         if not field.strip(marks.component + " "):
             return None
         raise ContentFault("OBX", 5, 102, "the field does not have the form of ED")
-    kind, subtype, encoding = (reading.plain(each).strip() for each in head[1:4])
+    kind, subtype, encoding = (reading.value(each) for each in head[1:4])
     media_type = _media_type(kind, subtype)
     if encoding.upper() in _ENCODED:
-        return EmbeddedDocument(media_type, _decoded(reading, head[4], encoding.upper()))
+        data = _decoded(reading, head[4], encoding.upper())
+        return EmbeddedDocument(media_type, _as_utf8(reading, media_type, data))
     text = reading.plain(head[4])
     if media_type == "text/xml":
         text = _XML_DECLARATION.sub("", text, count=1)
@@ -66,6 +67,17 @@ def _media_type(kind: str, subtype: str) -> str:
     found = found or f"{kind.lower()}/{subtype.lower()}"
     found = _ALIASES.get(found, found)
     return found if _MEDIA_TYPE.fullmatch(found) else "application/octet-stream"
+
+
+def _as_utf8(reading: Reading, media_type: str, data: bytes) -> bytes:
+    """Return plain text as UTF-8: nothing in it says its set, so it is that of the message."""
+    if media_type != "text/plain":
+        return data
+    try:
+        data.decode("utf-8", "strict")
+    except UnicodeDecodeError:
+        return decode(data, reading.codec).encode("utf-8", "strict")
+    return data
 
 
 def _decoded(reading: Reading, data: str, encoding: str) -> bytes:

@@ -105,7 +105,7 @@ def read_part(reading: Reading, raw: str, path: Path) -> str:
     if component > len(parts):
         return ""
     subs = parts[component - 1].split(reading.delimiters.subcomponent)
-    return reading.plain(subs[sub - 1]).strip() if sub <= len(subs) else ""
+    return reading.value(subs[sub - 1]) if sub <= len(subs) else ""
 
 
 def read_ei(reading: Reading, raw: str, issuer: str, path: Path | None = None) -> Identifier:

@@ -77,6 +77,13 @@ class Reading:
             return ""
         return self._escapes.undo(value)
 
+    def value(self, value: str) -> str:
+        """Undo escapes in a value that is no report text: it has one line, and no outer spaces."""
+        text = self._escapes.undo(value).strip()
+        if text == _NULL:
+            return ""
+        return " ".join(text.split()) if "\n" in text or "\r" in text else text
+
     def first(self, value: str) -> str:
         """The first subcomponent of a field's first component and repetition, as text."""
         if not value or value.isalnum():
@@ -85,7 +92,7 @@ class Reading:
         for mark in (marks.repetition, marks.component, marks.subcomponent):
             if mark in value:
                 value = value.split(mark, 1)[0]
-        return self.plain(value).strip()
+        return self.value(value)
 
     def repetitions(self, segment: Segment, number: int) -> list[str]:
         """Return the repetitions of a field that hold something, as sent.
@@ -106,7 +113,7 @@ class Reading:
         """Take a repetition apart: components, each a list of its subcomponents, as text."""
         marks = self.delimiters
         return [
-            [self.plain(sub).strip() for sub in component.split(marks.subcomponent)]
+            [self.value(sub) for sub in component.split(marks.subcomponent)]
             for component in repetition.split(marks.component)
         ]
 
