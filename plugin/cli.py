@@ -15,6 +15,7 @@ from plugin import (
     cli_hl7,
     cli_impact,
     cli_import,
+    cli_link,
     cli_quarantine,
     cli_research,
     cli_send,
@@ -112,6 +113,7 @@ cli_quarantine.register(app)
 cli_hl7.register(app)
 cli_feed.register(app)
 cli_import.register(app)
+cli_link.register(app)
 cli_impact.register(app)
 
 

@@ -15,7 +15,6 @@ cohort = typer.Typer(no_args_is_help=True, help="Frozen cohorts: members, folds,
 models = typer.Typer(no_args_is_help=True, help="The registry of trained models.")
 sr = typer.Typer(no_args_is_help=True, help="The structured reports made from predictions.")
 llm = typer.Typer(no_args_is_help=True, help="The store of on-premise language models.")
-link = typer.Typer(no_args_is_help=True, help="Which report belongs to which study, and why.")
 labeler = typer.Typer(no_args_is_help=True, help="What labelers there are and how good they are.")
 
 
@@ -30,7 +29,6 @@ def register(app: typer.Typer) -> None:
         ("models", models),
         ("sr", sr),
         ("llm", llm),
-        ("link", link),
         ("labeler", labeler),
     ):
         app.add_typer(group, name=name)
@@ -189,19 +187,3 @@ def llm_add(
 def llm_list(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List the models in the store."""
     _read(config, "language models", as_json)
-
-
-@link.command("list")
-def link_list(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """List what is not linked, with the reason."""
-    _read(config, "unlinked", as_json)
-
-
-@link.command("explain")
-def link_explain(
-    report: Annotated[int, typer.Argument(help="Number of the report.")],
-    config: ConfigOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Tell why a report is or is not linked."""
-    _read(config, "explain", as_json, report=report)

@@ -143,6 +143,36 @@ def _import_reports(context: Context, arguments: Arguments, progress: Progress) 
     return import_reports(context, arguments, progress)
 
 
+def _decide_link(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.link import decide_link
+
+    return decide_link(
+        context,
+        arguments["report"],
+        arguments["study_instance_uid"],
+        arguments["action"],
+        by=arguments["by"],
+        reason=arguments["reason"],
+    )
+
+
+def _review_patient(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from dicom_node.linking.identity import Identifier
+    from plugin.stages.patients import review_patient
+
+    who = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])
+    return review_patient(context, who, by=arguments["by"], reason=arguments["reason"])
+
+
+def _unmerge(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from dicom_node.linking.identity import Identifier
+    from plugin.stages.patients import unmerge_patients
+
+    one = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])
+    other = Identifier(arguments["other"], arguments["other_issuer"], arguments["assumed"])
+    return unmerge_patients(context, one, other, by=arguments["by"], reason=arguments["reason"])
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -155,6 +185,9 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "erase": _erase,
     "retention run": _retain,
     "quarantine decide": _decide,
+    "link decide": _decide_link,
+    "patient review": _review_patient,
+    "patient unmerge": _unmerge,
     "reindex": _reindex,
     "hl7 replay": _replay,
     "feed accept": _accept_feed,

@@ -92,20 +92,27 @@ def _language_models(
     return {"models": [{"name": each.name, "sha256": each.sha256} for each in models]}
 
 
-def _unlinked(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.queries import unlinked_reports
+def _links(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.link import list_links
 
-    return {
-        "unlinked": [
-            {"report": number, "reason": reason} for number, reason in unlinked_reports(session)
-        ]
-    }
+    return list_links(session, arguments.get("state") or "")
 
 
 def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.queries import explain
+    from plugin.stages.link import explain_link
 
-    return {"report": arguments["report"], "why": explain(session, arguments["report"])}
+    return explain_link(session, arguments["what"])
+
+
+def _patient(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from dicom_node.feeds.registry import Profiles
+    from dicom_node.linking.identity import Identifier
+    from plugin.linking import linking_of
+    from plugin.stages.patients import show_patient
+
+    who = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])
+    profiles = Profiles(settings.hl7, DataFolder(settings.data_folder).feeds)
+    return show_patient(session, linking_of(settings, profiles), who)
 
 
 def _studies(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
@@ -185,9 +192,7 @@ def _message(session: Session, _settings: Settings, arguments: Arguments) -> dic
     return show_message(session, arguments["message"])
 
 
-def _export_message(
-    session: Session, _settings: Settings, arguments: Arguments
-) -> dict[str, Any]:
+def _export_message(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.messages import export_message
 
     return export_message(session, arguments["message"], Path(arguments["path"]))
@@ -201,8 +206,9 @@ QUESTIONS: dict[str, Question] = {
     "models": _models,
     "reports": _reports,
     "language models": _language_models,
-    "unlinked": _unlinked,
+    "links": _links,
     "explain": _explain,
+    "patient": _patient,
     "studies": _studies,
     "study": _study,
     "expired": _what_expired,
