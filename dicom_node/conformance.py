@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from pydicom._uid_dict import UID_dictionary
 
-from dicom_node import admission, dimse, upper_layer
+from dicom_node import admission, dimse, hl7_conformance, upper_layer
 from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.markdown import table
 from dicom_node.settings import DicomSettings
 from dicom_node.sop_classes import (
     DEFLATED,
@@ -78,7 +79,7 @@ def sop_class_table() -> str:
     """Return the SOP classes that are accepted."""
     rows = [("Verification", VERIFICATION, "")]
     rows += [(name, uid, _retired(uid)) for uid, name in STORAGE_SOP_CLASSES.items()]
-    return _table(("SOP class", "UID", "in the standard"), rows)
+    return table(("SOP class", "UID", "in the standard"), rows)
 
 
 def transfer_syntax_table() -> str:
@@ -87,14 +88,14 @@ def transfer_syntax_table() -> str:
         (name, uid, _retired(uid), "`accept_deflated`" if uid in DEFLATED else "yes")
         for uid, name in TRANSFER_SYNTAXES.items()
     ]
-    return _table(("transfer syntax", "UID", "in the standard", "accepted"), rows)
+    return table(("transfer syntax", "UID", "in the standard", "accepted"), rows)
 
 
 def identity_table() -> str:
     """Return how the node introduces itself in a negotiation."""
     settings = DicomSettings()
     taken = negotiable(settings)
-    return _table(
+    return table(
         ("item", "value"),
         (
             ("Application Context Name", "1.2.840.10008.3.1.1.1"),
@@ -113,20 +114,18 @@ def rejection_table() -> str:
         (*map(str, codes), reason, _REJECTED_BECAUSE[reason])
         for reason, codes in admission.REJECTIONS.items()
     ]
-    return _table(("result", "source", "reason", "meaning", "when"), rows)
+    return table(("result", "source", "reason", "meaning", "when"), rows)
 
 
 def status_table() -> str:
     """Return the statuses of responses."""
     rows = [(f"0x{status:04X}", *rest) for status, *rest in _STATUSES]
-    return _table(("status", "meaning", "when", "association"), rows)
+    return table(("status", "meaning", "when", "association"), rows)
 
 
 def abort_table() -> str:
     """Return the A-ABORT PDUs that are sent; the source is always the service provider (2)."""
-    return _table(
-        ("reason", "meaning", "when"), [(str(number), *rest) for number, *rest in _ABORTS]
-    )
+    return table(("reason", "meaning", "when"), [(str(number), *rest) for number, *rest in _ABORTS])
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -136,6 +135,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "statuses": status_table,
     "sop classes": sop_class_table,
     "transfer syntaxes": transfer_syntax_table,
+    **hl7_conformance.TABLES,
 }
 
 
@@ -162,15 +162,6 @@ def with_tables(document: str) -> str:
 
 def _retired(uid: str) -> str:
     return "retired" if UID_dictionary.get(uid, ("",) * 4)[3] else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
