@@ -15,6 +15,7 @@ from training.models import Model, Prediction
 from training.selection import (
     SeriesRule,
     final_reports,
+    historical_studies,
     images,
     linked_reports,
     suspended_studies,
@@ -133,8 +134,8 @@ def studies_to_predict(
     """Return the complete studies that fit the rule and that the model has not yet seen as such.
 
     Left out are studies without an image series that fits (one with structured reports only
-    never does), frozen ones, those with a suspended link, and, where the rule says so, with a
-    confirmed final report.
+    never does), frozen ones, those with a suspended link, those whose reports were all imported,
+    and, where the rule says so, with a confirmed final report.
 
     Args:
         session: any session.
@@ -148,6 +149,7 @@ def studies_to_predict(
     wanted = fitting.keys() & set(complete_study_uids)
     wanted -= frozen_studies(session).keys()
     wanted -= suspended_studies(session, wanted)
+    wanted -= historical_studies(session)
     if rule.only_without_final_report:
         links = linked_reports(session)
         wanted -= {uid for uid, each in links.items() if final_reports(each)}

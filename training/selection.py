@@ -122,6 +122,23 @@ def final_reports(links: Iterable[LinkedReport]) -> list[LinkedReport]:
     return [each for each in links if each.confirmed and each.final]
 
 
+def historical_studies(session: Session) -> set[str]:
+    """Return the studies whose confirmed reports were all imported: they may train, and nothing
+    is written back for them.
+    """
+    rows = session.exec(
+        select(Link.study_instance_uid, Report.history)
+        .join(Report, col(Report.id) == col(Link.report_id))
+        .where(Link.state == CONFIRMED, col(Report.is_current))
+        .distinct()
+    )
+    imported: set[str] = set()
+    live: set[str] = set()
+    for study, history in rows:
+        (imported if history else live).add(study)
+    return imported - live
+
+
 def suspended_studies(session: Session, studies: Collection[str] | None = None) -> set[str]:
     """Return the studies of which a link to a current report is suspended.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicom_node.models import Quarantined
+from dicom_node.models import Quarantined, Report
 from tests.cohort_builders import (
     COMPREHENSIVE_SR,
     NOW,
@@ -165,3 +165,14 @@ def test_an_object_in_quarantine_freezes_its_study(session, model):
         )
     )
     assert waiting(session, model) == []
+
+
+def test_a_study_whose_reports_were_all_imported_is_not_answered(session, model):
+    add_study(session, "1.1", "P1")
+    add_study(session, "1.2", "P2")
+    imported = session.get(Report, add_report(session, "1.1", identity="old"))
+    imported.history = True
+    session.flush()
+    assert waiting(session, model) == ["1.2"]
+    add_report(session, "1.1", identity="provisional", status="P")
+    assert waiting(session, model) == ["1.1", "1.2"]
