@@ -33,6 +33,13 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _patient_path(text: str) -> str:
+    if not re.fullmatch(r"PID-[1-9][0-9]?", text):
+        raise ValueError(f"{text!r} is no whole field of PID, such as PID-3 or PID-2")
+    return text
+
+
+PatientPath = Annotated[str, AfterValidator(_patient_path)]
 FieldPath = Annotated[str, AfterValidator(_path)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
@@ -47,7 +54,7 @@ class FeedProfile(Section):
     charset: Codec = ""  # a Python codec name; used where MSH-18 is empty
     charset_overrides: bool = False  # true: MSH-18 of this sender is wrong, charset counts
     time_zone: TimeZone = ""  # IANA name; of times without a zone; empty: unknown
-    patient_id_fields: tuple[FieldPath, ...] = ("PID-3",)  # all repetitions of the first that holds
+    patient_id_fields: tuple[PatientPath, ...] = ("PID-3",)  # all repetitions of the first filled
     patient_id_pattern: Pattern = ""  # its group 1, or all of it, is the identifier
     patient_id_types: tuple[str, ...] = ()  # CX.5 of the repetitions that count; empty: all
     issuer_of_patient_id: str = ""  # assumed where CX.4 is empty

@@ -57,7 +57,7 @@ class Group:
         for path in paths:
             found = [read_ei(self.reading, raw, issuer, path) for _, raw in self._repetitions(path)]
             if pattern is not None:
-                found = [_cut(each, pattern) for each in found]
+                found = [cut_identifier(each, pattern) for each in found]
             if kept := tuple(dict.fromkeys(each for each in found if each.value)):
                 return kept
         return ()
@@ -146,7 +146,8 @@ def _assumed(value: str, issuer: str) -> Identifier:
     return Identifier(value, issuer, issuer_assumed=bool(issuer))
 
 
-def _cut(identifier: Identifier, pattern: re.Pattern[str]) -> Identifier:
+def cut_identifier(identifier: Identifier, pattern: re.Pattern[str]) -> Identifier:
+    """Return what a profile's pattern finds in an identifier; nobody's where it finds nothing."""
     if len(identifier.value) > _LONGEST_MATCHED:
         return NOBODY
     match = pattern.search(identifier.value)

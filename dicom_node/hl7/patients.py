@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
-from dicom_node.hl7.fields import read_cx
+from dicom_node.hl7.fields import cut_identifier, read_cx
 from dicom_node.hl7.parsed import (
     ParsedMessage,
     ParsedPatient,
@@ -54,7 +54,7 @@ def read_patient(reading: Reading, pid: Segment) -> ParsedPatient:
     parts = reading.components(names[0]) if names else []
     ordered = [part(parts, number) for number in (1, 2, 3, 5, 4)]  # PN puts the prefix first
     return ParsedPatient(
-        identifiers=_identifiers(reading, pid, 3),
+        identifiers=_patient_identifiers(reading, pid),
         name="^".join(ordered).rstrip("^"),
         birth_date=_date(reading.first(pid[7])),
         sex=_sex(reading, reading.first(pid[8])),
@@ -158,12 +158,21 @@ def _paired(patient: ParsedPatient, priors: tuple[Identifier, ...], segment: str
     return [(patient, prior, survivor) for prior, survivor in differing]
 
 
+def _patient_identifiers(reading: Reading, pid: Segment) -> tuple[Identifier, ...]:
+    """Read the first field of the profile that holds an identifier; usually PID-3."""
+    for path in reading.rules.patient_id:
+        if found := _identifiers(reading, pid, path.field):
+            return found
+    return ()
+
+
 def _identifiers(reading: Reading, segment: Segment, number: int) -> tuple[Identifier, ...]:
     """Read CX repetitions; of PID-3, those of the types that the profile counts.
 
     MRG-1 often holds no type; then its identifiers count.
     """
     issuer, types = reading.profile.issuer_of_patient_id, reading.rules.patient_id_types
+    pattern = reading.rules.patient_id_pattern
     found: dict[Identifier, None] = {}
     for raw in reading.repetitions(segment, number):
         if types:
@@ -171,6 +180,8 @@ def _identifiers(reading: Reading, segment: Segment, number: int) -> tuple[Ident
             if kind not in types and (kind or segment.name != "MRG"):
                 continue
         identifier = read_cx(reading, raw, issuer)
+        if pattern is not None:
+            identifier = cut_identifier(identifier, pattern)
         if identifier.value:
             found[identifier] = None
     return tuple(found)

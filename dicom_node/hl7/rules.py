@@ -42,6 +42,8 @@ class Rules:
     modalities: Mapping[str, str]
     sexes: Mapping[str, str]
     ignored_observations: frozenset[str]
+    patient_id: tuple[Path, ...]
+    patient_id_pattern: re.Pattern[str] | None
     patient_id_types: frozenset[str]
 
 
@@ -83,8 +85,14 @@ def _rules(profile: FeedProfile) -> Rules:
         modalities=_words(profile.modalities),
         sexes=_words(profile.sexes),
         ignored_observations=frozenset(profile.ignored_observations),
+        patient_id=_paths(profile.patient_id_fields),
+        patient_id_pattern=_compiled(profile.patient_id_pattern),
         patient_id_types=frozenset(profile.patient_id_types),
     )
+
+
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    return re.compile(pattern) if pattern else None
 
 
 def _paths(texts: Iterable[str]) -> tuple[Path, ...]:
