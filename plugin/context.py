@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlmodel import Session
 
 from dicom_node.database import Clock, Database, utc_now
+from dicom_node.feeds.acceptance import follow_rows
 from dicom_node.feeds.registry import Profiles
 from dicom_node.linking.links import Linking
 from dicom_node.sandbox import Sandbox
@@ -67,6 +68,8 @@ def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context
     )
     try:
         migrate(database)
+        with database.read() as session:
+            follow_rows(session, folder.feeds)  # a crash may have come between row and file
         with sandbox:
             profiles = Profiles(settings.hl7, folder.feeds)
             yield Context(settings, folder, database, clock, sandbox=sandbox, profiles=profiles)
