@@ -11,12 +11,14 @@ from pathlib import Path
 import pydicom
 
 from dicom_node.indexing import index_spool
-from dicom_node.linking.links_old import link_patient, link_report, link_study
+from dicom_node.messages import file_records
+from dicom_node.messages import receive as file_messages
+from dicom_node.mllp.journal import Record
 from dicom_node.models import Study
-from dicom_node.reports.receiving import keep_refused, receive_message
 from dicom_node.storage import DicomStore
 from dicom_node.studies import instances_of, study_digest
 from plugin.context import Context
+from plugin.linking import study_linker
 from plugin.stages.cohort import freeze_cohort, newest_cohort
 from plugin.stages.label import label_reports
 from plugin.stages.predict import Predictor
@@ -158,8 +160,13 @@ def take(context: Context, store: DicomStore, person: Person) -> None:
     index(context, store)
     for message in person.messages():
         receive(context, message)
-    keep_refused(
-        context.database, person.messages()[1][:-40], "a stream that broke off", context.clock
+    torn = person.messages()[1][:-40]
+    file_records(
+        context.database,
+        [Record("refused", torn, context.clock(), reason="a stream that broke off")],
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
     )
 
 
@@ -169,26 +176,19 @@ def _fields(each: object) -> dict[str, object]:
 
 def index(context: Context, store: DicomStore) -> None:
     """Index what is spooled, with linking."""
-    linking = context.settings.linking
     index_spool(
-        context.database,
-        store,
-        context.settings.dicom,
-        context.clock,
-        lambda session, study: link_study(session, study, linking, context.clock),
+        context.database, store, context.settings.dicom, context.clock, study_linker(context)
     )
 
 
 def receive(context: Context, content: bytes) -> None:
     """Receive one message, with linking."""
-    linking = context.settings.linking
-    receive_message(
+    file_messages(
         context.database,
         content,
-        context.settings.hl7,
-        context.clock,
-        lambda session, report: link_report(session, report, linking, context.clock),
-        lambda session, alias: link_patient(session, alias, linking, context.clock),
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
     )
 
 

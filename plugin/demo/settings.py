@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from plugin.simulation.identity import SITES
 from plugin.simulation.ports import free_ports
 
 MODEL_NAME = "lumbar-discs"
@@ -24,7 +25,7 @@ minimum_free_bytes = 104857600
 [hl7]
 port = {hl7}
 default_charset = "utf-8"
-
+{feeds}
 [labeling]
 schema_name = "spine"
 labelers = ["rules", "token_scores"]
@@ -47,6 +48,13 @@ first_retry_seconds = 1.0
 
 [console]
 port = {http}
+"""
+
+
+_FEED = """
+[[hl7.feeds]]
+name = "{name}"
+sender = "{sender}"
 """
 
 
@@ -76,6 +84,7 @@ def write_settings(folder: Path, ports: Ports, pacs_ae_title: str, pacs_port: in
         pacs_ae=pacs_ae_title,
         quiet=QUIET_SECONDS,
         model=MODEL_NAME,
+        feeds="".join(_FEED.format(name=site.name, sender=site.sender) for site in SITES),
     )
     path.write_text(text, encoding="utf-8")
     return path

@@ -6,9 +6,11 @@ import pytest
 from sqlmodel import SQLModel, col, select
 
 from dicom_node.database import Database, utc_now
-from dicom_node.linking.links_old import link_patient, link_report, link_study
+from dicom_node.feeds.registry import Profiles
+from dicom_node.linking.links import Linking, relink
+from dicom_node.linking.touched import Touched
+from dicom_node.messages import receive
 from dicom_node.models import Link, Message, Report, Study
-from dicom_node.reports.receiving import receive_message
 from dicom_node.settings import Hl7Settings, LinkingSettings
 from plugin.simulation.hospital import HospitalPlan, SendStudy, SimulatedStudy, plan_hospital
 
@@ -33,21 +35,16 @@ def study_row(study: SimulatedStudy) -> Study:
 
 
 def replay(plan: HospitalPlan, database: Database) -> None:
+    profiles = Profiles(Hl7Settings(accept_unknown_feeds=True))
+    linking = Linking(LINKING, profiles)
     for event in plan.events:
         if isinstance(event, SendStudy):
             with database.write() as session:
                 row = study_row(event.study)
                 session.add(row)
-                link_study(session, row, LINKING, utc_now)
+                relink(session, Touched(studies={row.study_instance_uid}), linking, utc_now)
         else:
-            receive_message(
-                database,
-                event.content,
-                Hl7Settings(),
-                utc_now,
-                on_report=lambda session, report: link_report(session, report, LINKING, utc_now),
-                on_merge=lambda session, alias: link_patient(session, alias, LINKING, utc_now),
-            )
+            receive(database, event.content, profiles=profiles, linking=linking, clock=utc_now)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.linking.links_old import link_report
-from dicom_node.reports.receiving import receive_message
+from dicom_node.messages import receive as file_messages
 from plugin.context import Context, open_context
 from plugin.control import ControlServer
 from plugin.errors import ChildFailed, Permanent
@@ -38,14 +37,12 @@ def context(settings: Settings) -> Iterator[Context]:
 
 def receive(context: Context, number: int) -> None:
     message = oru(control_id=f"M{number}", filler=f"F{number}", accession=f"A{number}", lines=TEXT)
-    receive_message(
+    file_messages(
         context.database,
         message,
-        context.settings.hl7,
-        context.clock,
-        lambda session, report: link_report(
-            session, report, context.settings.linking, context.clock
-        ),
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
     )
 
 

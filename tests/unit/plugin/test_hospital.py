@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_node.hl7.content import ParsedMessage
-from dicom_node.hl7.messages import parse_message
+from dicom_node.feeds.registry import Profiles
+from dicom_node.hl7.parsed import ParsedMessage
+from dicom_node.hl7.reader import read_message
 from dicom_node.settings import Hl7Settings
 from labeling.reference import COLUMNS
 from labeling.vocabulary import WHOLE, State
@@ -42,7 +43,7 @@ def messages() -> dict[str, SendMessage]:
 
 @functools.cache
 def parsed(control_id: str) -> ParsedMessage:
-    return parse_message(messages()[control_id].content, Hl7Settings())
+    return read_message(messages()[control_id].content, Profiles(Hl7Settings()).of)
 
 
 def sent_at() -> dict[str, int]:
@@ -102,22 +103,23 @@ def test_messages_say_to_the_node_what_was_meant() -> None:
         header = plan().studies[uid].header
         (report,) = parsed(control_id).reports
         assert report.result_status == control_id[-1]
-        assert report.accession.value == header.accession_number
+        (accession,) = report.accessions
+        assert accession.value == header.accession_number
         assert report.patient.birth_date == f"{header.patient.birth_date:%Y%m%d}"
         name = f"{header.patient.family_name}^{header.patient.given_name}"
         assert report.patient.name == name
         if header.site.declares_study_uid:
             assert report.study_instance_uids == (uid,)
         else:
-            assert report.accession.issuer == header.site.issuer_of_accession_number
-            assert not report.accession.issuer_assumed
+            assert accession.issuer == header.site.issuer_of_accession_number
+            assert not accession.issuer_assumed
         assert report.patient.identifiers[0].issuer == header.site.issuer_of_patient_id
 
 
 def test_the_text_arrives_as_it_was_written() -> None:
     for control_id, report in plan().reports.items():
-        lines = parsed(control_id).reports[0].lines
-        assert "\n".join(line.text for line in lines) == report.text
+        parts = parsed(control_id).reports[0].parts
+        assert "\n".join(part.text for part in parts) == report.text
 
 
 def test_strays_match_nothing_or_contradict() -> None:
@@ -126,7 +128,7 @@ def test_strays_match_nothing_or_contradict() -> None:
     numbers = {study.header.accession_number: uid for uid, study in plan().studies.items()}
     for control_id, reason in reasons.items():
         (report,) = parsed(control_id).reports
-        uid = numbers.get(report.accession.value)
+        uid = numbers.get(report.accessions[0].value)
         if reason == "unknown accession number":
             assert uid is None
         else:
@@ -139,7 +141,7 @@ def test_strays_match_nothing_or_contradict() -> None:
 def test_merges_join_the_ids_of_images_and_report() -> None:
     assert len(plan().merges) == 2
     for control_id in plan().merges:
-        (merge,) = parsed(control_id).merges
+        (merge,) = parsed(control_id).patient_events
         number = control_id[1:-1]
         (uid,) = (u for c, u in plan().final_links if c == f"{control_id[0]}{number}F")
         (report,) = parsed(plan().final_message[uid]).reports
