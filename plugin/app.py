@@ -16,22 +16,21 @@ from typing import Any
 
 from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
-from dicom_node.linking.links_old import Linker, link_patient, link_report, link_study
-from dicom_node.mllp.listener import MllpListener
+from dicom_node.mllp.process import MessageReceiver
 from dicom_node.receiver import Receivers
-from dicom_node.reports.receiving import keep_refused, receive_message
 from dicom_node.storage import DicomStore
 from plugin.console import ConsoleServer
 from plugin.context import open_context
 from plugin.control import HEALTH, ControlServer
-from plugin.extensions import load
 from plugin.folders import DataFolder
+from plugin.linking import study_linker
 from plugin.logs import configure_logging
 from plugin.operations import run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
 from plugin.stages.complete import Completeness
 from plugin.stages.erase import attend_erasures, finish_erasures
+from plugin.stages.file_messages import file_waiting
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.retain import DailyRetention
@@ -41,7 +40,9 @@ from plugin.workflows import Workflows
 log = logging.getLogger("radloop")
 
 _PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
+_HL7_NAMES = {"plain": "hl7", "tls": "hl7_tls"}
 _INDEX_SECONDS = 0.2
+_MESSAGE_SECONDS = 0.05
 _DISK_SECONDS = 0.2
 _LEFT_SECONDS = 5.0
 _SWEEP_SECONDS = 0.5
@@ -60,7 +61,8 @@ class Node:
         self._stack = ExitStack()
         self._indexing = threading.Lock()
         self._sweeping = threading.Lock()
-        self._listener: MllpListener | None = None
+        self._filing = threading.Lock()
+        self._messages_stopped = False
 
     def __enter__(self) -> Node:
         with ExitStack() as stack:
@@ -85,7 +87,8 @@ class Node:
         stack.enter_context(folder.exclusive())
         opened = stack.enter_context(open_context(settings))
         self.context = context = replace(opened, still=self._still)
-        self._linker: Linker = load("linkers", settings.linking.linker)
+        self._linking = context.linking()
+        self._link_study = study_linker(context)
         context.schema()  # a schema that cannot be read must stop the start, not a night's work
         self.store = DicomStore(folder.root)
         self.store.recover()
@@ -96,6 +99,7 @@ class Node:
         stack.callback(lambda: self._workflows.close())
         for name, seconds, work in (
             ("index", _INDEX_SECONDS, self._index),
+            ("messages", _MESSAGE_SECONDS, self._file_messages),
             ("label", _LABEL_SECONDS, self._label),
             ("sweep", _SWEEP_SECONDS, self._sweep),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
@@ -103,24 +107,20 @@ class Node:
             ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))
-        self._listener = listener = MllpListener(
-            settings.hl7,
-            self._store_message,
-            lambda content, reason: keep_refused(context.database, content, reason, context.clock),
-            context.clock,
-        )
-        listener.start()
-        stack.callback(listener.stop)
+        self._messages = messages = MessageReceiver(settings.hl7, folder.root)
+        messages.start()
+        stack.callback(self._stop_messages)
         self._receivers = receivers = Receivers(settings.dicom, folder.root)
         receivers.start()
         stack.callback(receivers.stop)
         console = ConsoleServer(settings)
         stack.callback(console.close)
         receivers.wait_until_ready()
+        messages.wait_until_ready()
         self.ports = {
-            "hl7": listener.port,
             "http": console.port,
             **{_PORT_NAMES[name]: address[1] for name, address in receivers.addresses.items()},
+            **{_HL7_NAMES[name]: address[1] for name, address in messages.addresses.items()},
         }
         control = ControlServer(folder.control_socket, self._operation)
         stack.callback(control.close)
@@ -142,8 +142,8 @@ class Node:
 
     @contextmanager
     def _still(self) -> Iterator[None]:
-        """Hold indexing and durable work; receivers and the HL7 listener go on."""
-        with self._indexing, self._sweeping:
+        """Hold indexing, filing and durable work; the receivers of images and messages go on."""
+        with self._indexing, self._filing, self._sweeping:
             self._workflows.close()
             try:
                 yield
@@ -157,28 +157,29 @@ class Node:
     def _failure(self) -> str:
         """Return why images or messages are not received any more, or an empty string."""
         return "; ".join(
-            text for text in (self._receivers.failure, self.context.database.failure) if text
+            text
+            for text in (
+                self._receivers.failure,
+                self._messages.failure,
+                self.context.database.failure,
+            )
+            if text
         )
 
     def _watch_disk(self) -> None:
-        """Stop taking messages once none can be kept; images have a watch of their own."""
-        listener = self._listener
-        if self.context.database.failure and listener is not None:
+        """Stop taking messages once none can be filed; images have a watch of their own."""
+        if self.context.database.failure and not self._messages_stopped:
             log.critical("messages are not received any more: %s", self.context.database.failure)
-            listener.stop()
-            self._listener = None
+            self._stop_messages()
 
-    def _store_message(self, content: bytes) -> bytes:
-        context = self.context
-        link = (self.settings.linking, context.clock, self._linker)
-        return receive_message(
-            context.database,
-            content,
-            self.settings.hl7,
-            context.clock,
-            lambda session, report: link_report(session, report, *link),
-            lambda session, alias: link_patient(session, alias, *link),
-        )
+    def _stop_messages(self) -> None:
+        if not self._messages_stopped:
+            self._messages_stopped = True
+            self._messages.stop()
+
+    def _file_messages(self) -> None:
+        with self._filing:
+            file_waiting(self.context, self._linking)
 
     def _index(self) -> None:
         with self._indexing:
@@ -186,14 +187,13 @@ class Node:
 
     def _index_spool(self) -> None:
         context = self.context
-        link = (self.settings.linking, context.clock, self._linker)
         try:
             result = index_spool(
                 context.database,
                 self.store,
                 self.settings.dicom,
                 context.clock,
-                lambda session, study: link_study(session, study, *link),
+                self._link_study,
                 context.sandbox,
             )
         except Exception:
@@ -266,6 +266,12 @@ class Node:
             thread.join()
 
 
+def _listed(ports: dict[str, int], name: str) -> str:
+    """Return the ports of a service in words."""
+    kinds = ((name, ""), (f"{name}_tls", " (TLS)"))
+    return " and ".join(f"{ports[kind]}{note}" for kind, note in kinds if kind in ports)
+
+
 def serve(settings: Settings) -> None:
     """Run the node until SIGTERM or SIGINT; print the ports that it listens on.
 
@@ -280,14 +286,10 @@ def serve(settings: Settings) -> None:
         ports = node.ports
         log.info("research use only, not for clinical decisions")
         log.info(
-            "%s receives images on port %s, HL7 on port %d; status page http://127.0.0.1:%d/",
+            "%s receives images on port %s, HL7 on port %s; status page http://127.0.0.1:%d/",
             settings.dicom.ae_title,
-            " and ".join(
-                f"{ports[name]}{note}"
-                for name, note in (("dicom", ""), ("dicom_tls", " (TLS)"))
-                if name in ports
-            ),
-            ports["hl7"],
+            _listed(ports, "dicom"),
+            _listed(ports, "hl7"),
             ports["http"],
         )
         served_well = node.wait(stop)
