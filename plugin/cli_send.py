@@ -72,12 +72,18 @@ def send_hl7(
     from plugin.settings import load_settings
 
     hl7 = load_settings(config).hl7
+    port, context = hl7.port, None
+    if not hl7.plain and hl7.tls is not None:
+        from dicom_node.tls import client_context
+
+        # Its certificate names the host that others call.
+        port, context = hl7.tls.port, client_context(hl7.tls, check_host_name=False)
     accepted = 0
     refused: list[tuple[Path, str]] = []
     for number, result in enumerate(
-        send_messages(hl7.host, hl7.port, read_hl7_file(file)), start=1
+        send_messages(hl7.host, port, read_hl7_file(file), context=context), start=1
     ):
-        if result.code == "AA" and not result.text:
+        if result.accepted:
             accepted += 1
         else:
             refused.append((file, f"message {number}: {result.code} {result.text}"))

@@ -86,12 +86,13 @@ def load_settings(path: Path) -> Settings:
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Return the settings with every path absolute."""
     update: dict[str, object] = {"data_folder": folder / settings.data_folder}
-    tls = settings.dicom.tls
-    if tls is not None:
-        files = {
-            name: folder / getattr(tls, name) for name in ("certificate", "key", "authorities")
-        }
-        update["dicom"] = settings.dicom.model_copy(update={"tls": tls.model_copy(update=files)})
+    for name, section in (("dicom", settings.dicom), ("hl7", settings.hl7)):
+        if section.tls is not None:
+            files = {
+                each: folder / getattr(section.tls, each)
+                for each in ("certificate", "key", "authorities")
+            }
+            update[name] = section.model_copy(update={"tls": section.tls.model_copy(update=files)})
     return settings.model_copy(update=update)
 
 
@@ -104,7 +105,8 @@ def _check_references(path: Path, settings: Settings) -> None:
     ports = [p for p in _ports(settings) if p]
     if len(ports) != len(set(ports)):
         raise InvalidSettings(
-            f"{path}: dicom.port, dicom.tls.port, hl7.port and console.port must differ"
+            f"{path}: dicom.port, dicom.tls.port, hl7.port, hl7.tls.port and console.port must "
+            "differ"
         )
     if settings.dicom.tls is None and any(peer.tls for peer in settings.pacs):
         raise InvalidSettings(f"{path}: a [[pacs]] with tls = true needs [dicom.tls]")
@@ -117,12 +119,12 @@ def _check_references(path: Path, settings: Settings) -> None:
 
 def _ports(settings: Settings) -> list[int]:
     """Return the ports that are listened on."""
-    dicom = settings.dicom
-    ports = [settings.hl7.port, settings.console.port]
-    if dicom.plain:
-        ports.append(dicom.port)
-    if dicom.tls is not None:
-        ports.append(dicom.tls.port)
+    ports = [settings.console.port]
+    for section in (settings.dicom, settings.hl7):
+        if section.plain:
+            ports.append(section.port)
+        if section.tls is not None:
+            ports.append(section.tls.port)
     return ports
 
 

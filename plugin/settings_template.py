@@ -48,11 +48,18 @@ default_charset = "ascii"           # used where MSH-18 is empty
 default_issuer_of_patient_id = ""   # assumed where PID-3 has no assigning authority
 default_issuer_of_accession_number = ""
 
+# [hl7.tls]                         # a second port with TLS and certificates on both sides
+# port = 2576                       # [hl7] plain = false closes the one without TLS
+# certificate = "tls/node.pem"
+# key = "tls/node.key"
+# authorities = "tls/authorities.pem"
+
 # [[hl7.feeds]]                     # one sending application and facility (MSH-3|MSH-4)
 # sender = "RIS|HOSPITAL"
 # issuer_of_patient_id = "HOSPITAL"
 # issuer_of_accession_number = "RIS"
 # charset = "latin-1"
+# networks = ["192.0.2.0/24"]       # that it may send from; certificates = [...] with [hl7.tls]
 
 [linking]                           # when a report and a study belong together
 date_window_days = 1                # study date and observation date may differ by so much
