@@ -85,8 +85,17 @@ def run_shard(pairs: int, seed: int) -> Run:
 def run(pairs: int, seed: int, processes: int = 1, shard: int = 100_000) -> Run:
     """Run as many hospitals as the pairs need."""
     total = Run()
-    for each in _results(list(_shards(pairs, seed, processes, shard)), processes):
+    shards = list(_shards(pairs, seed, processes, shard))
+    for number, each in enumerate(_results(shards, processes), start=1):
         total += each
+        verdict = total.verdict
+        # Long runs may be cut off: what was found until then must not be lost.
+        print(
+            f"{number} of {len(shards)} hospitals: {verdict.pairs} pairs, "
+            f"{verdict.wrong_links} wrong links, broken: {verdict.broken}",
+            file=sys.stderr,
+            flush=True,
+        )
     return total
 
 
