@@ -27,6 +27,9 @@ TARGETS: Mapping[str, str] = {
     "mllp_framing": "report_targets",
     "hl7": "report_targets",
     "hl7_intake": "report_targets",
+    "hl7_message": "message_targets",
+    "hl7_batch": "message_targets",
+    "embedded_document": "message_targets",
     "structured_report": "report_targets",
 }
 """The module of each target, which is loaded with what it needs when the target is."""
