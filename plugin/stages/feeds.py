@@ -154,16 +154,19 @@ def accept_feed(
     Raises:
         Permanent: it is no profile, or the settings list the sender.
     """
-    done = accept(
-        context.database,
-        context.folder.feeds,
-        context.clock,
-        parse_profile(text),
-        by=by,
-        reason=reason,
-        listed=_listed(context),
-    )
-    return _follow(context, done, progress)
+    profile = parse_profile(text)
+    # No message may be filed between: it could be read under the old profile and kept as new.
+    with context.still():
+        done = accept(
+            context.database,
+            context.folder.feeds,
+            context.clock,
+            profile,
+            by=by,
+            reason=reason,
+            listed=_listed(context),
+        )
+        return _follow(context, done, progress)
 
 
 def withdraw_feed(
@@ -174,16 +177,17 @@ def withdraw_feed(
     Raises:
         Permanent: the settings list the sender.
     """
-    done = withdraw(
-        context.database,
-        context.folder.feeds,
-        context.clock,
-        sender,
-        by=by,
-        reason=reason,
-        listed=_listed(context),
-    )
-    return _follow(context, done, progress)
+    with context.still():
+        done = withdraw(
+            context.database,
+            context.folder.feeds,
+            context.clock,
+            sender,
+            by=by,
+            reason=reason,
+            listed=_listed(context),
+        )
+        return _follow(context, done, progress)
 
 
 def list_feeds(session: Session, settings: Settings) -> dict[str, Any]:
