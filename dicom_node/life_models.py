@@ -90,5 +90,6 @@ class Erasure(SQLModel, table=True):
     counts: dict[str, int] = _json(dict)  # rows by table, files by folder
     cohorts: list[dict[str, Any]] = _json(list)  # id, digest before and after
     models: list[dict[str, Any]] = _json(list)  # trained on data of an erased patient
+    journal_segment: int = 0  # it and the segments before it must be gone (mllp.journal)
     started_at: dt.datetime = _time()
     finished_at: dt.datetime | None = _time(nullable=True)  # None: files or pages still hold it

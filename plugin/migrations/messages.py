@@ -9,6 +9,7 @@ from plugin.migrations.changes import add_missing_columns, add_missing_tables
 _PROVISIONAL = ("P", "R", "S", "A", "M")
 
 _COLUMNS = {
+    "erasure": {"journal_segment": "0"},
     "label": {"provisional": "0"},
     "message": {"note": "", "source": "mllp", "peer": "", "profile_digest": ""},
     "report": {

@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.deletion import finish_deletions, list_for_deletion
 from dicom_node.durable import write_durably
+from dicom_node.errors import Transient
 from dicom_node.life_models import Erasure
 from dicom_node.models import Patient, Report, Study, SupersededInstance, Transmission
 from dicom_node.settling import settle
@@ -37,6 +38,7 @@ from plugin.stages.erase_files import (
     remove_abandoned,
     remove_workflows,
 )
+from plugin.stages.erase_journal import drop_segments, dropped_up_to, newest_segment
 from plugin.stages.erase_messages import messages_about
 from plugin.stages.erase_rows import (
     cohorts_with,
@@ -46,6 +48,7 @@ from plugin.stages.erase_rows import (
     models_trained_on,
 )
 from plugin.stages.erase_whom import Subject, find_subject
+from plugin.stages.file_messages import file_waiting
 from plugin.stages.impact import forget_positions
 from training.cohort import manifest
 from training.folds import Identity, patient_key
@@ -58,6 +61,10 @@ NOT_REACHED = (
     "weights of models that were trained on the patient's data: see models",
 )
 """What no command of the node can erase; said with every erasure."""
+
+
+class WaitsForJournal(Transient):
+    """An erasure is done but for a segment of the journal that the listener still writes."""
 
 
 class _OnlyShown(Exception):
@@ -79,8 +86,9 @@ def erase_patient(
     Returns:
         Identities and companions, ``issuers_of_this_id`` where nobody was found, ``counts`` of
         rows by table and of files, ``cohorts`` that were rewritten, ``models`` that were trained
-        on the patient's data, ``sent`` (what archives hold), ``not_reached``, and
-        ``files_that_still_mention`` (empty, or look there).
+        on the patient's data, ``sent`` (what archives hold), ``not_reached``, ``not_finished``
+        (empty, or what the node still waits for) and ``files_that_still_mention`` (empty, or look
+        there).
 
     Raises:
         Permanent: an argument is missing, or ``by`` or ``reason`` names the patient.
@@ -92,9 +100,19 @@ def erase_patient(
         with context.database.filing:
             return _erase_rows(context, (issuer, patient_id), by, reason, dry_run=True)[0]
     with context.still(), context.database.filing:
+        # What was acknowledged before this moment is rows, or it would come back.
+        file_waiting(context, context.linking())
         found, uids = _erase_rows(context, (issuer, patient_id), by, reason, dry_run=False)
-        finish_erasures(context)
-        return {**found, "files_that_still_mention": files_that_mention(context.folder, uids)}
+        not_finished = ""
+        try:
+            finish_erasures(context)
+        except WaitsForJournal as error:
+            not_finished = str(error)
+        return {
+            **found,
+            "not_finished": not_finished,
+            "files_that_still_mention": files_that_mention(context.folder, uids),
+        }
 
 
 def finish_erasures(context: Context) -> int:
@@ -114,12 +132,20 @@ def finish_erasures(context: Context) -> int:
     empty_logs(folder)
     remove_abandoned(folder)
     database.compact()
+    gone_up_to = drop_segments(context)
     with database.write() as session:
         rows = session.exec(select(Erasure).where(col(Erasure.finished_at).is_(None))).all()
         for row in rows:
-            row.finished_at = context.clock()
-            session.add(row)
-        return len(rows)
+            if row.journal_segment <= gone_up_to:
+                row.finished_at = context.clock()
+                session.add(row)
+    left = [row for row in rows if row.finished_at is None]
+    if left:
+        raise WaitsForJournal(
+            "everything is erased but the journal of messages, which is being written; the node "
+            "ends the erasure by itself when the listener has begun a new segment"
+        )
+    return len(rows)
 
 
 def _unfinished(context: Context) -> bool:
@@ -128,13 +154,21 @@ def _unfinished(context: Context) -> bool:
         return session.exec(query).first() is not None
 
 
+def _waits_for_journal(context: Context) -> bool:
+    """Tell whether every unfinished erasure waits for a segment that is still being written."""
+    query = select(Erasure.journal_segment).where(col(Erasure.finished_at).is_(None))
+    with context.database.read() as session:
+        segments = session.exec(query).all()
+    return min(segments, default=0) > dropped_up_to(context.folder.messages)
+
+
 def attend_erasures(context: Context) -> int:
     """Finish erasures that had to wait, and erase again what came for erased patients.
 
     Returns:
         How many erased patients came again; 0 where the settings do not keep them out.
     """
-    if _unfinished(context):
+    if _unfinished(context) and not _waits_for_journal(context):
         with context.still(), context.database.filing:
             finish_erasures(context)
     if not context.settings.erasure.keep_out:
@@ -177,15 +211,16 @@ def _erase_rows(
 ) -> tuple[dict[str, Any], set[str]]:
     """Delete the rows and list the files; return what was found and the studies' UIDs."""
     salt = context.folder.patient_key_salt()
+    issuers_of = context.linking().issuers_of()
     with context.database.read() as session:
-        subject = find_subject(session, *identity, salt)
+        subject = find_subject(session, *identity, salt, issuers_of)
     files = digests_about(
         context.folder.root, subject, context.settings.dicom, context.sandbox.headers
     )
     found: dict[str, Any] = {}
     try:
         with context.database.write() as session:
-            subject = find_subject(session, *identity, salt)
+            subject = find_subject(session, *identity, salt, issuers_of)
             subject.digests |= files
             collect_filed(session, subject)
             _check_words(session, subject, by, reason)
@@ -228,6 +263,7 @@ def _erase(
                 counts=counts,
                 cohorts=cohorts,
                 models=models,
+                journal_segment=newest_segment(context.folder.messages),
                 started_at=context.clock(),
             )
         )

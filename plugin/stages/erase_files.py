@@ -157,7 +157,14 @@ def remove_workflows(folder: DataFolder) -> None:
 def files_that_mention(folder: DataFolder, uids: Iterable[str]) -> list[str]:
     """Return database files, manifests, reports and logs that hold one of the UIDs as bytes."""
     needles = [uid.encode() for uid in uids]
-    patterns = ("*.sqlite*", "*.log", "cohorts/*", "structured_reports/*", "quarantine/*.json")
+    patterns = (
+        "*.sqlite*",
+        "*.log",
+        "cohorts/*",
+        "hl7/*.journal",
+        "structured_reports/*",
+        "quarantine/*.json",
+    )
     return sorted(
         str(path.relative_to(folder.root))
         for pattern in patterns

@@ -10,7 +10,11 @@ from sqlalchemy import String, cast
 from sqlmodel import Session, col, or_, select
 
 from dicom_node.deletion import salted_key
+from dicom_node.linking.gathering import IssuersOf, load_identities
+from dicom_node.linking.identifiers import Identifier, Issuers
+from dicom_node.linking.models import PatientEvent
 from dicom_node.linking.rules import CONFIRMED, PROPOSED
+from dicom_node.linking.scope import related_patients
 from dicom_node.models import (
     Instance,
     Link,
@@ -22,6 +26,7 @@ from dicom_node.models import (
     Series,
     Study,
 )
+from dicom_node.reports.models import ReportedPatient
 from training.folds import Identity, patient_key
 
 _BATCH = 500
@@ -31,11 +36,14 @@ _BATCH = 500
 class Subject:
     """Everything by which rows and files are known to be about one patient.
 
-    ``identities`` are pairs of issuer and Patient ID; ``companions`` are identities that messages
-    give to the same person and that have studies or reports of their own: they are left alone.
+    ``identities`` are pairs of issuer and Patient ID, by every name that the issuer has in rows;
+    ``issuers_of`` tells which names mean one issuer, by sender; ``companions`` are identities that
+    messages give to the same person and that have studies or reports of their own: they are left
+    alone.
     """
 
     identities: set[Identity]
+    issuers_of: IssuersOf = lambda _: Issuers()
     companions: set[Identity] = field(default_factory=set)
     studies: set[str] = field(default_factory=set)
     series: set[str] = field(default_factory=set)
@@ -63,13 +71,23 @@ class Subject:
         return {value for _, value in self.identities}
 
 
-def find_subject(session: Session, issuer: str, patient_id: str, salt: bytes) -> Subject:
+def find_subject(
+    session: Session,
+    issuer: str,
+    patient_id: str,
+    salt: bytes,
+    issuers_of: IssuersOf = lambda _: Issuers(),
+) -> Subject:
     """Return the patient with this identity, merges followed in both directions.
+
+    A merge that was undone, or was never one (``linking.identity``), is not followed: nobody is
+    erased for a mistake that was taken back.
 
     An issuer that the settings assumed counts like a declared one: the site says that the sender's
     patients are that issuer's.
     """
-    subject = Subject(_merged(session, {(issuer, patient_id)}))
+    subject = Subject({(issuer, patient_id)}, issuers_of)
+    subject.identities = _merged(session, subject, {(issuer, patient_id)})
     while True:
         before = len(subject.identities), len(subject.studies), len(subject.reports)
         subject.reports |= set(_reports_of(session, subject.identities))
@@ -83,18 +101,66 @@ def find_subject(session: Session, issuer: str, patient_id: str, salt: bytes) ->
     return subject
 
 
-def _merged(session: Session, identities: set[Identity]) -> set[Identity]:
-    """Return every identity that a merge ever joined with one of these."""
-    found, waiting = set(identities), list(identities)
+def _merged(session: Session, subject: Subject, identities: set[Identity]) -> set[Identity]:
+    """Return every identity that events, or earlier merges, make one patient with one of these."""
+    found: set[Identity] = set()
+    waiting = set(identities)
     while waiting:
-        issuer, value = waiting.pop()
-        for alias in _aliases_of(session, value):
+        found |= waiting
+        reached = _by_aliases(session, waiting) | _by_events(session, subject, waiting)
+        waiting = reached - found
+    return found
+
+
+def _by_events(session: Session, subject: Subject, identities: set[Identity]) -> set[Identity]:
+    """Return the identities, as rows name them, that are one patient with these after all events.
+
+    Whether an issuer was declared or only assumed makes no difference here.
+    """
+    values = related_patients(session, {value for _, value in identities if value})
+    if not values:
+        return set()
+    known = load_identities(session, values, subject.issuers_of)
+    plain = subject.issuers_of("")
+    same = {
+        (each.issuer, each.value)
+        for issuer, value in identities
+        for assumed in (False, True)
+        for each in known.same(plain.normal(Identifier(value, issuer, assumed)))
+    }
+    return {
+        (issuer, value)
+        for issuer, value in _as_named(session, values)
+        if (plain.normal(Identifier(value, issuer)).issuer, value) in same
+    }
+
+
+def _as_named(session: Session, values: Iterable[str]) -> set[Identity]:
+    """Return every pair of issuer and identifier that a row has for these identifiers."""
+    found: set[Identity] = set()
+    for chunk in _chunks(values):
+        for issuer, value in (
+            (Study.issuer_of_patient_id, Study.patient_id),
+            (Patient.issuer_of_patient_id, Patient.patient_id),
+            (Report.issuer_of_patient_id, Report.patient_id),
+            (ReportedPatient.issuer, ReportedPatient.patient_id),
+            (PatientEvent.issuer, PatientEvent.patient_id),
+            (PatientEvent.prior_issuer, PatientEvent.prior_patient_id),
+        ):
+            found |= set(session.exec(select(issuer, value).where(col(value).in_(chunk))))
+    return found
+
+
+def _by_aliases(session: Session, identities: set[Identity]) -> set[Identity]:
+    """Return identities of merges that an earlier layout recorded."""
+    found: set[Identity] = set()
+    for identity in identities:
+        for alias in _aliases_of(session, identity[1]):
             pair = {
                 (alias.prior_issuer, alias.prior_patient_id),
                 (alias.surviving_issuer, alias.surviving_patient_id),
             }
-            if (issuer, value) in pair:
-                waiting.extend(pair - found)
+            if identity in pair:
                 found |= pair
     return found
 
@@ -198,7 +264,7 @@ def _follow_companions(session: Session, subject: Subject) -> None:
     beside = {identity for report in rows for identity in identities_of(report)}
     subject.companions = set()
     for identity in sorted(beside - subject.identities):
-        person = _merged(session, {identity})
+        person = _merged(session, subject, {identity})
         own = _studies_of(session, person) <= subject.studies
         if own and set(_reports_of(session, person)) <= subject.reports:
             subject.identities |= person

@@ -1,0 +1,54 @@
+"""The journal of messages in an erasure: segments with a patient's messages must be gone.
+
+A segment goes when it is filed and the listener has begun another one. The listener does that by
+itself after a short silence; where none runs, it is done here.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dicom_node.errors import Transient
+from dicom_node.mllp.journal import Journal
+from plugin.context import Context
+from plugin.stages.file_messages import file_waiting
+
+
+def newest_segment(folder: Path) -> int:
+    """Return the number of the newest segment that holds anything; 0 where there is none."""
+    return max(_filled(folder), default=0)
+
+
+def dropped_up_to(folder: Path) -> int:
+    """Return up to which number no segment holds anything any more."""
+    return min(_filled(folder), default=sys.maxsize) - 1
+
+
+def drop_segments(context: Context) -> int:
+    """File and drop what can be dropped; return up to which number no segment is left.
+
+    The caller holds filing still.
+    """
+    folder = context.folder.messages
+    file_waiting(context, context.linking())
+    if _filled(folder):
+        try:
+            # Opening it begins a new segment, so that the one before can go.
+            Journal(folder).close()
+        except Transient:
+            return dropped_up_to(folder)  # the listener has it, and will
+        file_waiting(context, context.linking())
+    return dropped_up_to(folder)
+
+
+def _filled(folder: Path) -> list[int]:
+    """Return the numbers of the segments that hold anything."""
+    found = []
+    for path in folder.glob("*.journal"):
+        try:
+            if path.stem.isdigit() and path.stat().st_size:
+                found.append(int(path.stem))
+        except FileNotFoundError:
+            continue  # dropped since it was listed
+    return found
