@@ -90,6 +90,23 @@ class MessageRows:
         self._clock = clock
         self._rows: dict[type[SQLModel], list[dict[str, Any]]] = {}
         self._patients: dict[Identifier, dt.datetime] = {}
+        self._chains: dict[str, str | None] = {}
+
+    def expect(self, messages: Iterable[ParsedMessage]) -> None:
+        """Look up at once what the reports of a batch may belong to."""
+        named = {
+            f"{message.envelope.sender}|{number}"
+            for message in messages
+            for report in message.reports
+            for number in (report.number, report.parent_number)
+        }
+        for part in chunks(sorted(named)):
+            rows = self._session.exec(
+                select(ReportInput.document_identity, ReportInput.report_identity)
+                .where(col(ReportInput.document_identity).in_(part), col(ReportInput.holds))
+                .order_by(col(ReportInput.id).desc())
+            )
+            self._chains.update(dict.fromkeys(part) | dict(rows.all()))
 
     def add(
         self, parsed: ParsedMessage, message_id: int, received_at: dt.datetime, reading: int = 1
@@ -133,25 +150,35 @@ class MessageRows:
         own = row["document_identity"]
         identity = chain_identity(sender, report, self._known)
         self._add(ReportInput, row | {"report_identity": identity})
+        self._chains[own] = self._chains.get(own) or identity
         self.touched.chains |= {identity}
         if own != identity:
-            # What was appended to this document before it arrived follows it to the root.
-            self.write()
-            self._session.execute(
-                update(ReportInput)
-                .where(ReportInput.report_identity == own)
-                .values(report_identity=identity)
-            )
-            self.touched.chains |= {own}
+            self._follow(own, identity)
+
+    def _follow(self, own: str, identity: str) -> None:
+        """Bring what was appended to a document before it arrived to the root as well."""
+        self.write()
+        self._session.execute(
+            update(ReportInput)
+            .where(col(ReportInput.report_identity) == own)
+            .values(report_identity=identity)
+        )
+        moved = {each: identity for each, chain in self._chains.items() if chain == own}
+        self._chains.update(moved)
+        self.touched.chains |= {own}
 
     def _known(self, document_identity: str) -> str | None:
         """Return the chain of a document that was sent before."""
-        self.write()
-        return self._session.exec(
-            select(ReportInput.report_identity)
-            .where(ReportInput.document_identity == document_identity, col(ReportInput.holds))
-            .order_by(col(ReportInput.id))
-        ).first()
+        if document_identity not in self._chains:
+            self.write()
+            self._chains[document_identity] = self._session.exec(
+                select(ReportInput.report_identity)
+                .where(
+                    col(ReportInput.document_identity) == document_identity, col(ReportInput.holds)
+                )
+                .order_by(col(ReportInput.id))
+            ).first()
+        return self._chains[document_identity]
 
     def _note_patients(self, parsed: ParsedMessage, now: dt.datetime) -> None:
         """Note each identity that a message declares (unique by issuer and identifier)."""

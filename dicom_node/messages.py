@@ -168,6 +168,7 @@ def _file(
     fresh = _fresh(session, batch)
     ids = _insert(session, fresh, profiles, source)
     rows = MessageRows(session, clock)
+    rows.expect(each.reading.parsed for each in fresh if each.reading.parsed is not None)
     for message_id, each in zip(ids, fresh, strict=True):
         if each.reading.parsed is not None:
             rows.add(each.reading.parsed, message_id, each.record.received_at)

@@ -6,7 +6,7 @@ its part.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import fields
 from typing import Any
 
 from dicom_node.hl7.parsed import (
@@ -19,17 +19,48 @@ from dicom_node.hl7.parsed import (
 )
 from dicom_node.linking.identity import Identifier
 
-_LISTS_OF_TEXT = ("study_instance_uids",)
+_TEXTS = tuple(each.name for each in fields(ParsedReport) if each.type == "str")
 
 
 def to_json(report: ParsedReport) -> dict[str, Any]:
     """Return the report as values that JSON knows, without what is empty."""
-    bare = replace(report, parts=tuple(_without_bytes(part) for part in report.parts))
-    found = asdict(bare)
-    for part in found["parts"]:
-        if part["document"] is not None:
-            del part["document"]["data"]  # bytes, if only none, are nothing that JSON knows
-    return {name: value for name, value in found.items() if value not in ("", (), None)}
+    found: dict[str, Any] = {
+        "patient": {
+            "identifiers": [_identifier(each) for each in report.patient.identifiers],
+            "name": report.patient.name,
+            "birth_date": report.patient.birth_date,
+            "sex": report.patient.sex,
+        },
+        "action": str(report.action),
+        "placer": _identifier(report.placer),
+        "filler": _identifier(report.filler),
+        "accessions": [_identifier(each) for each in report.accessions],
+        "study_instance_uids": list(report.study_instance_uids),
+        "parts": [_part_json(each) for each in report.parts],
+    }
+    found |= {name: getattr(report, name) for name in _TEXTS}
+    return {name: value for name, value in found.items() if value not in ("", [])}
+
+
+def _identifier(identifier: Identifier) -> dict[str, Any]:
+    return {
+        "value": identifier.value,
+        "issuer": identifier.issuer,
+        "issuer_assumed": identifier.issuer_assumed,
+    }
+
+
+def _part_json(part: ReportPart) -> dict[str, Any]:
+    found = {
+        "text": part.text,
+        "status": part.status,
+        "role": str(part.role),
+        "identifier": part.identifier,
+        "sub_id": part.sub_id,
+    }
+    if part.document is None:
+        return found
+    return found | {"document": {"media_type": part.document.media_type}}
 
 
 def from_json(content: dict[str, Any]) -> ParsedReport:
@@ -41,15 +72,8 @@ def from_json(content: dict[str, Any]) -> ParsedReport:
         values[name] = Identifier(**content[name])
     values["accessions"] = tuple(Identifier(**each) for each in content.get("accessions", ()))
     values["parts"] = tuple(_part(each) for each in content.get("parts", ()))
-    for name in _LISTS_OF_TEXT:
-        values[name] = tuple(content.get(name, ()))
+    values["study_instance_uids"] = tuple(content.get("study_instance_uids", ()))
     return ParsedReport(**values)
-
-
-def _without_bytes(part: ReportPart) -> ReportPart:
-    if part.document is None:
-        return part
-    return replace(part, document=EmbeddedDocument(part.document.media_type, b""))
 
 
 def _patient(content: dict[str, Any]) -> ParsedPatient:
