@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dicom_node.hl7.parsed import ParsedReport, ReportPart
-from dicom_node.reports.blocks import Block, any_text, final, has_addendum, join_text, says_already
+from dicom_node.reports.blocks import Block, any_text, final, has_addendum, join_text, lines_of
 from dicom_node.reports.parts import Split, delete, names
 
 
@@ -25,6 +25,9 @@ class Addendum:
 
 
 Addenda = tuple[Addendum, ...]
+
+MAXIMUM_ADDENDA = 50
+"""Of one report; what comes after them is left out, and the report is not final."""
 
 
 def put(addenda: Addenda, added: Addendum) -> Addenda:
@@ -83,6 +86,8 @@ def survive(addenda: Addenda, stated: Sequence[Block], parts: Split) -> Addenda:
     Those sent with the report go where the new text has an addendum under a heading of its own,
     or where the message sends, deletes or withdraws what they are named.
     """
+    if not addenda:
+        return ()
     own = has_addendum(join_text(stated))
     sent_again = {block.key for block in parts.added}
     kept = remove_inside(addenda, (*parts.deleted, *parts.withdrawn))
@@ -139,4 +144,4 @@ def _place(addenda: Addenda, addition: Addendum, corrects: bool) -> int:
 
 
 def _same(one: Addendum, other: Addendum) -> bool:
-    return says_already(one.text, other.text) and says_already(other.text, one.text)
+    return lines_of(one.text) == lines_of(other.text)

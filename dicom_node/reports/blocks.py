@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from dicom_node.hl7.parsed import Role
 from dicom_node.reports.sections import READ, Kind, Section, find_sections
@@ -112,9 +113,14 @@ def _shift(section: Section, offset: int) -> Section:
     )
 
 
-def _lines(text: str) -> list[str]:
-    lines = (" ".join(line.split()) for line in _ADDENDUM_HEADING.sub("", text).splitlines())
-    return [line for line in lines if line]
+@lru_cache(maxsize=256)
+def lines_of(text: str) -> str:
+    """Return the lines that hold words, each between line feeds, to compare texts by.
+
+    Blanks count once, and a heading that only says "addendum" does not count.
+    """
+    lines = (_ADDENDUM_HEADING.sub("", " ".join(line.split())) for line in text.splitlines())
+    return "".join(f"\n{line}\n" for line in lines if line)
 
 
 def says_already(text: str, addition: str) -> bool:
@@ -122,12 +128,7 @@ def says_already(text: str, addition: str) -> bool:
 
     Parts of lines do not count: "fracture" is not said by "no fracture".
     """
-    wanted = _lines(addition)
-    whole = [" ".join(line.split()) for line in text.splitlines()]
-    bare = [_ADDENDUM_HEADING.sub("", line) for line in whole]
-    held = [line for line in bare if line]
-    size = len(wanted)
-    return any(held[at : at + size] == wanted for at in range(len(held) - size + 1))
+    return lines_of(addition) in lines_of(text)
 
 
 def has_addendum(text: str) -> bool:

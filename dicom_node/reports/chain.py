@@ -75,8 +75,15 @@ def apply(state: State, report: ParsedReport, *, addendum: bool) -> tuple[State,
         Ignored: the message changes nothing.
     """
     parts = split(report)
-    if addendum:
-        return _apply_addendum(state, report, parts)
+    after, said = (_apply_addendum if addendum else _apply_report)(state, report, parts)
+    if len(after.addenda) > added_text.MAXIMUM_ADDENDA:
+        kept = after.addenda[: added_text.MAXIMUM_ADDENDA]
+        after = replace(after, addenda=kept, doubt="the report has far too many addenda")
+    return after, said
+
+
+def _apply_report(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:
+    """Apply a message of the report itself."""
     effect = _taken_back(state, report, parts)
     if report.number in state.replaced and effect is not Effect.WITHDRAW:
         raise Ignored("another document stands in the place of this one")
@@ -160,7 +167,9 @@ def _promoted(block: Block, parts: Split) -> bool:
 
 def _news(added: tuple[Block, ...], base: tuple[Block, ...]) -> tuple[Block, ...]:
     """Return what is added, unless the text says it."""
-    return () if any_text(added) and says_already(join_text(base), join_text(added)) else added
+    if not any_text(added):
+        return added
+    return () if says_already(join_text(base), join_text(added)) else added
 
 
 def _refer(state: State, report: ParsedReport, parts: Split) -> tuple[State, str]:

@@ -10,25 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
+from dicom_node.reports.kinds import READ, Kind
+from dicom_node.reports.unheaded import leading_parts, summary_start
 
-class Kind(StrEnum):
-    """What a section of a report is about."""
+__all__ = ["READ", "Kind", "Section", "find_sections", "with_line_feeds"]
 
-    TITLE = "title"
-    HISTORY = "history"
-    TECHNIQUE = "technique"
-    COMPARISON = "comparison"
-    FINDINGS = "findings"
-    IMPRESSION = "impression"
-    ADDENDUM = "addendum"
-    RECOMMENDATION = "recommendation"
-    BODY = "body"
-
-
-READ = frozenset({Kind.FINDINGS, Kind.IMPRESSION, Kind.ADDENDUM, Kind.BODY})
-"""Sections that may label."""
 
 _HEADINGS: dict[Kind, str] = {
     Kind.HISTORY: r"(?:(?:clinical|relevant|patient|brief|medical)[ \t]+)?histor(?:y|ies)"
@@ -59,6 +46,16 @@ _LINE_HEADING = re.compile(
 )
 # ... or, where a feed delivers one long line, follows the end of a sentence.
 _INLINE_HEADING = re.compile(rf"(?<=[.;!?])[ \t]+(?:{_NAMES})[ \t]*:", re.IGNORECASE)
+# ... or stands in the middle of such a line, where only a capital letter tells it from other words.
+_BARE_HEADING = re.compile(
+    r"(?<=[^\s.;!?:])[ \t]+(?=[A-Z])(?:"
+    r"(?P<HISTORY>(?i:(?:clinical[ \t]+)?(?:history|indications?|information)"
+    r"|reasons?[ \t]+for[ \t]+(?:the[ \t]+)?(?:exam(?:ination)?|study)))"
+    r"|(?P<TECHNIQUE>(?i:techniques?))|(?P<COMPARISON>(?i:comparisons?))"
+    r"|(?P<FINDINGS>(?i:findings))|(?P<IMPRESSION>(?i:impressions?|conclusions?))"
+    r"|(?P<ADDENDUM>(?i:addend(?:um|a)))"
+    r")[ \t]*:"
+)
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 
 
@@ -77,12 +74,12 @@ def find_sections(text: str) -> tuple[Section, ...]:
     text = with_line_feeds(text)
     marks = _headings(text)
     if not marks:
-        return (Section(Kind.BODY, 0, len(text), 0),)
+        return tuple(_unheaded(text, Section(Kind.BODY, 0, len(text), 0)))
     findings = [mark.start for mark in marks if mark.kind is Kind.FINDINGS]
     sections: list[Section] = []
     if marks[0].start > 0:
         titled = Kind.TITLE if findings else Kind.BODY
-        sections.append(Section(titled, 0, marks[0].start, 0))
+        sections.extend(_unheaded(text, Section(titled, 0, marks[0].start, 0)))
     ends = [mark.start for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
         section = Section(mark.kind, mark.start, end, mark.end)
@@ -91,6 +88,23 @@ def find_sections(text: str) -> tuple[Section, ...]:
         else:
             sections.extend(_until_blank_line(text, section))
     return tuple(sections)
+
+
+def _unheaded(text: str, section: Section) -> Iterator[Section]:
+    """Cut what has no heading into what precedes the findings, the findings, and a summary."""
+    at = section.start
+    for kind, start, end in leading_parts(text, section.start, section.end):
+        if start > at and text[at:start].strip():
+            yield Section(section.kind, at, start, at)
+            at = start
+        yield Section(kind, at, end, start)
+        at = end
+    last = summary_start(text, at, section.end) if section.kind is Kind.BODY else None
+    if last is not None:
+        yield Section(section.kind, at, last, at)
+        yield Section(Kind.IMPRESSION, last, section.end, last)
+    elif at < section.end or at == section.start:
+        yield Section(section.kind, at, section.end, at)
 
 
 def with_line_feeds(text: str) -> str:
@@ -106,14 +120,31 @@ class _Heading:
 
 
 def _headings(text: str) -> list[_Heading]:
-    """Return the headings in order."""
+    """Return the headings in order.
+
+    In the middle of a line what looks like the heading of an unread section is one only where a
+    heading of findings follows: findings must not be lost to a word that they mention.
+    """
     found: dict[int, _Heading] = {}
-    for pattern in (_LINE_HEADING, _INLINE_HEADING):
-        for match in pattern.finditer(text):
-            if match.lastgroup is not None:
-                heading = _Heading(Kind[match.lastgroup], match.start(), match.end())
-                found.setdefault(match.start(), heading)
+    for pattern in (_LINE_HEADING, _INLINE_HEADING, _BARE_HEADING):
+        last = max((each.start for each in found.values() if each.kind is Kind.FINDINGS), default=0)
+        for heading in _matches(pattern, text, last):
+            found.setdefault(heading.start, heading)
     return [found[start] for start in sorted(found)]
+
+
+def _matches(pattern: re.Pattern[str], text: str, last_findings: int) -> Iterator[_Heading]:
+    matches = [
+        _Heading(Kind[match.lastgroup], match.start(), match.end())
+        for match in pattern.finditer(text)
+        if match.lastgroup is not None
+    ]
+    if pattern is not _BARE_HEADING:
+        yield from matches
+        return
+    own = (each.start for each in matches if each.kind is Kind.FINDINGS)
+    last = max((last_findings, *own))
+    yield from (each for each in matches if each.kind in READ or each.start < last)
 
 
 def _until_blank_line(text: str, section: Section) -> Iterator[Section]:

@@ -335,6 +335,13 @@ def test_an_addendum_that_contradicts_its_report_is_left_out_and_nothing_is_fina
     assert "belongs to" in version.reason
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if not form.startswith("restated")])
+def test_an_addendum_for_another_identifier_names_both_so_that_linking_refuses_two_people(form):
+    other = replace(FORMS[form], patient=replace(JANE, identifiers=(Identifier("P2", "HOSP"),)))
+    version = current(sent(TEXT), other)
+    assert {each.value for each in version.report.patient.identifiers} == {"P1", "P2"}
+
+
 def test_a_child_order_that_repeats_its_own_number_as_accession_number_is_no_contradiction():
     child = sent(MORE, day=2, number="F2", parent="F1", accessions=["F2"])
     assert current(sent(TEXT), child).effect is Effect.FINAL
@@ -347,6 +354,17 @@ def test_two_orders_under_a_parent_that_is_no_report_are_not_one_text():
     version = current(one, two)
     assert version.text == "FINDINGS: one."
     assert version.effect is Effect.PROVISIONAL
+
+
+def test_far_too_many_addenda_are_left_out_and_nothing_is_final():
+    many = [
+        sent(f"Line {number}.", "B", day=2, message_time=f"2026030212{number:02}")
+        for number in range(60)
+    ]
+    version = current(sent(TEXT), *many)
+    assert version.effect is Effect.PROVISIONAL
+    assert version.text.count("Line") == 50
+    assert "too many" in version.reason
 
 
 # --- documents ---
