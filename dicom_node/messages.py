@@ -11,8 +11,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import insert, update
@@ -20,7 +20,9 @@ from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock, Database, chunks, insert_if_absent
 from dicom_node.feeds.registry import Profiles
+from dicom_node.hl7.batches import batch_messages, is_batch
 from dicom_node.hl7.envelope import build_ack, read_envelope
+from dicom_node.hl7.text import ContentFault
 from dicom_node.linking.links import Linking, relink
 from dicom_node.linking.touched import Touched
 from dicom_node.message_reading import (
@@ -103,7 +105,7 @@ def file_records(
     Raises:
         sqlalchemy.exc.SQLAlchemyError, dicom_node.durable.StorageFailed: nothing was filed.
     """
-    batch = [_read(record, profiles, document_text) for record in records]
+    batch = [each for record in records for each in _read(record, profiles, document_text)]
     with database.write() as session:
         filed = _file(session, batch, profiles, linking, clock, source)
         if position is not None:
@@ -143,16 +145,36 @@ def _move(session: Session, position: Position) -> None:
     session.merge(FiledPosition(id=1, segment=position.segment, offset=position.offset))
 
 
-def _read(record: Record, profiles: Profiles, document_text: DocumentText | None) -> _Batch:
+def _read(
+    record: Record, profiles: Profiles, document_text: DocumentText | None
+) -> Iterator[_Batch]:
+    """Read a record; a batch in one frame gives its messages, each by itself."""
     digest = hashlib.sha256(record.content).hexdigest()
     if record.kind == "refused":
         # Not under the sender's control id: the same message, sent again in a proper frame, must
         # not be taken for a duplicate of its fragment.
         reading = Reading(read_envelope(b""), QUARANTINED, record.reason)
-        return _Batch(record, digest, reading, REFUSED_STREAM, "")
+        yield _Batch(record, digest, reading, REFUSED_STREAM, "")
+        return
+    if record.kind == "message" and is_batch(record.content):
+        yield from _read_batch(record, digest, profiles, document_text)
+        return
     reading = read_stored(record.content, profiles.of, document_text)
     envelope = reading.envelope
-    return _Batch(record, digest, reading, envelope.sender, envelope.control_id)
+    yield _Batch(record, digest, reading, envelope.sender, envelope.control_id)
+
+
+def _read_batch(
+    record: Record, digest: str, profiles: Profiles, document_text: DocumentText | None
+) -> Iterator[_Batch]:
+    try:
+        messages = batch_messages(record.content)
+    except ContentFault as fault:
+        reading = Reading(read_envelope(b""), QUARANTINED, f"{fault.segment}: {fault.sentence}")
+        yield _Batch(record, digest, reading, "", "")
+        return
+    for content in messages:
+        yield from _read(replace(record, content=content), profiles, document_text)
 
 
 def _file(

@@ -270,6 +270,20 @@ def test_a_message_that_was_cut_short_counts_no_more(made: Database) -> None:
         assert session.exec(select(Link.state)).all() == ["withdrawn"]
 
 
+def test_a_batch_in_one_frame_gives_its_messages(made: Database) -> None:
+    one, two = oru(), oru(control_id="2", filler="F2", accession="A2")
+    receive(made, b"BHS|^~\\&\r" + one + two + b"BTS|2\r")
+    assert [each.content for each in _messages(made)] == [one, two]
+    receive(made, two)
+    assert len(_messages(made)) == 2
+
+
+def test_a_batch_that_was_cut_short_counts_as_a_whole(made: Database) -> None:
+    receive(made, b"BHS|^~\\&\r" + oru() + b"BTS|2\r")
+    assert [each.disposition for each in _messages(made)] == ["quarantined"]
+    assert not _versions(made)
+
+
 def test_a_message_is_read_again_under_another_profile(made: Database) -> None:
     with made.write() as session:
         add(session, study())
