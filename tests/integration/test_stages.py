@@ -122,11 +122,11 @@ def test_questions_before_anything_arrived(settings: Settings) -> None:
 
 def test_questions_answer_in_json(context: Context) -> None:
     receive(context, 1)
-    for question in ("labelers", "models", "reports", "language models", "unlinked"):
+    for question in ("labelers", "models", "reports", "language models", "links"):
         json.dumps(ask(context.settings, question, {}))
-    (unlinked,) = ask(context.settings, "unlinked", {})["unlinked"]
+    (unlinked,) = ask(context.settings, "links", {})["unlinked"]
     assert "no study with this accession number" in unlinked["reason"]
-    why = ask(context.settings, "explain", {"report": unlinked["report"]})
+    why = ask(context.settings, "explain", {"what": str(unlinked["report"])})
     json.dumps(why)
 
 
