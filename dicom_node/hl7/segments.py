@@ -21,6 +21,9 @@ MAXIMUM_SEGMENTS = 50_000
 MAXIMUM_LINES = 500_000
 """Of one message, empty ones and those of broken Base64 included."""
 
+MAXIMUM_ESCAPE_MARKS = 1_000_000
+"""In one message; each escape sequence has two."""
+
 MAXIMUM_REPETITIONS = 50
 """Of a field with identifiers, names or accession numbers."""
 
@@ -67,6 +70,8 @@ class Reading:
         self.codec = codec_name(declared, self.profile.charset or "ascii")
         text = decode(content, self.codec)
         self.delimiters = Delimiters.of(text)
+        if text.count(self.delimiters.escape) > MAXIMUM_ESCAPE_MARKS:
+            raise ContentFault("MSH", 0, 102, "the message has far too many escape sequences")
         self._escapes = Escapes(self.delimiters, self.codec)
         self.segments = tuple(_split(text, self.delimiters.field))
         self.message_time = self.time(self.first(self.segments[0][7]))

@@ -276,6 +276,7 @@ def test_test_patients_are_ignored(pattern: str) -> None:
         (message("ORU^R01", PID, *["OBR|1"] * 2001), ("OBR", 0, 102)),
         (message("ORU^R01", PID, *["OBX|1"] * 50_001), ("MSH", 0, 102)),
         (message("ORU^R01") + b"\r" * 500_001, ("MSH", 0, 102)),
+        (message("ORU^R01", PID, obr(), obx("\\.br\\" * 500_000)), ("MSH", 0, 102)),
         (message("ORU^R01", PID, obr(), obx("a~" * 1000, kind="CE")), ("OBX", 5, 102)),
     ],
 )
