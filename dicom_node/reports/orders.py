@@ -1,4 +1,4 @@
-"""Order groups of one message that are one report: the same number, each with a part of the text."""
+"""Order groups of one message that are one report: one number, each with a part of the text."""
 
 from __future__ import annotations
 
