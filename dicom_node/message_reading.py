@@ -6,7 +6,7 @@ The text of embedded documents is taken out here, after the message was acknowle
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dicom_node.errors import NeedsReview
 from dicom_node.feeds.profile import FeedProfile
@@ -37,12 +37,14 @@ class Reading:
         disposition: ``accepted``, ``ignored`` or ``quarantined``.
         reason: why it is not accepted, or what of it was left out; never a value of the message.
         parsed: what it says; None where nothing is taken from it.
+        fault: what is at fault, where it is quarantined.
     """
 
     envelope: Envelope
     disposition: str
     reason: str = ""
-    parsed: ParsedMessage | None = field(default=None)
+    parsed: ParsedMessage | None = None
+    fault: ContentFault | None = None
 
 
 def read_stored(
@@ -59,7 +61,7 @@ def read_stored(
         parsed = _with_documents(parsed, document_text)
     except ContentFault as fault:
         where = f"{fault.segment}-{fault.field}" if fault.field else fault.segment
-        return Reading(envelope, QUARANTINED, f"{where}: {fault.sentence}")
+        return Reading(envelope, QUARANTINED, f"{where}: {fault.sentence}", fault=fault)
     return Reading(envelope, ACCEPTED, parsed=parsed)
 
 

@@ -21,7 +21,7 @@ from sqlmodel import Session, col, select
 from dicom_node.database import Clock, Database, chunks, insert_if_absent
 from dicom_node.feeds.registry import Profiles
 from dicom_node.hl7.batches import batch_messages, is_batch
-from dicom_node.hl7.envelope import build_ack, read_envelope
+from dicom_node.hl7.envelope import read_envelope
 from dicom_node.hl7.text import ContentFault
 from dicom_node.linking.links import Linking, relink
 from dicom_node.linking.touched import Touched
@@ -33,6 +33,7 @@ from dicom_node.message_reading import (
     read_stored,
 )
 from dicom_node.message_rows import MessageRows, drop_content
+from dicom_node.mllp.answers import Outcome, acknowledgements
 from dicom_node.mllp.journal import Position, Record
 from dicom_node.models import FiledPosition, Message, Quarantined
 from dicom_node.reports.deriving import derive_chains
@@ -258,7 +259,6 @@ def _insert(
 
 def _row(each: _Batch, profiles: Profiles, source: str) -> dict[str, Any]:
     reading, record = each.reading, each.record
-    code = "AR" if record.kind == "refused" else "AA"
     return {
         "sender": each.sender,
         "message_control_id": each.control_id,
@@ -270,9 +270,26 @@ def _row(each: _Batch, profiles: Profiles, source: str) -> dict[str, Any]:
         "source": source,
         "peer": record.peer,
         "profile_digest": profiles.digest(each.sender),
-        "acknowledgement": build_ack(code, record.content, record.received_at),
+        "acknowledgement": _acknowledgement(each, profiles),
         "received_at": record.received_at,
     }
+
+
+def _acknowledgement(each: _Batch, profiles: Profiles) -> bytes:
+    """Return what the listener answered: it follows from the message and its profile alone."""
+    if each.record.kind == "refused":
+        outcome = Outcome.REFUSED
+    else:
+        outcome = Outcome.FAULTY if each.reading.fault is not None else Outcome.STORED
+    answers = acknowledgements(
+        each.reading.envelope,
+        profiles.of(each.sender),
+        outcome,
+        each.record.received_at,
+        digest=each.digest,
+        fault=each.reading.fault,
+    )
+    return b"".join(answers)
 
 
 def _notes(session: Session, fresh: Sequence[_Batch]) -> list[str]:

@@ -22,7 +22,6 @@ from dicom_node.linking.identity_fold import (
     order,
     root_of,
 )
-from dicom_node.linking.identity_old import merged_with, note_patients, record_merge, surviving
 
 __all__ = [
     "NOBODY",
@@ -32,11 +31,7 @@ __all__ = [
     "Issuers",
     "Remark",
     "Suspension",
-    "merged_with",
-    "note_patients",
-    "record_merge",
     "same_issuer",
-    "surviving",
 ]
 
 

@@ -31,7 +31,6 @@ from dicom_node.mllp.conversation import Conversation
 from dicom_node.mllp.doorkeeper import Doorkeeper
 from dicom_node.mllp.framing import Event, Fault, Frame, Refused
 from dicom_node.mllp.journal import Journal
-from dicom_node.mllp.listener_old import MllpListener
 from dicom_node.mllp.received import (
     Received,
     may_send,
@@ -40,8 +39,6 @@ from dicom_node.mllp.received import (
     turned_away,
 )
 from dicom_node.settings import Hl7Settings
-
-__all__ = ["Listener", "ListeningSocket", "MllpListener"]
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ DOORS = {
         "dicom_node/requestor.py",
         "plugin/simulation/pacs.py",
     },
-    "hl7apy": {"dicom_node/hl7/messages.py"},
+    "hl7apy": {"dicom_node/hl7/building.py"},
     "highdicom": {"dicom_node/structured_report.py"},
     "transformers": {"labeling/llm.py"},
     "monai": {"training/classifier.py", "training/trainer.py"},
