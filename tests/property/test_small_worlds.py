@@ -124,7 +124,8 @@ def _identities(order: tuple[str, ...]) -> Identities:
         replace(IDENTITY[name], time=f"20260301{hour:02}0000000000")
         for hour, name in enumerate(order)
     )
-    return Identities([seen, *said])
+    # The last word arrives first.
+    return Identities([*reversed(list(said)), seen])
 
 
 @cache
@@ -205,13 +206,19 @@ def _say(
     )
 
 
-def _worlds(orders: Iterable[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """Yield orders of events about identities, each with everything else that fits beside it."""
+def _worlds(
+    orders: Iterable[tuple[str, ...]], holding: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield orders of events about identities, each with everything else that fits beside it.
+
+    Of the events about anything else, those of ``holding`` are always there.
+    """
+    rest = [name for name in CATALOGUE if name not in holding]
     return (
-        (order, arrived)
+        (order, holding + others)
         for order in orders
-        for others in range(1, SIX - len(order) + 1)
-        for arrived in combinations(CATALOGUE, others)
+        for size in range(0 if holding else 1, SIX - len(order) - len(holding) + 1)
+        for others in combinations(rest, size)
     )
 
 
@@ -277,10 +284,35 @@ def test_a_right_link_stands_in_every_world_without_what_disturbs_it(
     report, uid = link
     (study,) = (name for name, each in STUDIES.items() if each.study_instance_uid == uid)
     found = 0
-    for order, arrived in _worlds(_orders()):
-        present = {*order, *arrived}
-        if {report, study} <= present and not DISTURBED_BY[link] & present:
+    for order, arrived in _worlds(_orders(), (study, report)):
+        if not DISTURBED_BY[link] & {*order, *arrived}:
             assert link in _confirmed(order, arrived, True), (order, arrived)
+            found += 1
+    assert found > 100
+
+
+HELD_UP = [
+    (("of ann north", "1"), {"wrong accession"}, {"wrong merge", "reversed"}),
+    (("of ann north", "1"), {"wrong patient"}, {"wrong merge", "reversed"}),
+    (("of ann north", "1"), {"wrong study uid"}, {"wrong merge", "reversed"}),
+    (("of ann north", "1"), {"overwritten"}, set()),
+    (("of ann north", "1"), {"wrong merge", "reversed"}, {"un-merge"}),
+    (("of bea north", "3"), {"ann mistyped"}, {"wrong merge", "reversed"}),
+]
+"""Which right links are given up, by what, and what would make another world of it."""
+
+
+@pytest.mark.parametrize(("link", "by", "without"), HELD_UP)
+def test_a_right_link_waits_in_every_world_in_which_it_is_in_doubt(
+    link: tuple[str, str], by: set[str], without: set[str]
+) -> None:
+    report, uid = link
+    (study,) = (name for name, each in STUDIES.items() if each.study_instance_uid == uid)
+    orders = [order for order in _orders() if by & IDENTITY.keys() <= {*order}]
+    found = 0
+    for order, arrived in _worlds(orders, (study, report, *(by - IDENTITY.keys()))):
+        if not without & {*order, *arrived}:
+            assert link not in _confirmed(order, arrived, True), (order, arrived)
             found += 1
     assert found > 100
 
