@@ -158,12 +158,15 @@ class Message(SQLModel, table=True):
     """An HL7 v2 message: the bytes as received and the acknowledgement that was given."""
 
     __tablename__ = "message"
-    __table_args__ = (UniqueConstraint("sender", "message_control_id", "digest"),)
+    __table_args__ = (
+        UniqueConstraint("sender", "message_control_id", "digest"),
+        Index("ix_message_sender_profile", "sender", "profile_digest"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     sender: str  # MSH-3 and MSH-4, joined with "|"
-    message_control_id: str
-    digest: str
+    message_control_id: str = Field(index=True)
+    digest: str = Field(index=True)
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     message_type: str = ""
     disposition: str  # "accepted", "ignored" or "quarantined"
@@ -226,9 +229,9 @@ class Report(SQLModel, table=True):
     input_id: int | None = Field(default=None, index=True)  # report_input.id
     sender: str = ""  # MSH-3 and MSH-4, joined with "|"
     content_digest: str = ""  # of everything that the version says
-    is_current: bool = Field(default=True, index=True)  # latest by OBR-22, MSH-7, arrival
+    is_current: bool = True  # latest by OBR-22, MSH-7, arrival
     supersedes_id: int | None = Field(default=None, foreign_key="report.id")
-    message_id: int | None = Field(default=None, foreign_key="message.id")
+    message_id: int | None = Field(default=None, foreign_key="message.id", index=True)
     text: str = Field(sa_column=Column(Text, nullable=False))
     sections: list[dict[str, Any]] = Field(  # kind, start, end, body: offsets into text
         default_factory=list, sa_column=Column(JSON, nullable=False)
@@ -238,8 +241,8 @@ class Report(SQLModel, table=True):
     accession_number: str = Field(default="", index=True)
     issuer_of_accession_number: str = ""
     accession_issuer_assumed: bool = False
-    placer_order_number: str = ""
-    filler_order_number: str = ""
+    placer_order_number: str = Field(default="", index=True)
+    filler_order_number: str = Field(default="", index=True)
     study_instance_uids: list[str] = Field(
         default_factory=list, sa_column=Column(JSON, nullable=False)
     )

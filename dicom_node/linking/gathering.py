@@ -179,6 +179,7 @@ def _seen(session: Session, values: Collection[str], issuers_of: IssuersOf) -> I
         studies = session.execute(
             plain_select(
                 col(Study.study_date),
+                col(Study.study_time),
                 col(Study.patient_name),
                 col(Study.patient_birth_date),
                 col(Study.patient_sex),
@@ -187,9 +188,10 @@ def _seen(session: Session, values: Collection[str], issuers_of: IssuersOf) -> I
                 col(Study.issuer_assumed),
             ).where(col(Study.patient_id).in_(part))
         )
-        for date, name, birth_date, sex, value, issuer, assumed in studies:
+        for date, time, name, birth_date, sex, value, issuer, assumed in studies:
             patient = issuers_of("").normal(Identifier(value, issuer, assumed))
-            yield Event(SEEN, comparable(date), patient, name=name, birth_date=birth_date, sex=sex)
+            taken = comparable(date + time[:6]) or comparable(date)
+            yield Event(SEEN, taken, patient, name=name, birth_date=birth_date, sex=sex)
 
 
 def _reviewed(session: Session, values: Collection[str]) -> set[str]:
