@@ -15,6 +15,7 @@ from dicom_node.hl7.parsed import EmbeddedDocument, ParsedMessage, ParsedReport,
 from dicom_node.hl7.reader import read_message
 from dicom_node.hl7.text import ContentFault
 from dicom_node.hl7.usable import check_usable
+from dicom_node.reports.orders import join_orders
 from dicom_node.reports.versions import chain_identity
 
 ProfileOf = Callable[[str], FeedProfile]
@@ -54,6 +55,7 @@ def read_stored(
     envelope = read_envelope(content)
     try:
         parsed = check_usable(read_message(content, profile_of))
+        parsed = replace(parsed, reports=join_orders(parsed.reports))
         if parsed.ignored:
             return Reading(envelope, IGNORED, parsed.ignored)
         for report in parsed.reports:

@@ -36,6 +36,7 @@ def with_zone(text: str, time_zone: str) -> str:
     return text + _offset(text[:12], time_zone)
 
 
+@lru_cache(maxsize=8192)
 def comparable(text: str, time_zone: str = "") -> str:
     """Return a text whose order is the order of time, or an empty one where there is no time.
 

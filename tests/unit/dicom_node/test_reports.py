@@ -197,6 +197,13 @@ def test_order_groups_are_reports_of_their_own(made: Database) -> None:
     assert found == [("F1", "first"), ("F2", "second")]
 
 
+def test_order_groups_of_one_number_are_one_report(made: Database) -> None:
+    second = oru(lines=["second"]).split(b"\rORC", 1)[1]
+    receive(made, oru(lines=["first"]) + b"ORC" + second)
+    with made.read() as session:
+        assert [each.text for each in current_reports(session)] == ["first\nsecond"]
+
+
 def test_a_preliminary_report_is_linked_and_stays_provisional(made: Database) -> None:
     with made.write() as session:
         add(session, study())
