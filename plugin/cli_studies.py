@@ -88,7 +88,8 @@ def erase_command(
 ) -> None:
     """Erase a patient from everything that this node holds; it cannot be undone.
 
-    Exit status 1 when nobody was found, or a file still mentions the patient afterwards.
+    Exit status 1 when nobody was found, a file still mentions the patient afterwards, or the node
+    still waits for the journal of messages.
     """
     arguments = {
         "patient_id": patient_id,
@@ -107,7 +108,7 @@ def erase_command(
     result = operate(config, "erase", **arguments, dry_run=False)
     show(result, as_json)
     _stop_where_nobody(result)
-    if result["files_that_still_mention"]:
+    if result["files_that_still_mention"] or result["not_finished"]:
         raise typer.Exit(1)
 
 

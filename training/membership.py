@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from sqlmodel import Session, and_, col, select
+from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
 from dicom_node.linking.rules import CONFIRMED
@@ -217,18 +217,27 @@ class _Known:
     @cached_property
     def _finals(self) -> dict[str, int]:
         """How many confirmed final reports each study has."""
+        # Two queries and no join: SQLite would begin a join with every current report.
+        columns = select(Link.study_instance_uid, Link.report_id)
+        links = [
+            row
+            for chunk in chunks(self._studies)
+            for row in self.session.exec(
+                columns.where(col(Link.study_instance_uid).in_(chunk), Link.state == CONFIRMED)
+            )
+        ]
+        versions = select(Report.id, Report.is_current, Report.result_status)
+        final = {
+            key
+            for part in chunks(sorted({report for _, report in links}))
+            for key, is_current, status in self.session.exec(
+                versions.where(col(Report.id).in_(part))
+            )
+            if is_current and status in FINAL_STATUSES
+        }
         found: dict[str, int] = {}
-        for chunk in chunks(self._studies):
-            for uid in self.session.exec(
-                select(Link.study_instance_uid)
-                .join(Report, and_(col(Report.id) == col(Link.report_id), col(Report.is_current)))
-                .where(
-                    col(Link.study_instance_uid).in_(chunk),
-                    Link.state == CONFIRMED,
-                    col(Report.result_status).in_(sorted(FINAL_STATUSES)),
-                )
-            ):
-                found[uid] = found.get(uid, 0) + 1
+        for uid, report in links:
+            found[uid] = found.get(uid, 0) + (report in final)
         return found
 
     def _same_images(self, member: CohortMember) -> bool:
