@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from dicom_node.feeds.profile import FeedProfile
+from dicom_node.hl7.batches import batch_messages, is_batch
 from dicom_node.hl7.envelope import Envelope
 from dicom_node.hl7.observations import OBSERVATION_STATUSES, mapped_status
 from dicom_node.hl7.reader import read_message
@@ -66,6 +67,8 @@ def fault_of(content: bytes, envelope: Envelope, profile_of: ProfileOf) -> Conte
         profile_of: gives the profile of a sender.
     """
     try:
+        if is_batch(content):
+            batch_messages(content)  # only one that is at fault comes here: its fault is told
         if not _is_plainly_sound(content, envelope, profile_of):
             check_usable(read_message(content, profile_of))
     except ContentFault as fault:

@@ -24,6 +24,7 @@ from dicom_node.durable import OutOfSpace, storage_error
 from dicom_node.errors import DicomNodeError
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.feeds.registry import Profiles
+from dicom_node.hl7.batches import batch_messages, is_batch
 from dicom_node.hl7.envelope import Envelope, read_envelope
 from dicom_node.hl7.text import ContentFault
 from dicom_node.mllp.checking import fault_of
@@ -172,6 +173,11 @@ class Listener:
     # From frames to groups.
 
     def _message(self, conversation: Conversation, content: bytes) -> None:
+        """Take a message, or each message of a batch as if it had come in a frame of its own."""
+        if is_batch(content) and (messages := _messages_of(content)):
+            for each in messages:
+                self._message(conversation, each)
+            return
         envelope = read_envelope(content)
         profile = self._profile_of(envelope)
         if not may_send(
@@ -423,6 +429,14 @@ class Listener:
         self._writer.shutdown()
         self._checker.shutdown()
         self._journal.close()
+
+
+def _messages_of(content: bytes) -> tuple[bytes, ...]:
+    """Return the messages of a batch; none where it is at fault: then it counts as a whole."""
+    try:
+        return batch_messages(content)
+    except ContentFault:
+        return ()
 
 
 def _fault_of(content: bytes, envelope: Envelope, profile: FeedProfile) -> ContentFault | None:

@@ -74,6 +74,36 @@ def test_thousands_of_tiny_frames_are_kept_and_answered(tmp_path: Path) -> None:
         _still_accepts(room.port)
 
 
+def test_each_message_of_a_batch_is_stored_and_answered_by_itself(tmp_path: Path) -> None:
+    bound = FeedProfile(sender="OTHER|SITE", networks=("192.0.2.0/24",))
+    one, two = oru(control_id="B1"), oru(control_id="B2", filler="F2")
+    stranger = oru(control_id="B3", sender="OTHER|SITE")
+    with listening(tmp_path, _with(feeds=(bound,))) as room, peer(room.port) as connection:
+        connection.sendall(
+            frame(b"FHS|^~\\&\rBHS|^~\\&\r" + one + two + stranger + b"BTS|3\rFTS|1\r")
+        )
+        found = answers(connection, 3)
+        assert [code(each) for each in found] == ["AA", "AA", "AR"]
+        assert [each.split(b"\rMSA|")[1][3:5] for each in found] == [b"B1", b"B2", b"B3"]
+        connection.close()
+        assert [(each.kind, each.content) for each in room.records()] == [
+            ("message", one),
+            ("message", two),
+            ("refused", stranger),
+        ]
+
+
+def test_a_batch_whose_trailer_counts_others_is_at_fault_as_a_whole(tmp_path: Path) -> None:
+    batch = b"BHS|^~\\&\r" + oru() + b"BTS|2\r"
+    with listening(tmp_path) as room, peer(room.port) as connection:
+        connection.sendall(frame(batch))
+        (found,) = answers(connection, 1)
+        assert code(found) == "AA"
+        assert b"\rERR|" in found
+        assert b"BTS^1^1" in found
+        assert [each.content for each in room.records()] == [batch]
+
+
 def test_a_message_in_single_bytes_is_one_message(tmp_path: Path) -> None:
     with listening(tmp_path, _with(frame_deadline_seconds=30.0)) as room:
         with peer(room.port) as connection:
