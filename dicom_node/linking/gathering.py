@@ -137,7 +137,8 @@ def load_identities(
         return Identities(())
     senders = _senders(session, (each.message_id for each in rows))
     events = [_event(each, issuers_of(senders.get(each.message_id, ""))) for each in rows]
-    events.extend(_seen(session, values, issuers_of))
+    told = {each.patient_id for each in rows} | {each.prior_patient_id for each in rows}
+    events.extend(_seen(session, told - {""}, issuers_of))
     return Identities(events, _reviewed(session, values))
 
 
