@@ -201,22 +201,6 @@ class Patient(SQLModel, table=True):
     first_seen_at: dt.datetime = _time()
 
 
-class PatientAlias(SQLModel, table=True):
-    """A merge event (ADT^A40): the prior identity now belongs to the surviving one."""
-
-    __tablename__ = "patient_alias"
-
-    id: int | None = Field(default=None, primary_key=True)
-    prior_issuer: str
-    prior_patient_id: str = Field(index=True)
-    surviving_issuer: str
-    surviving_patient_id: str = Field(index=True)
-    prior_issuer_assumed: bool = False
-    surviving_issuer_assumed: bool = False
-    message_id: int | None = Field(default=None, foreign_key="message.id")
-    recorded_at: dt.datetime = _time()
-
-
 class Report(SQLModel, table=True):
     """One version of a radiology report (HL7 ORU^R01); a correction is a new version."""
 

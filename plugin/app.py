@@ -30,7 +30,9 @@ from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
 from plugin.stages.complete import Completeness
 from plugin.stages.erase import attend_erasures, finish_erasures
+from plugin.stages.feeds import read_outdated
 from plugin.stages.file_messages import file_waiting
+from plugin.stages.impact import note_impacts
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.retain import DailyRetention
@@ -43,6 +45,7 @@ _PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
 _HL7_NAMES = {"plain": "hl7", "tls": "hl7_tls"}
 _INDEX_SECONDS = 0.2
 _MESSAGE_SECONDS = 0.05
+_IMPACT_SECONDS = 1.0
 _DISK_SECONDS = 0.2
 _LEFT_SECONDS = 5.0
 _SWEEP_SECONDS = 0.5
@@ -63,6 +66,8 @@ class Node:
         self._sweeping = threading.Lock()
         self._filing = threading.Lock()
         self._messages_stopped = False
+        self._all_read = False
+        self._impacts_noted = False
 
     def __enter__(self) -> Node:
         with ExitStack() as stack:
@@ -100,6 +105,7 @@ class Node:
         for name, seconds, work in (
             ("index", _INDEX_SECONDS, self._index),
             ("messages", _MESSAGE_SECONDS, self._file_messages),
+            ("impact", _IMPACT_SECONDS, self._note_impacts),
             ("label", _LABEL_SECONDS, self._label),
             ("sweep", _SWEEP_SECONDS, self._sweep),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
@@ -180,6 +186,17 @@ class Node:
     def _file_messages(self) -> None:
         with self._filing:
             file_waiting(self.context, self._linking)
+            if not self._all_read:
+                # Settings or profiles changed while the node was down, or an earlier layout
+                # had no room for all that a message says.
+                read_outdated(self.context, log.info)
+                self._all_read = True
+
+    def _note_impacts(self) -> None:
+        noted = note_impacts(self.context, everything=not self._impacts_noted)
+        self._impacts_noted = True
+        if noted:
+            log.info("%d notes on what has become stale: see radloop impact", noted)
 
     def _index(self) -> None:
         with self._indexing:

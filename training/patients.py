@@ -19,7 +19,7 @@ from dicom_node.database import chunks
 from dicom_node.hl7.parsed import PatientAction
 from dicom_node.linking.identifiers import Identifier, Issuers
 from dicom_node.linking.models import PatientEvent
-from dicom_node.models import PatientAlias, Study
+from dicom_node.models import Study
 from training.folds import Identity, patient_key, survivors
 
 Join = tuple[Identity, Identity]
@@ -174,20 +174,13 @@ def _ever_joined(session: Session, values: Iterable[str]) -> set[str]:
         found |= waiting
         reached: set[str] = set()
         for part in chunks(sorted(waiting)):
-            for one, other in _PAIRS:
+            for one, other in (_PAIR, _PAIR[::-1]):
                 reached.update(session.exec(select(other).where(col(one).in_(part))))
         waiting = reached - found - {""}
     return found
 
 
-_PAIRS = tuple(
-    pair
-    for prior, surviving in (
-        (PatientEvent.prior_patient_id, PatientEvent.patient_id),
-        (PatientAlias.prior_patient_id, PatientAlias.surviving_patient_id),
-    )
-    for pair in ((prior, surviving), (surviving, prior))
-)
+_PAIR = (PatientEvent.prior_patient_id, PatientEvent.patient_id)
 
 
 def _events(
@@ -202,15 +195,6 @@ def _events(
                 prior = name_of(row.prior_issuer), row.prior_patient_id
                 surviving = name_of(row.issuer), row.patient_id
                 yield IdentityEvent(row.event_time, row.action in _JOINS, prior, surviving)
-    yield from _aliases(session, name_of)
-
-
-def _aliases(session: Session, name_of: NameOfIssuer) -> Iterator[IdentityEvent]:
-    """Yield the merges of earlier layouts, which knew no time but that of arrival."""
-    for row in session.exec(select(PatientAlias)):
-        prior = name_of(row.prior_issuer), row.prior_patient_id
-        surviving = name_of(row.surviving_issuer), row.surviving_patient_id
-        yield IdentityEvent(f"#{row.id:012d}", True, prior, surviving)
 
 
 def one_name(issuers: Issuers) -> NameOfIssuer:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from sqlmodel import Session, col, select
 
 from dicom_node.linking.models import ImagingOrder
-from dicom_node.models import Message, PatientAlias, Report
+from dicom_node.models import Message, Report
 from dicom_node.reports.models import ReportInput
 from plugin.stages.erase_filed import messages_of
 from plugin.stages.erase_whom import Subject
@@ -45,15 +45,13 @@ def messages_about(session: Session, subject: Subject) -> set[int]:
 
 def _by_rows(session: Session, subject: Subject) -> set[int]:
     reports = select(Report.message_id).where(col(Report.id).in_(subject.reports))
-    aliases = select(PatientAlias.message_id).where(col(PatientAlias.id).in_(subject.aliases))
-    found = {key for query in (reports, aliases) for key in session.exec(query) if key is not None}
+    found = {key for key in session.exec(reports) if key is not None}
     return found | messages_of(session, subject)
 
 
 def _with_rows(session: Session) -> set[int]:
     columns = (
         Report.message_id,
-        PatientAlias.message_id,
         ReportInput.message_id,
         ImagingOrder.message_id,
     )

@@ -19,7 +19,6 @@ from dicom_node.models import (
     Instance,
     Link,
     Patient,
-    PatientAlias,
     Quarantined,
     Report,
     ReportedStudy,
@@ -51,7 +50,6 @@ class Subject:
     digests: set[str] = field(default_factory=set)
     reports: set[int] = field(default_factory=set)
     messages: set[int] = field(default_factory=set)
-    aliases: set[int] = field(default_factory=set)
     patients: set[int] = field(default_factory=set)
     reference_subjects: set[str] = field(default_factory=set)
     patient_keys: set[str] = field(default_factory=set)
@@ -102,12 +100,12 @@ def find_subject(
 
 
 def _merged(session: Session, subject: Subject, identities: set[Identity]) -> set[Identity]:
-    """Return every identity that events, or earlier merges, make one patient with one of these."""
+    """Return every identity that events make one patient with one of these."""
     found: set[Identity] = set()
     waiting = set(identities)
     while waiting:
         found |= waiting
-        reached = _by_aliases(session, waiting) | _by_events(session, subject, waiting)
+        reached = _by_events(session, subject, waiting)
         waiting = reached - found
     return found
 
@@ -149,31 +147,6 @@ def _as_named(session: Session, values: Iterable[str]) -> set[Identity]:
         ):
             found |= set(session.exec(select(issuer, value).where(col(value).in_(chunk))))
     return found
-
-
-def _by_aliases(session: Session, identities: set[Identity]) -> set[Identity]:
-    """Return identities of merges that an earlier layout recorded."""
-    found: set[Identity] = set()
-    for identity in identities:
-        for alias in _aliases_of(session, identity[1]):
-            pair = {
-                (alias.prior_issuer, alias.prior_patient_id),
-                (alias.surviving_issuer, alias.surviving_patient_id),
-            }
-            if identity in pair:
-                found |= pair
-    return found
-
-
-def _aliases_of(session: Session, value: str) -> Iterable[PatientAlias]:
-    return session.exec(
-        select(PatientAlias).where(
-            or_(
-                PatientAlias.prior_patient_id == value,
-                PatientAlias.surviving_patient_id == value,
-            )
-        )
-    ).all()
 
 
 def _studies_of(session: Session, identities: Iterable[Identity]) -> set[str]:
@@ -295,15 +268,6 @@ def _collect(session: Session, subject: Subject, salt: bytes) -> None:
             )
         )
         subject.patients |= {row.id or 0 for row in rows}
-        subject.aliases |= {
-            alias.id or 0
-            for alias in _aliases_of(session, value)
-            if {
-                (alias.prior_issuer, alias.prior_patient_id),
-                (alias.surviving_issuer, alias.surviving_patient_id),
-            }
-            & subject.identities
-        }
     subject.patient_keys = {
         patient_key(issuer, value, salt) for issuer, value in subject.identities if value
     }

@@ -21,7 +21,6 @@ from dicom_node.durable import write_durably
 from dicom_node.life_models import Erasure, StudyCompletion
 from dicom_node.linking.models import LinkEvent, PatientEvent, PatientReview
 from dicom_node.models import (
-    PatientAlias,
     Quarantined,
     QuarantineDecision,
     Report,
@@ -133,13 +132,6 @@ def _of_events(session: Session, ground: Ground, after: int) -> Scope:
     return _of_whom(session, ground, whom)
 
 
-def _of_aliases(session: Session, ground: Ground, after: int) -> Scope:
-    rows = session.exec(select(PatientAlias).where(col(PatientAlias.id) > after)).all()
-    whom = {(row.surviving_issuer, row.surviving_patient_id) for row in rows}
-    whom |= {(row.prior_issuer, row.prior_patient_id) for row in rows}
-    return _of_whom(session, ground, whom)
-
-
 def _of_reviews(session: Session, ground: Ground, after: int) -> Scope:
     rows = session.exec(select(PatientReview).where(col(PatientReview.id) > after))
     return _of_whom(session, ground, {(row.issuer, row.patient_id) for row in rows})
@@ -203,7 +195,6 @@ SOURCES: dict[str, Read] = {
     "report": _of_reports,
     "report_input": _of_inputs,
     "patient_event": _of_events,
-    "patient_alias": _of_aliases,
     "patient_review": _of_reviews,
     "quarantine_decision": _of_decisions,
     "study_completion": _of_completions,

@@ -6,7 +6,8 @@ import json
 import pytest
 from sqlmodel import select
 
-from dicom_node.models import PatientAlias, Quarantined
+from dicom_node.linking.models import PatientEvent
+from dicom_node.models import Quarantined
 from labeling.vocabulary import WHOLE, State
 from tests.cohort_builders import (
     COMPREHENSIVE_SR,
@@ -261,11 +262,13 @@ def test_merged_identities_stay_on_one_side(session, run):
     labelled(session, run, "1.2", new)
     assert outcome(session, run) == {"1.1": "train", "1.2": "validation"}
     session.add(
-        PatientAlias(
+        PatientEvent(
+            action="merge",
+            event_time="20260101000000000000",
             prior_issuer="SITE",
             prior_patient_id=old,
-            surviving_issuer="SITE",
-            surviving_patient_id=new,
+            issuer="SITE",
+            patient_id=new,
             recorded_at=NOW,
         )
     )
