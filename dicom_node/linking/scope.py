@@ -2,7 +2,10 @@
 
 The decisions about a report depend on all its candidates, and a study that reports of different
 patients claim is no one's. So the scope of a change is closed: with a report come all studies that
-it may belong to, and with those studies every other report that claims one of them.
+it may belong to, and with those studies every other report that claims one of them. What an
+earlier version of a report claimed counts too: it may claim it no more. So do the patients whom a
+report or study names and about whom something was said: what is seen of them may put all their
+links in doubt.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ def find_scope(session: Session, touched: Touched) -> Scope:
     """Return the scope of a change."""
     current, gone = _versions(session, touched.reports)
     patients = {each.value for each in touched.patients} - {""}
+    patients |= _patients_told_of(session, touched)
     studies = set(touched.studies)
     if patients:
         patients = related_patients(session, patients)
@@ -57,7 +61,7 @@ def find_scope(session: Session, touched: Touched) -> Scope:
         studies |= _studies_of_patients(session, patients)
     current |= _reports_by_order(session, touched.order_numbers)
     current |= claimants(session, studies)
-    found = candidates(session, current) | studies
+    found = candidates(session, current | gone) | studies
     neighbours = claimants(session, found) - current
     return Scope(frozenset(current), frozenset(found), frozenset(neighbours), frozenset(gone))
 
@@ -78,6 +82,24 @@ def related_patients(session: Session, values: Iterable[str]) -> set[str]:
                 reached.update(session.exec(query))
         waiting = reached - found
     return found
+
+
+def _patients_told_of(session: Session, touched: Touched) -> set[str]:
+    """Return the patient ids that reports and studies name and about whom there are events."""
+    named: set[str] = set()
+    for reports in chunks(sorted(touched.reports)):
+        query = select(ReportedPatient.patient_id).where(
+            col(ReportedPatient.report_id).in_(reports)
+        )
+        named.update(session.exec(query))
+    for studies in chunks(sorted(touched.studies)):
+        query = select(Study.patient_id).where(col(Study.study_instance_uid).in_(studies))
+        named.update(session.exec(query))
+    told: set[str] = set()
+    for part in chunks(sorted(named - {""})):
+        for whom in (PatientEvent.patient_id, PatientEvent.prior_patient_id):
+            told.update(session.exec(select(whom).where(col(whom).in_(part)).distinct()))
+    return told
 
 
 def candidates(session: Session, reports: Collection[int]) -> set[str]:

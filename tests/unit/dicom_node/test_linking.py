@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,58 @@ def test_a_report_explains_itself(made: Database) -> None:
         assert explain(session, 2)["reason"].startswith("no study with this accession")
         with pytest.raises(Permanent):
             explain(session, 99)
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [
+        oru(control_id="3", filler="F2", accession="A7", patient="P2^^^HOSP", changed="20260302"),
+        oru(control_id="3", filler="F2", patient="P2^^^HOSP", status="W", changed="20260302"),
+    ],
+)
+def test_a_study_is_free_again_once_another_report_claims_it_no_more(
+    made: Database, correction: bytes
+) -> None:
+    _arrives(made)
+    receive(made, oru(control_id="1"))
+    receive(made, oru(control_id="2", filler="F2", patient="P2^^^HOSP", changed="20260301000000"))
+    assert _of_report(made, "F1") == {"1.2.3": "suspended"}
+    receive(made, correction)
+    assert _of_report(made, "F1") == {"1.2.3": "confirmed"}
+
+
+_UPDATE = (
+    b"MSH|^~\\&|ADT|HOSPITAL|RADLOOP|LAB|20260301120000||ADT^A08^ADT_A01|U1|P|2.5.1\r"
+    b"EVN||20260301120000\rPID|||P1^^^HOSP||DOE^JANE||19700101|F\r"
+)
+_SOMEBODY = {"patient_birth_date": "19500505", "patient_sex": "M", "patient_name": "Roe^John"}
+_NOBODY = dict.fromkeys(_SOMEBODY, "")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_what_is_seen_of_a_patient_puts_all_links_in_doubt_whenever_it_comes(
+    made: Database, order: tuple[int, ...]
+) -> None:
+    steps: list[bytes | dict[str, object]] = [
+        oru(time="20260305120000"),
+        _UPDATE,
+        {"uid": "1.2.3", **_NOBODY},
+        {"uid": "1.2.4", "accession_number": "A9", "study_date": "20260101", **_SOMEBODY},
+    ]
+    for step in (steps[each] for each in order):
+        if isinstance(step, bytes):
+            receive(made, step)
+        else:
+            _arrives(made, **step)  # type: ignore[arg-type]
+    assert _of_report(made, "F1") == {"1.2.3": "suspended"}
+
+
+def _of_report(made: Database, filler: str) -> dict[str, str]:
+    """Return the state by study of the links of the version that holds."""
+    with made.read() as session:
+        rows = session.exec(
+            select(Link)
+            .join(Report, col(Report.id) == col(Link.report_id))
+            .where(col(Report.is_current), Report.filler_order_number == filler)
+        )
+        return {each.study_instance_uid: each.state for each in rows}
