@@ -85,6 +85,7 @@ def file_records(
     position: Position | None = None,
     source: str = "mllp",
     inside: Callable[[Session], object] | None = None,
+    unread: str = "",
 ) -> Filed:
     """File a batch of messages with all that follows from them, in one transaction.
 
@@ -102,11 +103,16 @@ def file_records(
         position: up to where the journal is filed then; None: the records are from elsewhere.
         source: ``mllp`` or ``import``.
         inside: called at the end of the transaction, for what must be committed with it.
+        unread: why nothing is to be taken from these messages: they are stored in quarantine with
+            this reason. Empty: they are read.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError, dicom_node.durable.StorageFailed: nothing was filed.
     """
-    batch = [each for record in records for each in _read(record, profiles, document_text)]
+    if unread:
+        batch = [_set_aside(record, unread) for record in records]
+    else:
+        batch = [each for record in records for each in _read(record, profiles, document_text)]
     with database.write() as session:
         filed = _file(session, batch, profiles, linking, clock, source)
         if position is not None:
@@ -163,6 +169,13 @@ def _read(
     reading = read_stored(record.content, profiles.of, document_text)
     envelope = reading.envelope
     yield _Batch(record, digest, reading, envelope.sender, envelope.control_id)
+
+
+def _set_aside(record: Record, reason: str) -> _Batch:
+    envelope = read_envelope(record.content)
+    reading = Reading(envelope, QUARANTINED, reason)
+    digest = hashlib.sha256(record.content).hexdigest()
+    return _Batch(record, digest, reading, envelope.sender, envelope.control_id)
 
 
 def _read_batch(
