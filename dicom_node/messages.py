@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import insert, update
+from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock, Database, chunks, insert_if_absent
@@ -32,7 +33,7 @@ from dicom_node.message_reading import (
     Reading,
     read_stored,
 )
-from dicom_node.message_rows import MessageRows, drop_content
+from dicom_node.message_rows import MessageRows, drop_content, last_reading
 from dicom_node.mllp.answers import Outcome, acknowledgements
 from dicom_node.mllp.journal import Position, Record
 from dicom_node.models import FiledPosition, Message, Quarantined
@@ -199,15 +200,52 @@ def _file(
     clock: Clock,
     source: str,
 ) -> Filed:
+    parts = [
+        _file_part(session, part, profiles, linking, clock, source) for part in _in_turn(batch)
+    ]
+    return Filed(
+        messages=sum(each.messages for each in parts),
+        repeated=sum(each.repeated for each in parts),
+        accepted=sum(each.accepted for each in parts),
+        ignored=sum(each.ignored for each in parts),
+        quarantined=sum(each.quarantined for each in parts),
+        ids=tuple(key for each in parts for key in each.ids),
+    )
+
+
+def _in_turn(batch: Sequence[_Batch]) -> Iterator[list[_Batch]]:
+    """Part a batch where a message comes again that was called cut short before in it."""
+    part: list[_Batch] = []
+    suspects: set[str] = set()
+    for each in batch:
+        if each.record.kind == "suspect":
+            suspects.add(each.record.digest)
+        elif each.digest in suspects:
+            yield part
+            part, suspects = [], set()
+        part.append(each)
+    yield part
+
+
+def _file_part(
+    session: Session,
+    batch: Sequence[_Batch],
+    profiles: Profiles,
+    linking: Linking,
+    clock: Clock,
+    source: str,
+) -> Filed:
     suspects = {each.record.digest for each in batch if each.record.kind == "suspect"}
     batch = [each for each in batch if each.record.kind != "suspect"]
-    fresh = _fresh(session, batch)
+    fresh, again = _fresh(session, batch)
     ids = _insert(session, fresh, profiles, source)
     rows = MessageRows(session, clock)
     rows.expect(each.reading.parsed for each in fresh if each.reading.parsed is not None)
     for message_id, each in zip(ids, fresh, strict=True):
         if each.reading.parsed is not None:
             rows.add(each.reading.parsed, message_id, each.record.received_at)
+    for message_id, each in again.items():
+        _restore(session, message_id, each, rows)
     rows.write()
     touched = rows.touched
     touched |= _take_back(session, suspects)
@@ -224,22 +262,58 @@ def _file(
     )
 
 
-def _fresh(session: Session, batch: Sequence[_Batch]) -> list[_Batch]:
-    """Return the messages that are not there yet, each once, in order."""
+def _fresh(session: Session, batch: Sequence[_Batch]) -> tuple[list[_Batch], dict[int, _Batch]]:
+    """Return the messages that are not there yet, each once, in order.
+
+    Beside them, by row, those that are there as cut short and have come whole now.
+    """
     known: set[tuple[str, str, str]] = set()
+    cut_short: dict[tuple[str, str, str], int] = {}
     for part in chunks([each.digest for each in batch]):
-        rows = session.exec(
-            select(Message.sender, Message.message_control_id, Message.digest).where(
-                col(Message.digest).in_(part)
-            )
+        rows = session.execute(
+            plain_select(
+                col(Message.sender),
+                col(Message.message_control_id),
+                col(Message.digest),
+                col(Message.id),
+                col(Message.reason),
+            ).where(col(Message.digest).in_(part))
         )
-        known.update((sender, control_id, digest) for sender, control_id, digest in rows)
-    fresh = []
+        for sender, control_id, digest, message_id, reason in rows:
+            known.add((sender, control_id, digest))
+            if reason == CUT_SHORT:
+                cut_short[sender, control_id, digest] = message_id or 0
+    fresh: list[_Batch] = []
+    again: dict[int, _Batch] = {}
     for each in batch:
         if each.key not in known:
             known.add(each.key)
             fresh.append(each)
-    return fresh
+        elif each.key in cut_short:
+            again[cut_short.pop(each.key)] = each
+    return fresh, again
+
+
+def _restore(session: Session, message_id: int, each: _Batch, rows: MessageRows) -> None:
+    """Let a message count that was taken for cut short: its sender sent the same bytes again."""
+    reading = each.reading
+    if reading.parsed is not None:
+        number = last_reading(session, message_id) + 1
+        rows.add(reading.parsed, message_id, each.record.received_at, number)
+    session.execute(
+        update(Message)
+        .where(col(Message.id) == message_id)
+        .values(disposition=reading.disposition, reason=reading.reason)
+    )
+    at_fault = reading.disposition == QUARANTINED
+    session.execute(
+        update(Quarantined)
+        .where(col(Quarantined.kind) == "hl7", col(Quarantined.message_id) == message_id)
+        .values(
+            state="open" if at_fault else "accepted",
+            reason=reading.reason if at_fault else col(Quarantined.reason),
+        )
+    )
 
 
 def _insert(
@@ -350,6 +424,11 @@ def _take_back(session: Session, digests: Iterable[str]) -> Touched:
         for message in rows:
             touched |= drop_content(session, [message.id or 0])
             insert_if_absent(session, Quarantined, [quarantined_row(message, CUT_SHORT)])
+            session.execute(
+                update(Quarantined)
+                .where(col(Quarantined.kind) == "hl7", col(Quarantined.message_id) == message.id)
+                .values(state="open", reason=CUT_SHORT)
+            )
         session.execute(
             update(Message)
             .where(col(Message.digest).in_(part))

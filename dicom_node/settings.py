@@ -155,7 +155,7 @@ class Hl7Settings(Section):
     frame_deadline_seconds: float = Field(default=30.0, gt=0)
     maximum_connections: int = Field(default=64, ge=1)
     connections_per_address: int = Field(default=32, ge=1)
-    minimum_free_bytes: int = Field(default=1024**3, ge=0)
+    minimum_free_bytes: int | None = Field(default=None, ge=0)  # None: as in [dicom]
     default_charset: Codec = Field(default="ascii", min_length=1)
     default_issuer_of_patient_id: str = ""
     default_issuer_of_accession_number: str = ""

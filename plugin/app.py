@@ -18,6 +18,7 @@ from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
 from dicom_node.mllp.process import MessageReceiver
 from dicom_node.receiver import Receivers
+from dicom_node.settings import Hl7Settings
 from dicom_node.storage import DicomStore
 from plugin.console import ConsoleServer
 from plugin.context import open_context
@@ -113,7 +114,7 @@ class Node:
             ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))
-        self._messages = messages = MessageReceiver(settings.hl7, folder.root)
+        self._messages = messages = MessageReceiver(_hl7_settings(settings), folder.root)
         messages.start()
         stack.callback(self._stop_messages)
         self._receivers = receivers = Receivers(settings.dicom, folder.root)
@@ -281,6 +282,13 @@ class Node:
         finally:
             self._stop.set()
             thread.join()
+
+
+def _hl7_settings(settings: Settings) -> Hl7Settings:
+    """Return the settings of the listener, with the watermark of images where it has none."""
+    if settings.hl7.minimum_free_bytes is not None:
+        return settings.hl7
+    return settings.hl7.model_copy(update={"minimum_free_bytes": settings.dicom.minimum_free_bytes})
 
 
 def _listed(ports: dict[str, int], name: str) -> str:

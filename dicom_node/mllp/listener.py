@@ -270,7 +270,7 @@ class Listener:
         except OSError as error:
             raise storage_error(error) from error
         left = found.f_bavail * found.f_frsize - sum(map(len, pieces))
-        return left >= self._settings.minimum_free_bytes
+        return left >= (self._settings.minimum_free_bytes or 0)
 
     def _committed(
         self,

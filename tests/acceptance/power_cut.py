@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 
 from dicom_node.database import utc_now
 from dicom_node.indexing import index_spool
+from dicom_node.mllp.journal import Journal
 from dicom_node.storage import DicomStore
 from plugin.context import open_context
 from plugin.settings import Settings
+from plugin.stages.file_messages import file_waiting
 from tests.acceptance.disk_events import (
     Created,
     Event,
@@ -228,6 +230,8 @@ def recover(folder: Path) -> None:
         store = DicomStore(folder)
         store.recover()
         index_spool(context.database, store, settings.dicom, utc_now)
+        Journal(context.folder.messages).close()
+        file_waiting(context, context.linking())
 
 
 def told_until(traced: Traced, at: int) -> Ledger:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicom_node.mllp.journal import Position, waiting_bytes
 from tests.nodes import prepare_node
 from tests.raw_dicom import RawAssociation
 
@@ -119,6 +120,10 @@ class ServedNode:
         """Return the receiver processes."""
         return [each for each in self.tree() if "dicom_node.receiver" in each.command]
 
+    def listeners(self) -> list[Process]:
+        """Return the process that listens for HL7 messages."""
+        return [each for each in self.tree() if "dicom_node.mllp.process" in each.command]
+
     def kill_group(self) -> None:
         """SIGKILL to every process of the group, orphans included."""
         with suppress(ProcessLookupError):
@@ -160,11 +165,19 @@ class ServedNode:
             time.sleep(_POLL_SECONDS)
 
     def wait_until_indexed(self, seconds: float = 120.0) -> None:
-        """Wait until nothing lies in the spool and every file is where its row says."""
+        """Wait until nothing lies in the spool, every file is where its row says, and every
+        message is filed.
+        """
         spool = self.data / "spool"
         self.wait_until(lambda: not any(spool.iterdir()), "an empty spool", seconds)
         misplaced = "SELECT 1 FROM misplaced_file"
         self.wait_until(lambda: not self.rows(misplaced), "every file's place", seconds)
+        self.wait_until(lambda: not self._unfiled(), "the filing of messages", seconds)
+
+    def _unfiled(self) -> int:
+        """Return how many bytes of the journal wait to be filed."""
+        found = self.rows("SELECT segment, offset FROM filed_position")
+        return waiting_bytes(self.data / "hl7", Position(*found[0]) if found else None)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from tests.acceptance.modality import MR, QUARANTINED, SUCCESS, Engine, Item, Ob
 from tests.acceptance.power_cut import play
 from tests.acceptance.served_node import LOOPBACK, ServedNode
 from tests.acceptance.strace_log import OPTIONS, read_calls
-from tests.acceptance.sync_oracle import Trace, Verdict, message_answers, store_answers
+from tests.acceptance.sync_oracle import Answer, Trace, Verdict, message_answers, store_answers
 from tests.benchmarks.ingest import orthanc, raw_handler, storescp
 from tests.builders import MEMORY_DISK
 from tests.raw_dicom import EXPLICIT, RawAssociation
@@ -183,8 +183,13 @@ def judge(traced: Traced, *, by_digest: bool) -> Judged:
             verdicts.append(trace.verdict(answer, token))
             indexed += trace.record_synced(answer, item.sop_instance.encode())
     acknowledged = message_answers(traced.happened, traced.hl7_port)
-    early = [each for each in acknowledged if not trace.record_synced(each, each.key.encode())]
+    early = [each for each in acknowledged if not trace.appended_synced(each, _control_id(each))]
     return Judged(verdicts, indexed, len(acknowledged), len(early))
+
+
+def _control_id(answer: Answer) -> bytes:
+    """Return MSH-10 as it stands in the message, and in no other."""
+    return f"|ORU^R01^ORU_R01|{answer.key}|".encode()
 
 
 def anchors(root: Path) -> dict[str, tuple[str, Path, Callable[[int], Sequence[str]]]]:

@@ -113,6 +113,22 @@ class Trace:
                     return True
         return False
 
+    def appended_synced(self, answer: Answer, token: bytes, suffix: str = ".journal") -> bool:
+        """Tell whether a journal to which ``token`` was appended was synced after it, and before.
+
+        A segment's own name must be synced as well: a file without one is lost with its bytes.
+        """
+        for path, each in self._named(suffix):
+            for write in each.writes:
+                if not isinstance(write, Written) or token not in write.data:
+                    continue
+                synced = any(
+                    write.end < sync.begin and sync.end < answer.position for sync in each.syncs
+                )
+                if synced and self._name_synced(path, each.names[0][1], answer.position):
+                    return True
+        return False
+
     def _named(self, suffix: str) -> list[tuple[str, _File]]:
         return [
             (each.names[-1][0], each)

@@ -80,7 +80,8 @@ def test_a_failed_sync_of_a_message_stops_acknowledging(node: ServedNode, tmp_pa
         return result.code
 
     assert send(0) == "AA"
-    with failing_sync(node.main_pid, tmp_path / "main.log") as injection:
+    (listener,) = node.listeners()
+    with failing_sync(listener.pid, tmp_path / "listener.log") as injection:
         codes = [send(number) for number in range(1, 6)]
         assert injection.failed
         happened = events(read_calls(injection.after_failure()), str(node.data))

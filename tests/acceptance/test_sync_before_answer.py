@@ -46,7 +46,7 @@ def test_every_power_cut_is_survived(traced: Traced, scratch: Path) -> None:
     assert (played["lost"], played["doubled"], played["torn"]) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("unsynced", ["/spool", ".part", "-wal"])
+@pytest.mark.parametrize("unsynced", ["/spool", ".part", ".journal"])
 def test_the_power_cut_finds_what_is_not_synced(
     traced: Traced, scratch: Path, unsynced: str
 ) -> None:

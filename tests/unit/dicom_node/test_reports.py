@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -275,6 +276,36 @@ def test_a_message_that_was_cut_short_counts_no_more(made: Database) -> None:
     with made.read() as session:
         assert [each.filler_order_number for each in current_reports(session)] == ["F2"]
         assert session.exec(select(Link.state)).all() == ["withdrawn"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_message_that_was_called_cut_short_counts_when_it_is_sent_again(
+    made: Database, at_once: bool
+) -> None:
+    how = linking_of()
+    with made.write() as session:
+        add(session, study())
+    message = Record("message", oru(), NOW, digest=hashlib.sha256(oru()).hexdigest())
+    suspect = Record("suspect", b"MSH|", NOW, digest=message.digest)
+
+    def file(*records: Record) -> None:
+        for some in [records] if at_once else [(each,) for each in records]:
+            file_records(made, some, profiles=how.profiles, linking=how, clock=clock)
+
+    def states() -> list[str]:
+        with made.read() as session:
+            return [
+                *session.exec(select(Message.disposition)),
+                *session.exec(select(Quarantined.state)),
+                *session.exec(select(Link.state)),
+            ]
+
+    file(message, suspect, message)
+    assert states() == ["accepted", "accepted", "confirmed"]
+    file(suspect)
+    assert states() == ["quarantined", "open", "withdrawn"]
+    file(message, message)
+    assert states() == ["accepted", "accepted", "confirmed"]
 
 
 def test_a_batch_in_one_frame_gives_its_messages(made: Database) -> None:
