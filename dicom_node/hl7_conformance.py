@@ -206,11 +206,15 @@ def charsets_table() -> str:
     return table(("MSH-18", "codec"), CHARSETS.items())
 
 
+def _limit(value: float | None) -> str:
+    return "as in `[dicom]`" if value is None else f"{value:.0f}"
+
+
 def limits_table() -> str:
     """Return the limits, with the defaults of the settings."""
     settings = Hl7Settings()
     rows = [
-        (f"`[hl7] {name}`", f"{getattr(settings, name):.0f}")
+        (f"`[hl7] {name}`", _limit(getattr(settings, name)))
         for name in (
             "maximum_message_bytes",
             "frame_deadline_seconds",
