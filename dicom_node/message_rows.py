@@ -29,7 +29,7 @@ from dicom_node.linking.models import ImagingOrder, PatientEvent
 from dicom_node.linking.touched import Touched
 from dicom_node.models import Patient
 from dicom_node.reports.models import ReportInput
-from dicom_node.reports.storing import to_json
+from dicom_node.reports.storing import from_json, to_json
 from dicom_node.reports.versions import chain_identity
 
 _READ: tuple[type[ReportInput] | type[ImagingOrder] | type[PatientEvent], ...] = (
@@ -214,6 +214,35 @@ def drop_content(session: Session, message_ids: Sequence[int]) -> Touched:
             session.execute(
                 update(table).where(col(table.message_id).in_(part)).values(holds=False)
             )
+    return touched
+
+
+def part_chains(session: Session, chains: Iterable[str]) -> Touched:
+    """Part again what only a message joined that holds no more; return the chains that changed."""
+    touched = Touched()
+    held: list[ReportInput] = []
+    for part in chunks(sorted(chains)):
+        query = select(ReportInput).where(
+            col(ReportInput.report_identity).in_(part), col(ReportInput.holds)
+        )
+        held.extend(session.exec(query))
+    held.sort(key=lambda row: row.id or 0)
+    known: dict[str, str] = {}
+    found: list[str] = []
+    for each in held:
+        report, own = from_json(each.content), each.document_identity
+        identity = chain_identity(own.removesuffix(f"|{report.number}"), report, known.get)
+        found.append(identity)
+        known.setdefault(own, identity)
+        if own != identity:
+            found = [identity if chain == own else chain for chain in found]
+            known = {name: identity if chain == own else chain for name, chain in known.items()}
+    for each, identity in zip(held, found, strict=True):
+        if each.report_identity != identity:
+            touched.chains |= {each.report_identity, identity}
+            each.report_identity = identity
+            session.add(each)
+    session.flush()
     return touched
 
 

@@ -33,7 +33,7 @@ from dicom_node.message_reading import (
     Reading,
     read_stored,
 )
-from dicom_node.message_rows import MessageRows, drop_content, last_reading
+from dicom_node.message_rows import MessageRows, drop_content, last_reading, part_chains
 from dicom_node.mllp.answers import Outcome, acknowledgements
 from dicom_node.mllp.journal import Position, Record
 from dicom_node.models import FiledPosition, Message, Quarantined
@@ -248,7 +248,9 @@ def _file_part(
         _restore(session, message_id, each, rows)
     rows.write()
     touched = rows.touched
-    touched |= _take_back(session, suspects)
+    if suspects:
+        touched |= _take_back(session, suspects)
+        touched |= part_chains(session, touched.chains)
     touched |= derive_chains(session, touched.chains, clock)
     relink(session, touched, linking, clock)
     found = [each.reading.disposition for each in fresh]

@@ -24,6 +24,7 @@ from dicom_node.message_rows import (
     drop_content,
     holds_already,
     last_reading,
+    part_chains,
 )
 from dicom_node.messages import CUT_SHORT, REFUSED_STREAM, quarantined_row
 from dicom_node.models import Message, Quarantined, Report
@@ -129,6 +130,7 @@ def _reread(
         outcome.append((reading.disposition, differs))
     rows.write()
     touched |= rows.touched
+    touched |= part_chains(session, touched.chains)
     touched |= derive_chains(session, touched.chains, clock)
     touched.reports |= set(_current_reports(session, ids))
     relink(session, touched, linking, clock)

@@ -309,6 +309,20 @@ def test_a_message_that_was_called_cut_short_counts_when_it_is_sent_again(
     assert states() == ["accepted", "accepted", "confirmed"]
 
 
+def test_reports_part_again_when_what_joined_them_was_cut_short(made: Database) -> None:
+    how = linking_of()
+    child = oru(control_id="3", filler="F2", changed="20260302", lines=["ADDENDUM: more"])
+    child = child.replace(b"||MR|F\r", b"||MR|F||||^F1\r")
+    receive(made, oru(lines=["one"]), oru(control_id="2", filler="F2", lines=["two"]), child)
+    with made.read() as session:
+        assert len(current_reports(session)) == 1
+    suspect = Record("suspect", b"MSH|", NOW, digest=hashlib.sha256(child).hexdigest())
+    file_records(made, [suspect], profiles=how.profiles, linking=how, clock=clock)
+    with made.read() as session:
+        found = {each.filler_order_number: each.text for each in current_reports(session)}
+    assert found == {"F1": "one", "F2": "two"}
+
+
 def test_a_batch_in_one_frame_gives_its_messages(made: Database) -> None:
     one, two = oru(), oru(control_id="2", filler="F2", accession="A2")
     receive(made, b"BHS|^~\\&\r" + one + two + b"BTS|2\r")
