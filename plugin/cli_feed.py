@@ -98,6 +98,9 @@ def feed_accept(
     reason: ReasonOption,
     config: ConfigOption,
     by: ByOption = "",
+    undecided: Annotated[
+        bool, typer.Option("--undecided", help="Although lines of it still say DECIDE.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let what a sender says link, read under this profile; what it sent is read again."""
@@ -110,6 +113,7 @@ def feed_accept(
         profile=profile.read_text(encoding="utf-8"),
         by=by or getpass.getuser(),
         reason=reason,
+        undecided=undecided,
     )
     show(result, as_json)
 

@@ -17,7 +17,7 @@ from dicom_node.settings import Hl7Settings
 from labeling.schema_file import schema_of
 from labeling.vocabulary import LabelSchema
 from plugin.folders import DataFolder
-from plugin.linking import linking_of
+from plugin.linking import linking_of, profiles_of
 from plugin.migrations import is_migrated, migrate
 from plugin.settings import Settings
 
@@ -71,7 +71,7 @@ def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context
         with database.read() as session:
             follow_rows(session, folder.feeds)  # a crash may have come between row and file
         with sandbox:
-            profiles = Profiles(settings.hl7, folder.feeds)
+            profiles = profiles_of(settings, folder)
             yield Context(settings, folder, database, clock, sandbox=sandbox, profiles=profiles)
     finally:
         database.close()

@@ -9,6 +9,7 @@ from dicom_node.indexing import OnStudy
 from dicom_node.linking.links import Linker, Linking, relink
 from dicom_node.linking.touched import Touched
 from plugin.extensions import load
+from plugin.folders import DataFolder
 from plugin.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ def linking_of(settings: Settings, profiles: Profiles) -> Linking:
     """
     linker: Linker = load("linkers", settings.linking.linker)
     return Linking(settings.linking, profiles, linker)
+
+
+def profiles_of(settings: Settings, folder: DataFolder) -> Profiles:
+    """Return how each sender is read; where settings of links change, all is decided again."""
+    return Profiles(settings.hl7, folder.feeds, settings.linking.model_dump_json())
 
 
 def study_linker(context: Context) -> OnStudy:

@@ -116,6 +116,7 @@ def _accept_feed(context: Context, arguments: Arguments, progress: Progress) -> 
         progress,
         by=arguments["by"],
         reason=arguments["reason"],
+        undecided=arguments.get("undecided", False),
     )
 
 

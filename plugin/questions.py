@@ -105,13 +105,12 @@ def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dic
 
 
 def _patient(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.feeds.registry import Profiles
     from dicom_node.linking.identity import Identifier
-    from plugin.linking import linking_of
+    from plugin.linking import linking_of, profiles_of
     from plugin.stages.patients import show_patient
 
     who = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])
-    profiles = Profiles(settings.hl7, DataFolder(settings.data_folder).feeds)
+    profiles = profiles_of(settings, DataFolder(settings.data_folder))
     return show_patient(session, linking_of(settings, profiles), who)
 
 

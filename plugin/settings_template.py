@@ -63,6 +63,10 @@ default_issuer_of_accession_number = ""
 
 [linking]                           # when a report and a study belong together
 date_window_days = 1                # study date and observation date may differ by so much
+# Where one side states its issuer and the other only assumes it (default_issuer_of_...), nothing
+# links until you say that the assumed name is as good as the stated one:
+# trusted_assumed_issuers = ["HOSPITAL", "RIS"]
+# equivalent_issuers = [["HOSPITAL", "1.2.3.4"]]   # names of one and the same issuer
 
 [labeling]
 schema_name = "spine"

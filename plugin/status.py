@@ -63,10 +63,7 @@ def _counts(session: Session) -> dict[str, Any]:
         "messages_by_disposition": _by(session, Message.disposition),
         "reports": _count(session, Report),
         "links": _by(session, Link.state),
-        "unlinked": [
-            {"report": number, "reason": reason}
-            for number, reason in unlinked_reports(session)[:_LISTED]
-        ],
+        **_unlinked(session),
         "labels": _count(session, Label),
         "labels_by_labeler": dict(
             session.exec(
@@ -84,6 +81,16 @@ def _counts(session: Session) -> dict[str, Any]:
             for uid, reasons in islice(frozen_studies(session).items(), _LISTED)
         ],
         "ignored": _ignored(session),
+    }
+
+
+def _unlinked(session: Session) -> dict[str, Any]:
+    """Return how many reports are not linked, and the newest of them with the reasons."""
+    found = unlinked_reports(session)
+    newest = reversed(found[-_LISTED:])
+    return {
+        "unlinked_reports": len(found),
+        "unlinked": [{"report": number, "reason": reason} for number, reason in newest],
     }
 
 

@@ -39,6 +39,9 @@ def print_result(result: dict[str, Any], console: Console | None = None) -> None
             console.print(f"{title}: {_plain(value)}", markup=False)
 
 
+_ANY_WIDTH = 10_000
+
+
 def _print_rows(title: str, rows: list[dict[str, Any]], console: Console) -> None:
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -46,7 +49,20 @@ def _print_rows(title: str, rows: list[dict[str, Any]], console: Console) -> Non
         table.add_column(name.replace("_", " "))
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
-    console.print(table)
+    if Console(width=_ANY_WIDTH).measure(table).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_one_by_one(title, rows, console)
+
+
+def _print_one_by_one(title: str, rows: list[dict[str, Any]], console: Console) -> None:
+    """Print rows that no line holds, a value a line: a value that is cut is of no use."""
+    console.print(f"{title}:", markup=False)
+    for number, row in enumerate(rows, start=1):
+        for place, (name, value) in enumerate(row.items()):
+            lead = f"{number:>5}. " if place == 0 else " " * 7
+            text = f"{lead}{name.replace('_', ' ')}: {_plain(value)}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _cell(value: Any) -> Text:

@@ -10,10 +10,12 @@ empty right side means that the value says nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from dicom_node.reports.status import OBSERVATION_STATUSES, RESULT_STATUSES
 from dicom_node.setting_values import Codec, Fingerprint, Network, Section, TimeZone
 
 _PATH = re.compile(r"[A-Z][A-Z0-9]{2}-[1-9][0-9]{0,2}(\.[1-9][0-9]?(\.[1-9][0-9]?)?)?")
@@ -40,6 +42,29 @@ def _patient_path(text: str) -> str:
 
 
 PatientPath = Annotated[str, AfterValidator(_patient_path)]
+
+
+def _sender(text: str) -> str:
+    if text.count("|") != 1:
+        raise ValueError(f"{text!r} is not MSH-3 and MSH-4 joined with |, such as RIS|HOSPITAL")
+    return text
+
+
+def _codes(known: Iterable[str]) -> Callable[[dict[str, str]], dict[str, str]]:
+    def check(mapped: dict[str, str]) -> dict[str, str]:
+        for said, code in mapped.items():
+            if code not in known:
+                choice = ", ".join(sorted(known))
+                raise ValueError(f"{said!r} is mapped to {code!r}, none of {choice}")
+        return mapped
+
+    return check
+
+
+Sender = Annotated[str, AfterValidator(_sender)]
+ResultCodes = Annotated[dict[str, str], AfterValidator(_codes(RESULT_STATUSES))]
+ObservationCodes = Annotated[dict[str, str], AfterValidator(_codes(OBSERVATION_STATUSES))]
+SexCodes = Annotated[dict[str, str], AfterValidator(_codes("MFOU"))]
 FieldPath = Annotated[str, AfterValidator(_path)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
@@ -47,7 +72,7 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 class FeedProfile(Section):
     """How the messages of one sender are read, and what is assumed where they are silent."""
 
-    sender: str = Field(min_length=1)  # MSH-3 and MSH-4, joined with "|"
+    sender: Sender  # MSH-3 and MSH-4, joined with "|"
     name: str = ""
     networks: tuple[Network, ...] = ()  # that it may send from; empty: any
     certificates: tuple[Fingerprint, ...] = ()  # that it may show; empty: any, or none
@@ -65,13 +90,13 @@ class FeedProfile(Section):
     report_number_fields: tuple[FieldPath, ...] = ("OBR-3", "ORC-3", "OBR-18", "OBR-2")
     study_uid_fields: tuple[FieldPath, ...] = ("IPC-3", "ZDS-1.1")
     result_status_fields: tuple[FieldPath, ...] = ("OBR-25",)
-    result_statuses: dict[str, str] = Field(default_factory=dict)  # as sent: code of table 0123
-    observation_statuses: dict[str, str] = Field(default_factory=dict)  # as sent: table 0085
+    result_statuses: ResultCodes = Field(default_factory=dict)  # as sent: code of table 0123
+    observation_statuses: ObservationCodes = Field(default_factory=dict)  # as sent: table 0085
     status_changed_fields: tuple[FieldPath, ...] = ("OBR-22",)
     observation_date_fields: tuple[FieldPath, ...] = ("OBR-7",)
     modality_fields: tuple[FieldPath, ...] = ("IPC-5", "OBR-24")
     modalities: dict[str, str] = Field(default_factory=dict)  # as sent: DICOM modality
-    sexes: dict[str, str] = Field(default_factory=dict)  # as sent: M, F, O or U
+    sexes: SexCodes = Field(default_factory=dict)  # as sent: M, F, O or U
     ignored_observations: tuple[str, ...] = ()  # OBX-3.1 of lines that are no report text
     test_patients: tuple[Pattern, ...] = ()  # of an identifier or a name; never used
     equivalent_issuers: tuple[tuple[str, ...], ...] = ()  # names of one and the same issuer

@@ -64,10 +64,14 @@ class Profiles:
     Args:
         settings: section ``[hl7]``.
         folder: where decisions lie as files, ``data/feeds``; None, or not there: nowhere.
+        linking: what else decides about links, as text: where it changes, digests do.
     """
 
-    def __init__(self, settings: Hl7Settings, folder: Path | None = None) -> None:
+    def __init__(
+        self, settings: Hl7Settings, folder: Path | None = None, linking: str = ""
+    ) -> None:
         self._settings = settings
+        self._linking = linking
         self._folder = folder
         self._signature: Signature = frozenset()
         self._known = _Known({each.sender: each for each in reversed(settings.feeds)})
@@ -117,7 +121,7 @@ class Profiles:
         found = self._digests.get(sender)
         if found is None:
             groups = json.dumps(self.equivalent_issuers())
-            holds = f"{digest_of(self.of(sender))} {self.accepted(sender)} {groups}"
+            holds = f"{digest_of(self.of(sender))} {self.accepted(sender)} {groups}{self._linking}"
             found = hashlib.sha256(holds.encode()).hexdigest()
             _remember(self._digests, sender, found)
         return found

@@ -13,6 +13,10 @@ from dicom_node.feeds.proposal import Proposal
 _WIDTH = 96
 
 
+DECIDE = "DECIDE"
+"""Begins a line about a choice that a sample could not make."""
+
+
 def write_proposal(proposal: Proposal) -> str:
     """Return a proposed profile as TOML: every key that was looked at, with its reasons."""
     lines = [
@@ -30,7 +34,7 @@ def write_proposal(proposal: Proposal) -> str:
         differs = value != standard[key] or key == "sender"
         if not (reasons or questions or differs):
             continue
-        entry = [*_comments(reasons), *_comments(f"DECIDE: {each}" for each in questions)]
+        entry = [*_comments(reasons), *_comments(f"{DECIDE}: {each}" for each in questions)]
         if isinstance(value, dict) and not value:
             lines += [*entry, f"# no [{key}] is needed", ""]
         elif isinstance(value, dict):

@@ -96,14 +96,16 @@ def find_report(session: Session, name: str) -> int:
 
     Args:
         session: any session.
-        name: the number of a version, or the number of the report at its sender, with or without
-            MSH-3 and MSH-4 before it: then its current version is meant.
+        name: the number of a version, also written ``#4``, or the number of the report at its
+            sender, with or without MSH-3 and MSH-4 before it: then its current version is meant.
 
     Raises:
         Permanent: no report is meant, or several are.
     """
-    number = int(name) if name.isascii() and name.isdigit() and len(name) < 19 else 0
-    if session.get(Report, number) is not None:
+    digits = name.removeprefix("#")
+    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
+    known = session.get(Report, number) is not None
+    if name.startswith("#") and known:
         return number
     found = session.exec(
         select(Report.id).where(
@@ -115,13 +117,13 @@ def find_report(session: Session, name: str) -> int:
             ),
         )
     ).all()
-    if len(found) != 1:
-        raise Permanent(
-            "several reports are meant: give the number that radloop link list shows"
-            if found
-            else "there is no such report"
-        )
-    return found[0] or 0
+    meant = {each for each in found if each is not None} | ({number} if known else set())
+    if not meant:
+        raise Permanent("there is no such report")
+    if len(meant) > 1:
+        numbers = ", ".join(f"#{each}" for each in sorted(meant))
+        raise Permanent(f"several reports are meant: say one of {numbers}")
+    return meant.pop()
 
 
 def in_words(link: Mapping[str, Any]) -> str:
@@ -163,14 +165,21 @@ def _explain_report(session: Session, report_id: int) -> dict[str, Any]:
         "linked": confirmed,
         "reason": reason,
         "what_would_change_it": remedy,
+        "says": _report_says(report),
+        "studies_say": [
+            _study_says(study)
+            for link in links
+            if (study := session.get(Study, link.study_instance_uid)) is not None
+        ],
         "links": [_said(link, "study_instance_uid") for link in links],
         "people": _people(session, LinkDecision.report_identity == report.report_identity),
-        "history": _history(session, LinkEvent.report_id == report_id),
+        "history": _history(session, col(LinkEvent.report_id).in_(_versions_of(report))),
     }
 
 
 def _explain_study(session: Session, uid: str) -> dict[str, Any]:
-    if session.get(Study, uid) is None:
+    study = session.get(Study, uid)
+    if study is None:
         raise Permanent("there is no study with this Study Instance UID")
     links = session.exec(
         select(Link)
@@ -185,9 +194,55 @@ def _explain_study(session: Session, uid: str) -> dict[str, Any]:
         "linked": confirmed,
         "reason": reason,
         "what_would_change_it": remedy,
+        "says": _study_says(study),
+        "reports_say": [
+            _report_says(report)
+            for link in links
+            if (report := session.get(Report, link.report_id)) is not None
+        ],
         "links": [_said(link, "report_id") for link in links],
         "people": _people(session, LinkDecision.study_instance_uid == uid),
         "history": _history(session, LinkEvent.study_instance_uid == uid),
+    }
+
+
+def _versions_of(report: Report) -> Any:
+    return select(Report.id).where(Report.report_identity == report.report_identity)
+
+
+def _of(value: str, issuer: str) -> str:
+    return f"{value} of {issuer or 'an unknown issuer'}" if value else "none"
+
+
+def _report_says(report: Report) -> dict[str, Any]:
+    """Return what a person must see of a report to decide about it."""
+    return {
+        "report": report.id,
+        "number": report.report_identity,
+        "patient": ", ".join(
+            _of(each["value"], each["issuer"]) for each in report.patient_identifiers
+        ),
+        "name": report.patient_name,
+        "birth_date": report.patient_birth_date,
+        "sex": report.patient_sex,
+        "accession": _of(report.accession_number, report.issuer_of_accession_number),
+        "date": report.observation_date[:8],
+        "modality": report.modality,
+        "status": report.result_status,
+    }
+
+
+def _study_says(study: Study) -> dict[str, Any]:
+    """Return what a person must see of a study to decide about it."""
+    return {
+        "study": study.study_instance_uid,
+        "patient": _of(study.patient_id, study.issuer_of_patient_id),
+        "name": study.patient_name,
+        "birth_date": study.patient_birth_date,
+        "sex": study.patient_sex,
+        "accession": _of(study.accession_number, study.issuer_of_accession_number),
+        "date": study.study_date,
+        "description": study.study_description,
     }
 
 

@@ -16,7 +16,7 @@ from dicom_node.feeds.learning import learn
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.feeds.registry import Profiles, read_profile, with_defaults
 from dicom_node.feeds.sample import Sample, read_sample, shown
-from dicom_node.feeds.writing import write_profile, write_proposal
+from dicom_node.feeds.writing import DECIDE, write_profile, write_proposal
 from dicom_node.models import Message
 from dicom_node.rereading import Which, reread
 from dicom_node.sandbox import Sandbox
@@ -147,14 +147,25 @@ def shown_trial(trial: Trial) -> dict[str, Any]:
 
 
 def accept_feed(
-    context: Context, text: str, progress: Progress, *, by: str, reason: str
+    context: Context,
+    text: str,
+    progress: Progress,
+    *,
+    by: str,
+    reason: str,
+    undecided: bool = False,
 ) -> dict[str, Any]:
     """Accept a profile, and read what its sender sent already again under it.
 
     Raises:
-        Permanent: it is no profile, or the settings list the sender.
+        Permanent: it is no profile, the settings list the sender, or lines of it still wait for a
+            decision and ``undecided`` does not say that they may.
     """
     profile = parse_profile(text)
+    if (waiting := text.count(f"{DECIDE}:")) and not undecided:
+        raise Permanent(
+            f"{waiting} choices of the profile are not made: look for DECIDE, or add --undecided"
+        )
     # No message may be filed between: it could be read under the old profile and kept as new.
     with context.still():
         done = accept(
@@ -340,7 +351,9 @@ def _project(
 
 
 def _profiles(settings: Settings) -> Profiles:
-    return Profiles(settings.hl7, DataFolder(settings.data_folder).feeds)
+    from plugin.linking import profiles_of
+
+    return profiles_of(settings, DataFolder(settings.data_folder))
 
 
 def _listed(context: Context) -> list[str]:

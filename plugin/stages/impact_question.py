@@ -8,6 +8,8 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from dicom_node.database import chunks
+from dicom_node.errors import Permanent as NoReport
+from dicom_node.linking.queries import find_report
 from dicom_node.models import Link, Report, Study, Transmission
 from dicom_node.reports.status import EFFECTS, Effect
 from labeling.models import Label, LabelingRun
@@ -87,17 +89,12 @@ def _scope_of(
     if session.get(Study, subject) is not None:
         reports = close(session, Ground(ground.salt), Scope({subject})).reports
         return f"study {subject}", Scope({subject}, reports)
-    report = session.get(Report, int(subject)) if _is_number(subject) else None
-    if report is None:
-        raise Permanent(
-            "there is no report and no study of this name; a patient is named ID^^^ISSUER"
-        )
+    try:
+        report = session.get_one(Report, find_report(session, subject))
+    except NoReport as error:
+        raise Permanent(f"{error}; a patient is named ID^^^ISSUER") from error
     own = _of_chains(session, {report.report_identity})
     return f"report {report.id}, version {report.version}", own
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 18
 
 
 def _patient(session: Session, ground: Ground, issuer: str, patient_id: str) -> tuple[str, Scope]:

@@ -12,6 +12,7 @@ from dicom_node.linking.links import Linking, relink
 from dicom_node.linking.models import LinkDecision
 from dicom_node.linking.people import ACTIONS, CONFIRM, NOT_BY_PEOPLE, PEOPLE_NEEDED
 from dicom_node.linking.queries import explain, find_report, in_words, unlinked_reports
+from dicom_node.linking.rules import STATES
 from dicom_node.linking.touched import Touched
 from dicom_node.models import Link, Report, Study
 from plugin.context import Context
@@ -21,11 +22,9 @@ from plugin.errors import Permanent
 def list_links(session: Session, state: str) -> dict[str, Any]:
     """Return what is not linked and why; or, for one state, the links of current reports in it."""
     if not state:
-        return {
-            "unlinked": [
-                {"report": number, "reason": reason} for number, reason in unlinked_reports(session)
-            ]
-        }
+        return {"unlinked": [_unlinked(session, *each) for each in unlinked_reports(session)]}
+    if state not in STATES:
+        raise Permanent(f"{state!r} is none of {', '.join(STATES)}")
     rows = session.exec(
         select(Link)
         .join(Report, col(Report.id) == col(Link.report_id))
@@ -43,6 +42,16 @@ def list_links(session: Session, state: str) -> dict[str, Any]:
             }
             for row in rows
         ]
+    }
+
+
+def _unlinked(session: Session, number: int, reason: str) -> dict[str, Any]:
+    report = session.get(Report, number)
+    return {
+        "report": number,
+        "number": report.report_identity if report is not None else "",
+        "accession": report.accession_number if report is not None else "",
+        "reason": reason,
     }
 
 
@@ -69,9 +78,11 @@ def explain_link(session: Session, name: str) -> dict[str, Any]:
         for each in found["links"]
     ]
     standing = {key: value for key, value in found.items() if not isinstance(value, list)}
+    values = {key: value for key, value in found.items() if key.endswith("say")}
     return {
         "why": standing,
         "explained": words,
+        **values,
         "people": found["people"],
         "history": found["history"],
         "links": found["links"],
@@ -106,6 +117,8 @@ def decide_link(
         link = _link(session, row, study_instance_uid)
         if action == CONFIRM:
             _check_confirmable(row, link)
+        elif link is None:
+            raise Permanent("report and study have nothing in common: there is no link")
         session.add(
             LinkDecision(
                 report_identity=row.report_identity,

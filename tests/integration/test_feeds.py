@@ -111,7 +111,7 @@ def states(context: Context) -> list[str]:
 
 
 def accept(context: Context, text: str) -> dict[str, object]:
-    arguments = {"profile": text, "by": "ana", "reason": "tried it"}
+    arguments = {"profile": text, "by": "ana", "reason": "tried it", "undecided": True}
     return run_operation(context, "feed accept", arguments, lambda _: None)
 
 
@@ -286,7 +286,10 @@ def test_the_commands(config: Path, sample: Path, tmp_path: Path) -> None:
     tried = CLI.invoke(app, ["feed", "dry-run", str(profile), str(sample), "--json"])
     assert json.loads(tried.stdout)["accepted"] == 40
     common = ["--config", str(config), "--json"]
-    done = CLI.invoke(app, ["feed", "accept", str(profile), "--reason", "tried", *common])
+    refused = CLI.invoke(app, ["feed", "accept", str(profile), "--reason", "tried", *common])
+    assert refused.exit_code != 0
+    words = ["--reason", "tried", "--undecided"]
+    done = CLI.invoke(app, ["feed", "accept", str(profile), *words, *common])
     assert json.loads(done.stdout)["may_link"] is True
     listed = CLI.invoke(app, ["feed", "list", *common])
     assert json.loads(listed.stdout)["feeds"][0]["profile"] == "accepted"

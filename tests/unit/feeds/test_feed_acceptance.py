@@ -135,9 +135,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    sender=TEXTS.filter(bool),
+    sender=st.tuples(TEXTS, TEXTS).map(lambda two: "|".join(each.replace("|", "") for each in two)),
     issuer=TEXTS,
-    words=st.dictionaries(TEXTS, TEXTS, max_size=3),
+    words=st.dictionaries(TEXTS, st.sampled_from("FMO"), max_size=3),
     types=st.lists(TEXTS, max_size=3),
     groups=st.lists(st.lists(TEXTS, max_size=2), max_size=2),
     history=st.booleans(),
