@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
-from dicom_node.database import utc_now
 from dicom_node.feeds.acceptance import Acceptance, accept, decisions, outdated_senders, withdraw
 from dicom_node.feeds.dry_run import Trial, try_profile
 from dicom_node.feeds.learning import learn
@@ -21,7 +20,7 @@ from dicom_node.models import Message
 from dicom_node.rereading import Which, reread
 from dicom_node.sandbox import Sandbox
 from dicom_node.settings import Hl7Settings
-from plugin.context import Context, Progress, open_for_reading
+from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.folders import DataFolder
 from plugin.settings import Settings
@@ -324,30 +323,13 @@ def _try(profile: FeedProfile, folder: Path, sandbox: Sandbox, progress: Progres
 def _project(
     trial: Trial, profile: FeedProfile, settings: Settings, sandbox: Sandbox, progress: Progress
 ) -> dict[str, Any]:
-    from dicom_node.feeds.projection import project
-    from plugin.extensions import load
+    from plugin.stages.projected import projected_links
 
     progress(f"deciding about {len(trial.accepted)} messages")
-    with open_for_reading(settings) as session:
-        if session is None:
-            return {"studies": 0, "reports": trial.reports, "reports_without_a_study": 0}
-        found = project(
-            session,
-            profile,
-            trial.accepted,
-            hl7=settings.hl7,
-            settings=settings.linking,
-            linker=load("linkers", settings.linking.linker),
-            clock=utc_now,
-            document_text=sandbox.document_text,
-        )
-    return {
-        "studies": found.studies,
-        "reports": found.reports,
-        "reports_without_a_study": found.without,
-        **dict(found.states.most_common()),
-        **dict(found.reasons.most_common(_LISTED)),
-    }
+    found = projected_links(settings, profile, trial.accepted, sandbox)
+    if found is None:
+        return {"studies": 0, "reports": trial.reports, "reports_without_a_study": 0}
+    return found
 
 
 def _profiles(settings: Settings) -> Profiles:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from dicom_node.database import utc_now
 from dicom_node.feeds.acceptance import newest_of
 from dicom_node.feeds.registry import ACCEPT, Profiles, digest_of
 from dicom_node.feeds.writing import write_profile
@@ -25,9 +24,8 @@ from dicom_node.history.trial import try_import as read_as_trial
 from dicom_node.messages import file_records
 from dicom_node.models import Message
 from dicom_node.sandbox import Sandbox
-from plugin.context import Context, Progress, open_for_reading
+from plugin.context import Context, Progress
 from plugin.errors import Permanent
-from plugin.extensions import load
 from plugin.folders import DataFolder
 from plugin.settings import Settings
 from plugin.stages.feeds import accept_feed
@@ -171,29 +169,10 @@ _COUNTS = ("accepted", "repeated", "ignored", "quarantined", "refused")
 def _projected(
     trial: Trial, settings: Settings, sandbox: Sandbox, progress: Progress
 ) -> dict[str, Any]:
-    from dicom_node.feeds.projection import project
+    from plugin.stages.projected import projected_links
 
     if not trial.contents:
         return {}
     progress(f"deciding about {len(trial.contents)} reports")
     profile = trial.mapping.profile()
-    with open_for_reading(settings) as session:
-        if session is None:
-            return {"studies": 0}
-        found = project(
-            session,
-            profile,
-            trial.contents,
-            hl7=settings.hl7,
-            settings=settings.linking,
-            linker=load("linkers", settings.linking.linker),
-            clock=utc_now,
-            document_text=sandbox.document_text,
-        )
-    return {
-        "of_reports": found.reports,
-        "studies": found.studies,
-        "reports_without_a_study": found.without,
-        **dict(found.states.most_common()),
-        **dict(found.reasons.most_common(_LISTED)),
-    }
+    return projected_links(settings, profile, trial.contents, sandbox) or {"studies": 0}
