@@ -121,6 +121,9 @@ def run(
         elif lines != first and not outcome.difference:
             apart = sorted(set(lines) ^ set(first))
             outcome.difference = [("< " if each in first else "> ") + each for each in apart[:12]]
+        # Long runs may be cut off: what was found until then must not be lost.
+        count, states = sum(outcome.states.values()), len(outcome.states)
+        print(f"{count} of {permutations} permutations: {states} state(s)", file=sys.stderr)
     outcome.seconds = time.monotonic() - started
     return outcome
 
