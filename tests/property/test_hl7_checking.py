@@ -21,7 +21,7 @@ HEAD = (
 PROFILES = {
     "plain": FeedProfile(sender="RIS|HOSPITAL"),
     "words": FeedProfile(
-        sender="RIS|HOSPITAL", observation_statuses={"Final": "F", "F": "ZZ"}, charset="latin-1"
+        sender="RIS|HOSPITAL", observation_statuses={"Final": "F", "F": "C"}, charset="latin-1"
     ),
     "observations": FeedProfile(sender="RIS|HOSPITAL", study_uid_fields=("OBX-5",)),
     "utf-7": FeedProfile(sender="RIS|HOSPITAL", charset="utf-7", charset_overrides=True),
