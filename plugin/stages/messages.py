@@ -9,11 +9,14 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from dicom_node.linking.models import ImagingOrder, PatientEvent
+from dicom_node.message_reading import ACCEPTED, IGNORED, QUARANTINED
 from dicom_node.models import Message, Report
 from dicom_node.reports.models import ReportInput
 from dicom_node.rereading import Which, find_messages, reread
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
+
+DISPOSITIONS = (ACCEPTED, IGNORED, QUARANTINED)
 
 _LISTED = 200
 _TAKEN: dict[str, Any] = {
@@ -27,14 +30,17 @@ def which_messages(arguments: dict[str, Any]) -> Which:
     """Return the messages that a command's options mean.
 
     Raises:
-        Permanent: a time is no ISO 8601 time.
+        Permanent: a time is no ISO 8601 time, or there is no such disposition.
     """
+    disposition = arguments.get("disposition") or ""
+    if disposition and disposition not in DISPOSITIONS:
+        raise Permanent(f"{disposition!r} is none of {', '.join(DISPOSITIONS)}")
     return Which(
         ids=tuple(arguments.get("ids") or ()),
         sender=arguments.get("sender") or "",
         since=_moment(arguments.get("since")),
         until=_moment(arguments.get("until")),
-        disposition=arguments.get("disposition") or "",
+        disposition=disposition,
     )
 
 
