@@ -20,9 +20,9 @@ DISPOSITIONS = (ACCEPTED, IGNORED, QUARANTINED)
 
 _LISTED = 200
 _TAKEN: dict[str, Any] = {
-    "report": ReportInput,
-    "order": ImagingOrder,
-    "patient event": PatientEvent,
+    "reports": ReportInput,
+    "orders": ImagingOrder,
+    "patient events": PatientEvent,
 }
 
 
