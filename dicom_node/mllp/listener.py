@@ -50,7 +50,8 @@ _LARGE = 256 * 1024  # a message of this size is checked beside the loop
 _HANDSHAKE_SECONDS = 10.0
 _IDLE_SECONDS = 3600.0
 _LINGER_SECONDS = 2.0
-_ROTATE_SECONDS = 2.0
+_ROTATE_SECONDS = 2.0  # of silence
+_LONGEST_SEGMENT_SECONDS = 5.0  # a busy one ends too, so that what was filed can go
 _PROFILES_SECONDS = 1.0
 _ATTEND_SECONDS = 0.25
 _SHORT_OF_DESCRIPTORS_SECONDS = 0.2
@@ -111,7 +112,7 @@ class Listener:
         self._waiting_bytes = 0
         self._owed: tuple[bytes, ...] = ()
         self._committing = self._stopping = False
-        self._appended_at = self._profiles_at = 0.0
+        self._appended_at = self._rotated_at = self._profiles_at = 0.0
         self._opening: set[asyncio.Task[None]] = set()
         self._checks: set[asyncio.Task[None]] = set()
 
@@ -383,8 +384,12 @@ class Listener:
             return
         if self._owed:
             self._commit()
-        elif not self._journal.idle and now - self._appended_at > _ROTATE_SECONDS:
+        elif not self._journal.idle and (
+            now - self._appended_at > _ROTATE_SECONDS
+            or now - self._rotated_at > _LONGEST_SEGMENT_SECONDS
+        ):
             self._committing = True
+            self._rotated_at = now
             future = self._loop.run_in_executor(self._writer, self._rotate)
             future.add_done_callback(partial(self._committed, [], ()))
 

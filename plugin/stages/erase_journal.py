@@ -1,18 +1,22 @@
 """The journal of messages in an erasure: segments with a patient's messages must be gone.
 
 A segment goes when it is filed and the listener has begun another one. The listener does that by
-itself after a short silence; where none runs, it is done here.
+itself every few seconds; where none runs, it is done here.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from dicom_node.errors import Transient
 from dicom_node.mllp.journal import Journal
 from plugin.context import Context
 from plugin.stages.file_messages import file_waiting
+
+_PATIENCE_SECONDS = 20.0
+_LOOK_SECONDS = 0.2
 
 
 def newest_segment(folder: Path) -> int:
@@ -37,9 +41,19 @@ def drop_segments(context: Context) -> int:
             # Opening it begins a new segment, so that the one before can go.
             Journal(folder).close()
         except Transient:
-            return dropped_up_to(folder)  # the listener has it, and will
-        file_waiting(context, context.linking())
+            _await_listener(context)
+        else:
+            file_waiting(context, context.linking())
     return dropped_up_to(folder)
+
+
+def _await_listener(context: Context) -> None:
+    """Wait a while until the listener has begun another segment, and file what stands before."""
+    folder = context.folder.messages
+    newest, deadline = newest_segment(folder), time.monotonic() + _PATIENCE_SECONDS
+    while dropped_up_to(folder) < newest and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        file_waiting(context, context.linking())
 
 
 def _filled(folder: Path) -> list[int]:
