@@ -166,7 +166,7 @@ def accept_learned(node: ServedNode, scratch: Path) -> None:
     radloop("feed", "learn", str(CORPORA / FEED), "--output", str(profile))
     radloop(
         *("feed", "accept", str(profile), "--config", str(node.config)),
-        *("--reason", "learned from its sample", "--by", "test"),
+        *("--reason", "learned from its sample", "--by", "test", "--undecided"),
     )
 
 

@@ -87,4 +87,4 @@ def test_a_failed_sync_of_a_message_stops_acknowledging(node: ServedNode, tmp_pa
         happened = events(read_calls(injection.after_failure()), str(node.data))
         assert message_answers(happened, node.ports.hl7) == []
     assert "AA" not in codes
-    assert node.status()["receiving_failure"]
+    node.wait_until(lambda: bool(node.status()["receiving_failure"]), "the word about it", 30)
