@@ -28,7 +28,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dicom_node.hl7.batches import batch_messages, is_batch
 from dicom_node.hl7.files import read_hl7_file
+from dicom_node.hl7.text import ContentFault
 from tests.acceptance.scout_feed import SHARED, expected_of
 from tests.acceptance.served_node import LOOPBACK, ServedNode, served_node
 from tests.nodes import radloop
@@ -84,32 +86,34 @@ OUTCOMES = ("read", "ignored", "quarantined", "refused", "lost")
 
 
 class Client:
-    """An MLLP client of its own: one frame, one answer; a connection that ends is opened anew."""
+    """An MLLP client of its own; a connection that ends is opened anew."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._socket: socket.socket | None = None
+        self._received = b""
         self.connections = 0
 
-    def send(self, content: bytes) -> tuple[str, str]:
-        """Send one frame; return MSA-1 and the sentence of ERR, or ``closed``."""
+    def send(self, content: bytes, count: int = 1) -> list[tuple[str, str]]:
+        """Send one frame; return so many answers: MSA-1 and the sentence of ERR, or ``closed``."""
+        found: list[tuple[str, str]] = []
         try:
             connection = self._connection()
             connection.sendall(_START + content + _END)
-            answer = self._receive(connection)
+            while len(found) < count and (answer := self._receive(connection)) is not None:
+                found.append(read_answer(answer))
         except (ConnectionError, TimeoutError) as error:
             self.close()
-            return "closed", type(error).__name__
-        if answer is None:
+            return found + [("closed", type(error).__name__)] * (count - len(found))
+        if len(found) < count:
             self.close()
-            return "closed", ""
-        return read_answer(answer)
+        return found + [("closed", "")] * (count - len(found))
 
     def close(self) -> None:
         """Close the connection."""
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket, self._received = None, b""
 
     def _connection(self) -> socket.socket:
         if self._socket is None:
@@ -117,15 +121,14 @@ class Client:
             self.connections += 1
         return self._socket
 
-    @staticmethod
-    def _receive(connection: socket.socket) -> bytes | None:
-        received = b""
-        while _END not in received:
+    def _receive(self, connection: socket.socket) -> bytes | None:
+        while _END not in self._received:
             part = connection.recv(65536)
             if not part:
                 return None
-            received += part
-        return received[1 : received.index(_END)]
+            self._received += part
+        answer, _, self._received = self._received.partition(_END)
+        return answer[1:]
 
 
 def read_answer(answer: bytes) -> tuple[str, str]:
@@ -176,9 +179,21 @@ def deliver(port: int, frames: Iterable[Sent]) -> tuple[list[Sent], int]:
     with closing(client):
         done = []
         for each in frames:
-            answer, said = client.send(each.content)
-            done.append(replace(each, answer=answer, said=said))
+            messages = messages_of(each.content)
+            answers = client.send(each.content, len(messages))
+            done += [
+                replace(each, content=content, answer=answer, said=said)
+                for content, (answer, said) in zip(messages, answers, strict=True)
+            ]
         return done, client.connections
+
+
+def messages_of(content: bytes) -> tuple[bytes, ...]:
+    """Return the messages of a batch in a frame, each of which is answered; else the frame."""
+    try:
+        return (is_batch(content) and batch_messages(content)) or (content,)
+    except ContentFault:
+        return (content,)
 
 
 def settle(node: ServedNode, sent: Sequence[Sent]) -> list[Sent]:
