@@ -24,7 +24,7 @@ from dicom_node.hl7.parsed import (
     PatientAction,
 )
 from dicom_node.hl7.times import comparable
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.linking.models import ImagingOrder, PatientEvent
 from dicom_node.linking.touched import Touched
 from dicom_node.models import Patient

@@ -8,18 +8,17 @@ the events' own times, so the order of arrival leaves no trace in it.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, select
 
-from dicom_node.database import Clock, Database, chunks, insert_if_absent
+from dicom_node.database import Clock, Database, chunks
 from dicom_node.feeds.registry import Profiles
 from dicom_node.hl7.batches import batch_messages, is_batch
 from dicom_node.hl7.envelope import read_envelope
@@ -36,7 +35,8 @@ from dicom_node.message_reading import (
 from dicom_node.message_rows import MessageRows, drop_content, last_reading, part_chains
 from dicom_node.mllp.answers import Outcome, acknowledgements
 from dicom_node.mllp.journal import Position, Record
-from dicom_node.models import FiledPosition, Message, Quarantined
+from dicom_node.models import FiledPosition, Message
+from dicom_node.quarantined_messages import list_at_fault, settle_listed
 from dicom_node.reports.deriving import derive_chains
 
 REFUSED_STREAM = "refused stream"
@@ -57,7 +57,7 @@ class Filed:
     accepted: int = 0
     ignored: int = 0
     quarantined: int = 0
-    ids: tuple[int, ...] = field(default=())
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -302,20 +302,10 @@ def _restore(session: Session, message_id: int, each: _Batch, rows: MessageRows)
     if reading.parsed is not None:
         number = last_reading(session, message_id) + 1
         rows.add(reading.parsed, message_id, each.record.received_at, number)
-    session.execute(
-        update(Message)
-        .where(col(Message.id) == message_id)
-        .values(disposition=reading.disposition, reason=reading.reason)
-    )
-    at_fault = reading.disposition == QUARANTINED
-    session.execute(
-        update(Quarantined)
-        .where(col(Quarantined.kind) == "hl7", col(Quarantined.message_id) == message_id)
-        .values(
-            state="open" if at_fault else "accepted",
-            reason=reading.reason if at_fault else col(Quarantined.reason),
-        )
-    )
+    message = session.get_one(Message, message_id)
+    message.disposition, message.reason = reading.disposition, reading.reason
+    session.add(message)
+    settle_listed(session, message, at_fault=reading.disposition == QUARANTINED)
 
 
 def _insert(
@@ -332,17 +322,13 @@ def _insert(
     statement = insert(Message).returning(col(Message.id), sort_by_parameter_order=True)
     ids = [int(row[0]) for row in session.execute(statement, rows)]
     wrong = [
-        _quarantined(
-            each.sender, each.digest, message_id, each.reading.reason, each.record.received_at
-        )
-        for message_id, each in zip(ids, fresh, strict=True)
-        if each.reading.disposition == QUARANTINED
+        row | {"id": message_id}
+        for message_id, row in zip(ids, rows, strict=True)
+        if row["disposition"] == QUARANTINED
     ]
-    if wrong:
-        # The same bytes may be listed already, of a refused stream or another control id.
-        insert_if_absent(session, Quarantined, wrong)
-        for row in wrong:
-            _log.warning("HL7 message %d is quarantined: %s", row["message_id"], row["reason"])
+    list_at_fault(session, wrong)
+    for row in wrong:
+        _log.warning("HL7 message %d is quarantined: %s", row["id"], row["reason"])
     return ids
 
 
@@ -399,25 +385,6 @@ def _notes(session: Session, fresh: Sequence[_Batch]) -> list[str]:
     return notes
 
 
-def quarantined_row(message: Message, reason: str) -> dict[str, Any]:
-    """Return the row that lists a stored message as one that must not be used, with the reason."""
-    return _quarantined(message.sender, message.digest, message.id, reason, message.received_at)
-
-
-def _quarantined(
-    sender: str, digest: str, message_id: int | None, reason: str, received_at: dt.datetime
-) -> dict[str, Any]:
-    row = Quarantined(
-        kind="hl7",
-        digest=digest,
-        reason=reason,
-        sender=sender,
-        message_id=message_id,
-        received_at=received_at,
-    )
-    return row.model_dump(exclude={"id"})
-
-
 def _take_back(session: Session, digests: Iterable[str]) -> Touched:
     """Quarantine messages that were acknowledged and then turned out to be cut short."""
     touched = Touched()
@@ -425,15 +392,7 @@ def _take_back(session: Session, digests: Iterable[str]) -> Touched:
         rows = session.exec(select(Message).where(col(Message.digest).in_(part))).all()
         for message in rows:
             touched |= drop_content(session, [message.id or 0])
-            insert_if_absent(session, Quarantined, [quarantined_row(message, CUT_SHORT)])
-            session.execute(
-                update(Quarantined)
-                .where(col(Quarantined.kind) == "hl7", col(Quarantined.message_id) == message.id)
-                .values(state="open", reason=CUT_SHORT)
-            )
-        session.execute(
-            update(Message)
-            .where(col(Message.digest).in_(part))
-            .values(disposition=QUARANTINED, reason=CUT_SHORT)
-        )
+            message.disposition, message.reason = QUARANTINED, CUT_SHORT
+            session.add(message)
+            settle_listed(session, message, at_fault=True)
     return touched

@@ -10,11 +10,12 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
-from dicom_node.database import Clock, Database, chunks, insert_if_absent
+from dicom_node.database import Clock, Database, chunks
 from dicom_node.feeds.registry import Profiles
+from dicom_node.hl7.parsed import ParsedMessage
 from dicom_node.linking.links import Linking, relink
 from dicom_node.linking.touched import Touched
 from dicom_node.message_reading import ACCEPTED, QUARANTINED, DocumentText, Reading, read_stored
@@ -26,8 +27,9 @@ from dicom_node.message_rows import (
     last_reading,
     part_chains,
 )
-from dicom_node.messages import CUT_SHORT, REFUSED_STREAM, quarantined_row
-from dicom_node.models import Message, Quarantined, Report
+from dicom_node.messages import CUT_SHORT, REFUSED_STREAM
+from dicom_node.models import Message, Report
+from dicom_node.quarantined_messages import settle_listed
 from dicom_node.reports.deriving import derive_chains
 
 _BATCH = 200
@@ -123,11 +125,21 @@ def _reread(
     document_text: DocumentText | None,
 ) -> list[tuple[str, bool]]:
     rows, touched, outcome = MessageRows(session, clock), Touched(), []
+    changed: list[tuple[Message, ParsedMessage]] = []
     for message in session.exec(select(Message).where(col(Message.id).in_(ids))).all():
         reading = read_stored(message.content, profiles.of, document_text)
-        differs = _replace(session, message, reading, rows, touched)
+        content = content_of(reading.parsed) if reading.parsed else []
+        differs = not holds_already(session, message.id or 0, content)
+        if differs:
+            touched |= drop_content(session, [message.id or 0])
+        if differs and reading.parsed is not None:
+            changed.append((message, reading.parsed))
         _mark(session, message, reading, profiles)
         outcome.append((reading.disposition, differs))
+    rows.expect(parsed for _, parsed in changed)
+    for message, parsed in changed:
+        number = last_reading(session, message.id or 0) + 1
+        rows.add(parsed, message.id or 0, message.received_at, number)
     rows.write()
     touched |= rows.touched
     touched |= part_chains(session, touched.chains)
@@ -137,36 +149,12 @@ def _reread(
     return outcome
 
 
-def _replace(
-    session: Session, message: Message, reading: Reading, rows: MessageRows, touched: Touched
-) -> bool:
-    key = message.id or 0
-    content = content_of(reading.parsed) if reading.parsed else []
-    if holds_already(session, key, content):
-        return False
-    touched |= drop_content(session, [key])
-    if reading.parsed is not None:
-        number = last_reading(session, key) + 1
-        rows.add(reading.parsed, key, message.received_at, number)
-    return True
-
-
 def _mark(session: Session, message: Message, reading: Reading, profiles: Profiles) -> None:
     """Write down what the message is now; one that reads well leaves the quarantine."""
     message.disposition, message.reason = reading.disposition, reading.reason
     message.profile_digest = profiles.digest(message.sender)
     session.add(message)
-    at_fault = reading.disposition == QUARANTINED
-    if at_fault:
-        insert_if_absent(session, Quarantined, [quarantined_row(message, reading.reason)])
-    session.execute(
-        update(Quarantined)
-        .where(col(Quarantined.kind) == "hl7", col(Quarantined.message_id) == message.id)
-        .values(
-            state="open" if at_fault else "accepted",
-            reason=reading.reason if at_fault else col(Quarantined.reason),
-        )
-    )
+    settle_listed(session, message, at_fault=reading.disposition == QUARANTINED)
 
 
 def _current_reports(session: Session, message_ids: Sequence[int]) -> Iterator[int]:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, not_
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
-from dicom_node.linking.rules import CONFIRMED
+from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report
 from dicom_node.reports.status import EFFECTS, Effect
 from dicom_node.studies import frozen

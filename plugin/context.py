@@ -55,17 +55,22 @@ class Context:
         return schema_of(self.settings.labeling)
 
 
+def sandbox_of(settings: Settings) -> Sandbox:
+    """Return a sandbox with the limits of the settings; its processes start with the first use."""
+    return Sandbox(
+        memory_bytes=settings.dicom.parser_memory_bytes,
+        largest_object=settings.dicom.maximum_object_bytes,
+        deadline_seconds=settings.dicom.parser_deadline_seconds,
+    )
+
+
 @contextmanager
 def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context]:
     """Open the data folder for writing; the caller holds the folder's lock."""
     folder = DataFolder(settings.data_folder)
     folder.create()
     database = Database(folder.database_url)
-    sandbox = Sandbox(
-        memory_bytes=settings.dicom.parser_memory_bytes,
-        largest_object=settings.dicom.maximum_object_bytes,
-        deadline_seconds=settings.dicom.parser_deadline_seconds,
-    )
+    sandbox = sandbox_of(settings)
     try:
         migrate(database)
         with database.read() as session:

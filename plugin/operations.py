@@ -158,7 +158,7 @@ def _decide_link(context: Context, arguments: Arguments, progress: Progress) -> 
 
 
 def _review_patient(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
-    from dicom_node.linking.identity import Identifier
+    from dicom_node.linking.identifiers import Identifier
     from plugin.stages.patients import review_patient
 
     who = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])
@@ -166,7 +166,7 @@ def _review_patient(context: Context, arguments: Arguments, progress: Progress) 
 
 
 def _unmerge(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
-    from dicom_node.linking.identity import Identifier
+    from dicom_node.linking.identifiers import Identifier
     from plugin.stages.patients import unmerge_patients
 
     one = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from dicom_node.database import utc_now
 from dicom_node.models import Transmission
 from dicom_node.storage import DicomStore
-from plugin.context import open_for_reading
+from plugin.context import open_for_reading, sandbox_of
 from plugin.errors import Permanent
 from plugin.extensions import names
 from plugin.folders import DataFolder
@@ -105,7 +105,7 @@ def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dic
 
 
 def _patient(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from dicom_node.linking.identity import Identifier
+    from dicom_node.linking.identifiers import Identifier
     from plugin.linking import linking_of, profiles_of
     from plugin.stages.patients import show_patient
 
@@ -145,14 +145,9 @@ def _quarantine(session: Session, _settings: Settings, _arguments: Arguments) ->
 def _quarantined_object(
     session: Session, settings: Settings, arguments: Arguments
 ) -> dict[str, Any]:
-    from dicom_node.sandbox import Sandbox
     from plugin.stages.quarantine import show_quarantined
 
-    with Sandbox(
-        memory_bytes=settings.dicom.parser_memory_bytes,
-        largest_object=settings.dicom.maximum_object_bytes,
-        deadline_seconds=settings.dicom.parser_deadline_seconds,
-    ) as sandbox:
+    with sandbox_of(settings) as sandbox:
         store = DicomStore(settings.data_folder)
         return show_quarantined(session, store, sandbox, arguments["digest"])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dicom_node.hl7.parsed import DocumentAction, ParsedPatient, ParsedReport, ReportPart, Role
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.reports.versions import Input, Version, fold
 
 JANE = ParsedPatient((Identifier("P1", "HOSP"),), "DOE^JANE", "19700101", "F")

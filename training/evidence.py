@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from dicom_node.linking.rules import CONFIRMED
+from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Study
 from dicom_node.studies import frozen_studies
 from labeling.models import Label

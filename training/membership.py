@@ -9,7 +9,7 @@ from functools import cached_property
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
-from dicom_node.linking.rules import CONFIRMED
+from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report, Study
 from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import frozen_studies

@@ -11,7 +11,7 @@ from operator import itemgetter
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
-from dicom_node.linking.rules import CONFIRMED, SUSPENDED
+from dicom_node.linking.decision import CONFIRMED, SUSPENDED
 from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import is_image

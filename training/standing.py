@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_node.linking.rules import CONFIRMED
+from dicom_node.linking.decision import CONFIRMED
 from dicom_node.reports.status import EFFECTS, FINAL_STATUSES, Effect
 from training.models import CohortMember
 

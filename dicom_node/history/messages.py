@@ -12,7 +12,7 @@ import hashlib
 from dicom_node.history.mapping import ImportMapping
 from dicom_node.history.rows import HistoricReport, UnusableRow
 from dicom_node.hl7.building import NotBuildable, ReportContent, build_oru
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 
 LARGEST_MESSAGE = 16 * 2**20
 """Bytes; the same limit as of the listener by default."""

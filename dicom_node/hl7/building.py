@@ -15,7 +15,7 @@ from hl7apy.core import Field, Message, Segment
 from hl7apy.exceptions import HL7apyException
 
 from dicom_node.errors import Permanent
-from dicom_node.linking.identity import NOBODY, Identifier
+from dicom_node.linking.identifiers import NOBODY, Identifier
 
 VERSION = "2.5.1"
 CHARSET = "UNICODE UTF-8"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dicom_node.hl7.rules import Path
 from dicom_node.hl7.segments import Reading, Segment, part
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import NOBODY, Identifier
+from dicom_node.linking.identifiers import NOBODY, Identifier
 
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _LONGEST_MATCHED = 256  # characters of a value that a profile's pattern is tried on

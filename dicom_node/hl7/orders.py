@@ -19,7 +19,7 @@ from dicom_node.hl7.results import (
 from dicom_node.hl7.rules import Path
 from dicom_node.hl7.segments import Reading, Segment
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import NOBODY, Identifier
+from dicom_node.linking.identifiers import NOBODY, Identifier
 
 CANCELLING_CONTROLS = frozenset(("CA", "OC", "DC", "OD", "CR"))
 """Codes of table 0119 (ORC-1) that end an order."""

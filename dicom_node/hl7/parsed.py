@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dicom_node.hl7.envelope import Envelope
-from dicom_node.linking.identity import NOBODY, Identifier
+from dicom_node.linking.identifiers import NOBODY, Identifier
 
 
 @dataclass(frozen=True, slots=True)

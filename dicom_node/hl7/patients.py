@@ -18,7 +18,7 @@ from dicom_node.hl7.parsed import (
 )
 from dicom_node.hl7.segments import Reading, Segment, part
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier, same_issuer
+from dicom_node.linking.identifiers import Identifier, same_issuer
 
 # Table 0001 and its words; what is neither here nor in the profile says nothing.
 _SEXES = {

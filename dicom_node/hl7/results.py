@@ -18,7 +18,7 @@ from dicom_node.hl7.patients import is_test_patient, read_patient
 from dicom_node.hl7.rules import Path
 from dicom_node.hl7.segments import Reading, Segment, part
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 
 MAXIMUM_ORDERS = 2000
 """Of one message; a report for several studies has a few."""

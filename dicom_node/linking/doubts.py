@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
 from dicom_node.linking.identifiers import Identifier, same_issuer
+from dicom_node.reports.status import Effect
 
 Words = tuple[str, str]
 """The reason, and what would change it."""
+
+WITHDRAWALS = {
+    Effect.WITHDRAW: "the sender declared the report wrong, for example of another patient",
+    Effect.RETRACT: "the sender cancelled the report",
+}
+"""Why a report without text has no links."""
+
+NOT_CURRENT = "a later version of the report is current"
 
 _CORRECTED = "a corrected report or corrected images; or two people who confirm it"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable
 
-from dicom_node.linking.identifiers import NOBODY, Identifier, Issuers, same_issuer
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.linking.identity_fold import (
     REASONS,
     Event,
@@ -22,17 +22,6 @@ from dicom_node.linking.identity_fold import (
     order,
     root_of,
 )
-
-__all__ = [
-    "NOBODY",
-    "Event",
-    "Identifier",
-    "Identities",
-    "Issuers",
-    "Remark",
-    "Suspension",
-    "same_issuer",
-]
 
 
 class Identities:

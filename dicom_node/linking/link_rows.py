@@ -10,8 +10,8 @@ from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
+from dicom_node.linking.decision import RULE_VERSION, WITHDRAWN, Decision
 from dicom_node.linking.models import LinkEvent
-from dicom_node.linking.rules import RULE_VERSION, WITHDRAWN, Decision
 from dicom_node.models import Link
 
 AUTOMATIC = "radloop"

@@ -13,13 +13,15 @@ from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock, chunks
 from dicom_node.feeds.registry import Profiles
+from dicom_node.linking.decision import Decision
+from dicom_node.linking.doubts import NOT_CURRENT, WITHDRAWALS
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
 from dicom_node.linking.gathering import Gathered, gather
 from dicom_node.linking.identifiers import Issuers
 from dicom_node.linking.link_rows import LinkRows
 from dicom_node.linking.models import LinkDecision
 from dicom_node.linking.people import HumanDecision, settle
-from dicom_node.linking.rules import Decision, decide
+from dicom_node.linking.rules import decide
 from dicom_node.linking.scope import Scope, candidates, find_scope
 from dicom_node.linking.touched import Touched
 from dicom_node.models import Report
@@ -28,14 +30,6 @@ from dicom_node.settings import Hl7Settings, LinkingSettings
 
 Linker = Callable[[ReportEvidence, Sequence[StudyEvidence], LinkingSettings], list[Decision]]
 """What stands behind the entry point group ``radloop.linkers``."""
-
-WITHDRAWALS = {
-    Effect.WITHDRAW: "the sender declared the report wrong, for example of another patient",
-    Effect.RETRACT: "the sender cancelled the report",
-}
-"""Why a report without text has no links."""
-
-NOT_CURRENT = "a later version of the report is current"
 
 
 @dataclass(frozen=True)

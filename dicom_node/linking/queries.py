@@ -18,20 +18,12 @@ from dicom_node.linking.decision import (
     WITHDRAWN,
     WOULD_CHANGE,
 )
-from dicom_node.linking.doubts import listed
+from dicom_node.linking.doubts import NOT_CURRENT, WITHDRAWALS, listed
 from dicom_node.linking.evidence import Match
 from dicom_node.linking.models import LinkDecision, LinkEvent
 from dicom_node.models import Link, Report, ReportedStudy, Study
 from dicom_node.reports.models import ReportedAccession
-from dicom_node.reports.status import EFFECTS, WITHOUT_TEXT, Effect
-
-WITHDRAWALS = {
-    Effect.WITHDRAW: "the sender declared the report wrong, for example of another patient",
-    Effect.RETRACT: "the sender cancelled the report",
-}
-"""Why a report without text has no links."""
-
-NOT_CURRENT = "a later version of the report is current"
+from dicom_node.reports.status import EFFECTS, WITHOUT_TEXT
 
 _NO_KEY = (
     "the report names neither an accession number nor a Study Instance UID",

@@ -21,18 +21,14 @@ from dicom_node.linking.decision import (
     AMBIGUOUS,
     BARE_ACCESSION,
     CONFIRMED,
-    CONTESTED,
     PROPOSED,
     QUALIFIED_ACCESSION,
     REFUSED,
-    REQUIREMENTS,
     RULE_VERSION,
-    STATES,
     STRONG_KEYS,
     STUDY_UID,
     STUDY_UID_VIA_ORDER,
     SUSPENDED,
-    WITHDRAWN,
     WOULD_CHANGE,
     Decision,
 )
@@ -49,33 +45,9 @@ from dicom_node.linking.evidence import (
     compare_name,
     compare_patient,
     compare_sex,
-    evidence_digest,
 )
 from dicom_node.linking.identifiers import Identifier, same_issuer
 from dicom_node.settings import LinkingSettings
-
-__all__ = [
-    "ACCESSION_VIA_ORDER",
-    "AMBIGUOUS",
-    "BARE_ACCESSION",
-    "CONFIRMED",
-    "CONTESTED",
-    "PROPOSED",
-    "QUALIFIED_ACCESSION",
-    "REFUSED",
-    "REQUIREMENTS",
-    "RULES",
-    "RULE_VERSION",
-    "STATES",
-    "STRONG_KEYS",
-    "STUDY_UID",
-    "STUDY_UID_VIA_ORDER",
-    "SUSPENDED",
-    "WITHDRAWN",
-    "Decision",
-    "decide",
-    "evidence_digest",
-]
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from dicom_node.hl7.parsed import DocumentAction, ParsedReport, ReportPart, Role
 from dicom_node.hl7.times import comparable
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.reports import addenda as added_text
 from dicom_node.reports.addenda import Addenda, Addendum
 from dicom_node.reports.blocks import Block, any_text, final, join_text, says_already

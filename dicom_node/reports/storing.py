@@ -17,7 +17,7 @@ from dicom_node.hl7.parsed import (
     ReportPart,
     Role,
 )
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 
 _TEXTS = tuple(each.name for each in fields(ParsedReport) if each.type == "str")
 

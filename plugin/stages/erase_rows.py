@@ -5,12 +5,13 @@ A test compares the lists with the tables that exist, so that a new table cannot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, select
 
+from dicom_node.database import chunks
 from dicom_node.models import Quarantined, Report, ReportedStudy
 from dicom_node.quarantine import DICOM
 from dicom_node.settling import misplace
@@ -86,8 +87,6 @@ _REFERENCES = (
     ("imaging_order", "study_instance_uid", "studies", ""),
 )
 
-_BATCH = 500
-
 
 def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     """Delete every row about the patient and every mention in others' rows; count by table."""
@@ -103,7 +102,7 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     for table in reversed(SQLModel.metadata.sorted_tables):
         deleted = 0
         for column, values in DELETED_BY.get(table.name, {}).items():
-            for chunk in chunks(getattr(subject, values)):
+            for chunk in chunks(sorted(getattr(subject, values))):
                 statement = sa.delete(table).where(table.c[column].in_(chunk))
                 deleted += session.connection().execute(statement).rowcount
         if deleted:
@@ -115,7 +114,7 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
 
 def _rewrite_notices(session: Session, subject: Subject) -> None:
     """Have the notices of others' objects written anew: they name the patient's studies too."""
-    for chunk in chunks(subject.studies):
+    for chunk in chunks(sorted(subject.studies)):
         digests = session.exec(
             select(Quarantined.digest).where(
                 Quarantined.kind == DICOM,
@@ -130,7 +129,7 @@ def _blank(
     session: Session, table_name: str, column: str, values: Collection[Any], blank: str | None
 ) -> None:
     table = SQLModel.metadata.tables[table_name]
-    for chunk in chunks(values):
+    for chunk in chunks(sorted(values)):
         session.connection().execute(
             sa.update(table).where(table.c[column].in_(chunk)).values({column: blank})
         )
@@ -254,9 +253,3 @@ def _holds(value: Any, names: set[str]) -> bool:
     if isinstance(value, dict):
         return any(isinstance(each, str) and each in names for each in value.values())
     return isinstance(value, str) and value in names
-
-
-def chunks(values: Iterable[Any]) -> Iterable[list[Any]]:
-    """Return the values in lists short enough for one statement."""
-    ordered = sorted(values)
-    return (ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH))

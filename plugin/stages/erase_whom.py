@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import String, cast
 from sqlmodel import Session, col, or_, select
 
+from dicom_node.database import chunks
 from dicom_node.deletion import salted_key
+from dicom_node.linking.decision import CONFIRMED, PROPOSED
 from dicom_node.linking.gathering import IssuersOf, load_identities
 from dicom_node.linking.identifiers import Identifier, Issuers
 from dicom_node.linking.models import PatientEvent
-from dicom_node.linking.rules import CONFIRMED, PROPOSED
 from dicom_node.linking.scope import related_patients
 from dicom_node.models import (
     Instance,
@@ -27,8 +28,6 @@ from dicom_node.models import (
 )
 from dicom_node.reports.models import ReportedPatient
 from training.folds import Identity, patient_key
-
-_BATCH = 500
 
 
 @dataclass
@@ -136,7 +135,7 @@ def _by_events(session: Session, subject: Subject, identities: set[Identity]) ->
 def _as_named(session: Session, values: Iterable[str]) -> set[Identity]:
     """Return every pair of issuer and identifier that a row has for these identifiers."""
     found: set[Identity] = set()
-    for chunk in _chunks(values):
+    for chunk in chunks(sorted(values)):
         for issuer, value in (
             (Study.issuer_of_patient_id, Study.patient_id),
             (Patient.issuer_of_patient_id, Patient.patient_id),
@@ -247,13 +246,13 @@ def _follow_companions(session: Session, subject: Subject) -> None:
 
 def _collect(session: Session, subject: Subject, salt: bytes) -> None:
     """Fill in what follows from identities, studies and reports."""
-    for chunk in _chunks(subject.studies):
+    for chunk in chunks(sorted(subject.studies)):
         subject.series |= set(
             session.exec(
                 select(Series.series_instance_uid).where(col(Series.study_instance_uid).in_(chunk))
             )
         )
-    for chunk in _chunks(subject.series):
+    for chunk in chunks(sorted(subject.series)):
         for uid, digest in session.exec(
             select(Instance.sop_instance_uid, Instance.digest).where(
                 col(Instance.series_instance_uid).in_(chunk)
@@ -294,9 +293,3 @@ def _quarantined_digests(session: Session, subject: Subject) -> set[str]:
         for row in rows
         if row.study_instance_uid in subject.studies or row.sop_instance_uid in subject.instances
     }
-
-
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    ordered = sorted(values)
-    for start in range(0, len(ordered), _BATCH):
-        yield ordered[start : start + _BATCH]

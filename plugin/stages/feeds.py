@@ -20,7 +20,7 @@ from dicom_node.models import Message
 from dicom_node.rereading import Which, reread
 from dicom_node.sandbox import Sandbox
 from dicom_node.settings import Hl7Settings
-from plugin.context import Context, Progress
+from plugin.context import Context, Progress, sandbox_of
 from plugin.errors import Permanent
 from plugin.folders import DataFolder
 from plugin.settings import Settings
@@ -100,7 +100,7 @@ def try_feed(
     if settings is None:
         with Sandbox() as sandbox:
             return shown_trial(_try(whole, folder, sandbox, progress))
-    with _sandbox(settings) as sandbox:
+    with sandbox_of(settings) as sandbox:
         trial = _try(whole, folder, sandbox, progress)
         return shown_trial(trial) | {
             "projected_links": _project(trial, profile, settings, sandbox, progress)
@@ -303,14 +303,6 @@ def _sample(folder: Path) -> Sample:
         return read_sample(folder)
     except OSError as error:
         raise Permanent(f"{folder} cannot be read: {error.strerror}") from None
-
-
-def _sandbox(settings: Settings) -> Sandbox:
-    return Sandbox(
-        memory_bytes=settings.dicom.parser_memory_bytes,
-        largest_object=settings.dicom.maximum_object_bytes,
-        deadline_seconds=settings.dicom.parser_deadline_seconds,
-    )
 
 
 def _try(profile: FeedProfile, folder: Path, sandbox: Sandbox, progress: Progress) -> Trial:

@@ -30,11 +30,11 @@ def file_waiting(context: Context, linking: Linking) -> int:
     A crash between the commit and the removal of a filed segment is harmless: the position says
     where to go on. A message that cannot be filed is quarantined, so that those behind it go on.
     """
-    context.profiles.reload_if_changed()
     with context.database.read() as session:
         position = filed_position(session)
     filed = 0
     while batch := _next_batch(context, position):
+        context.profiles.reload_if_changed()
         position = batch[-1][0]
         _file(context, linking, batch)
         filed += len(batch)

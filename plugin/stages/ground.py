@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dicom_node.feeds.registry import Profiles
 from dicom_node.linking.identifiers import Issuers
 from plugin.folders import DataFolder
+from plugin.linking import profiles_of
 from plugin.settings import Settings
 from training.membership import Ground
 from training.patients import one_name
@@ -13,6 +13,6 @@ from training.patients import one_name
 def ground_of(settings: Settings) -> Ground:
     """Return how patients are told apart on this node."""
     folder = DataFolder(settings.data_folder)
-    profiles = Profiles(settings.hl7, folder.feeds)
+    profiles = profiles_of(settings, folder)
     groups = (*settings.linking.equivalent_issuers, *profiles.equivalent_issuers())
     return Ground(folder.patient_key_salt(), one_name(Issuers(groups)))

@@ -24,9 +24,10 @@ from dicom_node.history.trial import try_import as read_as_trial
 from dicom_node.messages import file_records
 from dicom_node.models import Message
 from dicom_node.sandbox import Sandbox
-from plugin.context import Context, Progress
+from plugin.context import Context, Progress, sandbox_of
 from plugin.errors import Permanent
 from plugin.folders import DataFolder
+from plugin.linking import profiles_of
 from plugin.settings import Settings
 from plugin.stages.feeds import accept_feed
 
@@ -97,12 +98,8 @@ def try_import(
         Permanent: there is nothing to import, or the mapping does not fit.
     """
     sources = _sources(path, mapping)
-    profiles = Profiles(settings.hl7, DataFolder(settings.data_folder).feeds)
-    sandbox = Sandbox(
-        memory_bytes=settings.dicom.parser_memory_bytes,
-        largest_object=settings.dicom.maximum_object_bytes,
-        deadline_seconds=settings.dicom.parser_deadline_seconds,
-    )
+    profiles = profiles_of(settings, DataFolder(settings.data_folder))
+    sandbox = sandbox_of(settings)
     with sandbox:
         trial = read_as_trial(sources, mapping, sandbox, profiles.of, progress)
         links = _projected(trial, settings, sandbox, progress)

@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from dicom_node.linking.decision import STATES
 from dicom_node.linking.evidence import evidence_digest
 from dicom_node.linking.gathering import gather
 from dicom_node.linking.links import Linking, relink
 from dicom_node.linking.models import LinkDecision
 from dicom_node.linking.people import ACTIONS, CONFIRM, NOT_BY_PEOPLE, PEOPLE_NEEDED
 from dicom_node.linking.queries import explain, find_report, in_words, unlinked_reports
-from dicom_node.linking.rules import STATES
 from dicom_node.linking.touched import Touched
 from dicom_node.models import Link, Report, Study
 from plugin.context import Context

@@ -9,7 +9,8 @@ from typing import Any
 from sqlmodel import Session, col, or_, select
 
 from dicom_node.linking.gathering import load_identities
-from dicom_node.linking.identity import Identifier, Identities
+from dicom_node.linking.identifiers import Identifier
+from dicom_node.linking.identity import Identities
 from dicom_node.linking.identity_fold import REASONS
 from dicom_node.linking.links import Linking, relink
 from dicom_node.linking.models import PatientEvent, PatientReview

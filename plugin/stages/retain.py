@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, select
 
+from dicom_node.database import chunks
 from dicom_node.deletion import finish_deletions, list_for_deletion, salted_key
 from dicom_node.life_models import ExpiredStudy, Tombstone
 from dicom_node.models import (
@@ -33,7 +34,6 @@ from dicom_node.settings import RetentionRule
 from dicom_node.studies import is_frozen
 from plugin.context import Context
 from plugin.stages.erase_files import paths_of
-from plugin.stages.erase_rows import chunks
 from training.models import CohortMember, Prediction
 from training.registry import Stage, models
 
@@ -208,7 +208,7 @@ def _expire(context: Context, session: Session, each: Expiry) -> int:
         sa.delete(SupersededInstance).where(col(SupersededInstance.study_instance_uid) == uid)
     )
     connection.execute(sa.delete(Series).where(col(Series.study_instance_uid) == uid))
-    for chunk in chunks(digests):
+    for chunk in chunks(sorted(digests)):
         for name in _BY_DIGEST:
             connection.execute(sa.delete(tables[name]).where(tables[name].c["digest"].in_(chunk)))
     if _is_referred_to(session, uid):

@@ -11,9 +11,10 @@ import pytest
 from sqlmodel import col, select
 
 from dicom_node.errors import Transient
+from dicom_node.linking.decision import Decision
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
 from dicom_node.linking.links import Linker
-from dicom_node.linking.rules import Decision, decide
+from dicom_node.linking.rules import decide
 from dicom_node.messages import filed_position
 from dicom_node.mllp.journal import Journal, Record
 from dicom_node.models import Message, Quarantined, Report

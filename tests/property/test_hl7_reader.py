@@ -20,7 +20,7 @@ from dicom_node.hl7.files import read_hl7_file
 from dicom_node.hl7.segments import Reading
 from dicom_node.hl7.text import ContentFault
 from dicom_node.hl7.times import comparable, with_zone
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from tests.hl7_builders import shared_folder
 from tests.hl7_messages import message, read, reading_with
 

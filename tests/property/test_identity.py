@@ -7,7 +7,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.linking.identity import Event, Identifier, Identities
+from dicom_node.linking.identifiers import Identifier
+from dicom_node.linking.identity import Identities
+from dicom_node.linking.identity_fold import Event
 
 IDS = [Identifier(value, "HOSP") for value in "ABCD"]
 TIMES = ["", *(f"2026010{day}0{hour}0000000000" for day in (1, 2, 3) for hour in (0, 5))]

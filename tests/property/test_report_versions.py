@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.hl7.parsed import DocumentAction, ParsedPatient, ParsedReport, ReportPart, Role
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.reports.blocks import join_sections, says_already
 from dicom_node.reports.status import EFFECTS, OBSERVATION_STATUSES, RESULT_STATUSES, Effect
 from dicom_node.reports.versions import Input, fold, trace

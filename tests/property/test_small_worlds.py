@@ -19,10 +19,13 @@ from itertools import combinations, permutations
 
 import pytest
 
+from dicom_node.linking.decision import CONFIRMED, Decision
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
-from dicom_node.linking.identity import Event, Identifier, Identities
+from dicom_node.linking.identifiers import Identifier
+from dicom_node.linking.identity import Identities
+from dicom_node.linking.identity_fold import Event
 from dicom_node.linking.people import HumanDecision, settle
-from dicom_node.linking.rules import CONFIRMED, Decision, decide
+from dicom_node.linking.rules import decide
 from dicom_node.settings import LinkingSettings
 
 SETTINGS = LinkingSettings()

@@ -5,8 +5,9 @@ from itertools import permutations
 import pytest
 
 from dicom_node.hl7.parsed import PatientAction
-from dicom_node.linking.identity import Event, Identifier, Identities, Issuers
-from dicom_node.linking.identity_fold import _RANK, REASONS, SEEN
+from dicom_node.linking.identifiers import Identifier, Issuers
+from dicom_node.linking.identity import Identities
+from dicom_node.linking.identity_fold import _RANK, REASONS, SEEN, Event
 
 A, B, C, D = (Identifier(value, "HOSP") for value in "ABCD")
 

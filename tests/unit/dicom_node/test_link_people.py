@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from dicom_node.linking.decision import Decision
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
 from dicom_node.linking.identifiers import Identifier
 from dicom_node.linking.people import HumanDecision, apply_people, different_patients, settle
-from dicom_node.linking.rules import Decision, decide
+from dicom_node.linking.rules import decide
 from dicom_node.settings import LinkingSettings
 
 A1 = Identifier("A1", "SITE")

@@ -2,21 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
-from dicom_node.linking.identifiers import Identifier
-from dicom_node.linking.rules import (
+from dicom_node.linking.decision import (
     ACCESSION_VIA_ORDER,
     CONFIRMED,
     QUALIFIED_ACCESSION,
     REQUIREMENTS,
-    RULES,
     STATES,
     STRONG_KEYS,
     STUDY_UID,
     STUDY_UID_VIA_ORDER,
     Decision,
-    decide,
 )
+from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
+from dicom_node.linking.identifiers import Identifier
+from dicom_node.linking.rules import RULES, decide
 from dicom_node.settings import LinkingSettings
 
 SETTINGS = LinkingSettings()

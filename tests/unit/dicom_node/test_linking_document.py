@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.linking.rules import REQUIREMENTS
+from dicom_node.linking.decision import REQUIREMENTS
 from dicom_node.models import Patient
 from tests.hl7_builders import NOW, database
 from tests.property import test_small_worlds as worlds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from dicom_node.hl7.parsed import EmbeddedDocument, ParsedPatient, ParsedReport, ReportPart
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.reports.storing import from_json, to_json
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dicom_node.hl7.parsed import DocumentAction, ParsedPatient, Role
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from dicom_node.reports.sections import Kind
 from dicom_node.reports.status import Effect
 from dicom_node.reports.versions import chain_identity, fold, trace

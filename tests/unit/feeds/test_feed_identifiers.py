@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.hl7.reader import read_message
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 
 MESSAGE = (
     "MSH|^~\\&|RIS|NORTH|||20260301120000||{kind}|M1|P|2.5.1\r"

@@ -4,7 +4,7 @@ import pytest
 
 from dicom_node.hl7.parsed import DocumentAction, ParsedReport, Role
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from tests.hl7_messages import PID, message, obr, obx, read, txa
 
 TEXT = obx("FINDINGS: disc")

@@ -3,7 +3,7 @@
 import pytest
 
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from tests.hl7_messages import PID, message, obr, read
 
 IPC = "IPC|A7^SITE|RP|1.2.7|SPS|CT"

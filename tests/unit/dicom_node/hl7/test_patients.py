@@ -4,7 +4,7 @@ import pytest
 
 from dicom_node.hl7.parsed import PatientAction
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from tests.hl7_messages import message, read
 
 NEW = "PID|||NEW^^^H||DOE^JANE||19700101|F"

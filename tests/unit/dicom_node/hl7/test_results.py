@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node.hl7.parsed import EmbeddedDocument, ParsedReport, Role
 from dicom_node.hl7.text import ContentFault
-from dicom_node.linking.identity import Identifier
+from dicom_node.linking.identifiers import Identifier
 from tests.hl7_messages import PID, ed, message, obr, obx, read, segment
 
 
