@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import JSON, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from dicom_node.database import UtcDateTime
@@ -28,7 +28,10 @@ class LabelingRun(SQLModel, table=True):
     schema_name: str
     schema_digest: str
     model_digest: str = ""  # SHA-256 of the weights; of the rules' source for the rule labeler
-    prompt_digest: str = ""
+    prompt_digest: str = ""  # of the questions, and of the calibration where there is one
+    question_digest: str = ""  # what was asked and by which settings, without the calibration
+    calibration_digest: str = ""  # empty: uncalibrated
+    model_name: str = ""  # of the model store or the server; digests decide, names are for people
     started_at: dt.datetime = _time()
 
 
@@ -46,8 +49,12 @@ class Label(SQLModel, table=True):
     state: str  # labeling.vocabulary.State
     probability: float | None = None
     margin: float | None = None  # logit("yes") - logit("no"), uncalibrated
-    evidence_start: int | None = None  # character offsets into report.text
+    mention_margin: float | None = None  # of the question whether it is mentioned at all
+    evidence_start: int | None = None  # character offsets into report.text: the strongest span
     evidence_end: int | None = None
+    more_evidence: list[list[int]] = Field(default_factory=list, sa_type=JSON)  # further spans
+    severity: str = ""  # id of the observation's scale
+    locations: list[str] = Field(default_factory=list, sa_type=JSON)  # ids of the schema
     detail: str = ""
     provisional: bool = False  # of a report that was not final: never in a cohort
     created_at: dt.datetime = _time()
@@ -66,5 +73,69 @@ class ReferenceLabel(SQLModel, table=True):
     site: str
     reader: str
     state: str
+    severity: str = ""
+    quote: str = ""  # words of the report that the reader rests on
+    blinded: str = ""  # "yes": the reader saw no machine's label; "no"; empty: not said
+    sampling: str = ""  # how the report came to be read: "random", "enriched", ...
     source_digest: str = ""  # SHA-256 of the imported file
     imported_at: dt.datetime = _time()
+
+
+class Calibration(SQLModel, table=True):
+    """Thresholds fitted on reference labels, for one labeler, model, questions and schema.
+
+    The newest row of a configuration is the one that holds.
+    """
+
+    __tablename__ = "calibration"
+
+    id: int | None = Field(default=None, primary_key=True)
+    labeler: str
+    schema_digest: str
+    model_digest: str
+    question_digest: str
+    thresholds: str  # labeling.thresholds.Thresholds as JSON
+    digest: str = Field(index=True)
+    n_reports: int
+    reference_digest: str  # SHA-256 over the reference labels that it rests on
+    summary: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    fitted_by: str = ""
+    fitted_at: dt.datetime = _time()
+
+
+class Qualification(SQLModel, table=True):
+    """A verdict on a labeler's configuration, measured on reference labels; the newest holds."""
+
+    __tablename__ = "qualification"
+
+    id: int | None = Field(default=None, primary_key=True)
+    labeler: str
+    schema_digest: str
+    model_digest: str
+    question_digest: str
+    calibration_digest: str
+    qualified: bool
+    figures: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    criteria: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    failings: list[str] = Field(default_factory=list, sa_type=JSON)  # why not, in sentences
+    measured_by: str = ""
+    measured_at: dt.datetime = _time()
+
+
+class Disagreement(SQLModel, table=True):
+    """Two runs that say different things of one report; only ever added."""
+
+    __tablename__ = "label_disagreement"
+    __table_args__ = (
+        UniqueConstraint("run_id", "other_run_id", "report_id", "observation", "site"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_id: int = Field(foreign_key="labeling_run.id", index=True)
+    other_run_id: int = Field(foreign_key="labeling_run.id")
+    report_id: int = Field(foreign_key="report.id", index=True)
+    observation: str
+    site: str
+    state: str
+    other_state: str
+    found_at: dt.datetime = _time()

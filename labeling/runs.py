@@ -132,7 +132,7 @@ def store_labels(
         return 0
     now = clock()
     for result in results:
-        start, end = result.evidence if result.evidence is not None else (None, None)
+        start, end = result.evidence[0] if result.evidence else (None, None)
         session.add(
             Label(
                 run_id=run.id,
@@ -142,8 +142,12 @@ def store_labels(
                 state=str(result.state),
                 probability=result.probability,
                 margin=result.margin,
+                mention_margin=result.mention_margin,
                 evidence_start=start,
                 evidence_end=end,
+                more_evidence=[list(each) for each in result.evidence[1:]],
+                severity=result.severity,
+                locations=list(result.locations),
                 detail=result.detail,
                 provisional=report.result_status in PROVISIONAL,
                 created_at=now,

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, SecretStr
 
 from dicom_node.setting_values import Section
 
 
 class LanguageModelSettings(Section):
-    """The on-premise language model: an entry of the model store, verified by SHA-256."""
+    """The on-premise language model: an entry of the model store, or a server in the house."""
 
-    name: str = "smollm2-135m-instruct"
+    backend: Literal["transformers", "llama_cpp", "server"] = "transformers"
+    name: str = "smollm2-135m-instruct"  # in the store; on a server, the name it goes by there
     sha256: str = ""  # empty: the digest recorded when the model entered the store
     threads: int = Field(default=2, ge=1)
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    batch_reports: int = Field(default=8, ge=1, le=256)  # read side by side
+    url: str = ""  # of a server: http://127.0.0.1:8000/v1
+    api_key: SecretStr = SecretStr("")
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    allow_public_address: bool = False  # reports leave the house only where a person says so
+
+
+class TokenScoreSettings(Section):
+    """How the labeler ``token_scores`` asks."""
+
+    two_step: bool = False  # a summary aimed at the condition, then the question
+    summary_tokens: int = Field(default=64, ge=8, le=1024)
+    levels: bool = True  # ask at each site of the schema, too
+    mention: bool = True  # ask whether it is mentioned: tells absent from not mentioned
+    evidence: bool = True  # find the sentence without which the answer changes most
+
+
+class StudentSettings(Section):
+    """The trained encoder that the labeler ``student`` uses: an entry of the model store."""
+
+    name: str = ""  # empty: the one that comes with the schema, where there is one
 
 
 class LabelingSettings(Section):
@@ -20,6 +45,11 @@ class LabelingSettings(Section):
 
     schema_name: str = "spine"
     schema_file: str = ""  # a site's own schema; wins over schema_name
+    observations: tuple[str, ...] = ()  # ids of the schema that are read; empty: all
     labelers: tuple[str, ...] = ("rules", "token_scores")
     automatic: str = ""  # the labeler that reads each new report at once; empty: by command only
+    label_history: bool = False  # read history, indication and technique, too
+    language_packs: tuple[str, ...] = ()  # folders of a site's own packs; English ships
     language_model: LanguageModelSettings = LanguageModelSettings()
+    token_scores: TokenScoreSettings = TokenScoreSettings()
+    student: StudentSettings = StudentSettings()

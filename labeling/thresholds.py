@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-
-import numpy as np
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from labeling.errors import Permanent
-from labeling.vocabulary import State
+from labeling.vocabulary import WHOLE, State
 
 DEFAULT_BAND = 0.25
 """Half the width of the uncertain band, in logits, where nothing was fitted."""
-
-_MINIMUM_EACH = 3
 
 
 class InvalidThresholds(Permanent):
@@ -29,37 +27,68 @@ class InvalidThresholds(Permanent):
 
 @dataclass(frozen=True)
 class Threshold:
-    """Margins above ``cut + band`` mean present, below ``cut - band`` no, between: uncertain."""
+    """How the margins of one observation are read.
 
-    cut: float = 0.0
-    band: float = DEFAULT_BAND
-    fitted_on: int = 0  # reports; 0: not fitted
+    Margins above ``high`` mean present, below ``low`` no, between: uncertain. ``slope`` and
+    ``intercept`` turn a margin into a probability (Platt 1999); slope 0: none was fitted.
+
+    Args:
+        low, high: the band in logits.
+        mention_cut: mention margins from here on mean "mentioned".
+        fitted_on, positives: reference labels that it rests on; 0: not fitted.
+        cut_interval: 95 % bootstrap interval of the cut in the middle of the band.
+    """
+
+    low: float = -DEFAULT_BAND
+    high: float = DEFAULT_BAND
+    slope: float = 0.0
+    intercept: float = 0.0
+    mention_cut: float = 0.0
+    fitted_on: int = 0
+    positives: int = 0
+    cut_interval: tuple[float, float] | None = None
 
     def decide(self, margin: float) -> State:
-        """Return PRESENT, UNCERTAIN or ABSENT for a margin."""
-        if margin > self.cut + self.band:
+        """Return PRESENT, UNCERTAIN or ABSENT (not present) for a margin."""
+        if margin > self.high:
             return State.PRESENT
-        return State.UNCERTAIN if margin >= self.cut - self.band else State.ABSENT
+        return State.UNCERTAIN if margin >= self.low else State.ABSENT
+
+    def probability(self, margin: float) -> float | None:
+        """Return the calibrated probability of present, or None where none was fitted."""
+        if self.slope == 0.0:
+            return None
+        exponent = min(max(-(self.slope * margin + self.intercept), -700.0), 700.0)
+        return 1.0 / (1.0 + math.exp(exponent))
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds by observation; an observation without one has the default."""
+    """Thresholds by observation: of the whole report, and of its sites (all sites share one).
 
-    by_observation: Mapping[str, Threshold]
+    An observation without one has the default, and its labels are uncalibrated.
+    """
 
-    def of(self, observation: str) -> Threshold:
-        """Return the threshold of an observation."""
-        return self.by_observation.get(observation, Threshold())
+    whole: Mapping[str, Threshold]
+    at_sites: Mapping[str, Threshold] = field(default_factory=dict)
+
+    def of(self, observation: str, site: str = WHOLE) -> Threshold:
+        """Return the threshold of an observation at a site."""
+        known = self.whole if site == WHOLE else self.at_sites
+        return known.get(observation, Threshold())
 
     @property
     def digest(self) -> str:
         """SHA-256 of the thresholds; empty where none was fitted."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest() if self.by_observation else ""
+        fitted = self.whole or self.at_sites
+        return hashlib.sha256(self.to_json().encode()).hexdigest() if fitted else ""
 
     def to_json(self) -> str:
         """Return the thresholds as JSON."""
-        content = {name: asdict(each) for name, each in sorted(self.by_observation.items())}
+        content = {
+            "whole": {name: asdict(each) for name, each in sorted(self.whole.items())},
+            "at_sites": {name: asdict(each) for name, each in sorted(self.at_sites.items())},
+        }
         return json.dumps(content, sort_keys=True)
 
     @classmethod
@@ -71,51 +100,22 @@ class Thresholds:
         """
         try:
             content = json.loads(text)
-            return cls({str(name): Threshold(**each) for name, each in content.items()})
-        except (ValueError, TypeError, AttributeError) as error:
+            return cls(_read(content["whole"]), _read(content["at_sites"]))
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise InvalidThresholds("not thresholds as this version writes them") from error
+
+
+def _read(entries: Mapping[str, dict[str, Any]]) -> dict[str, Threshold]:
+    return {
+        str(name): Threshold(
+            **{
+                **each,
+                "cut_interval": tuple(each["cut_interval"]) if each.get("cut_interval") else None,
+            }
+        )
+        for name, each in entries.items()
+    }
 
 
 UNCALIBRATED = Thresholds({})
 """Cut 0 for everything: usable to see the machinery work, not to believe a label."""
-
-
-def fit_thresholds(
-    margins: Mapping[str, Sequence[float]], references: Mapping[str, Sequence[State]]
-) -> Thresholds:
-    """Fit a cut per observation: the greatest balanced accuracy of present against the rest.
-
-    Reference labels that are uncertain or failed are left out. Among equally good cuts the middle
-    of the widest gap is taken. An observation with fewer than three positives or three negatives
-    keeps the default. The band stays 0: how wide "uncertain" should be cannot be told from a few
-    labels. Use reference labels of training patients only.
-
-    Args:
-        margins: by observation, one margin a report.
-        references: by observation, what a reader says of the same reports, in the same order.
-    """
-    fitted: dict[str, Threshold] = {}
-    for observation, values in margins.items():
-        pairs = [
-            (margin, state is State.PRESENT)
-            for margin, state in zip(values, references[observation], strict=True)
-            if state not in {State.UNCERTAIN, State.FAILED}
-        ]
-        positives = sum(present for _, present in pairs)
-        if min(positives, len(pairs) - positives) >= _MINIMUM_EACH:
-            fitted[observation] = Threshold(_best_cut(pairs), 0.0, len(pairs))
-    return Thresholds(fitted)
-
-
-def _best_cut(pairs: Sequence[tuple[float, bool]]) -> float:
-    margins = np.array([margin for margin, _ in pairs])
-    present = np.array([label for _, label in pairs])
-    values = np.unique(margins)
-    cuts = np.concatenate([[values[0] - 1.0], (values[:-1] + values[1:]) / 2, [values[-1] + 1.0]])
-    gaps = np.concatenate([[0.0], np.diff(values), [0.0]])
-    above = margins[None, :] > cuts[:, None]  # [cuts, reports]
-    sensitivity = above[:, present].mean(axis=1)
-    specificity = (~above[:, ~present]).mean(axis=1)
-    balanced = sensitivity + specificity
-    best = np.isclose(balanced, balanced.max())
-    return float(cuts[np.flatnonzero(best)[np.argmax(gaps[best])]])

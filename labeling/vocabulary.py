@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 WHOLE = "whole"
 """The site of a label that speaks of the whole report, study or image."""
@@ -48,8 +49,48 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Severity:
+    """A step of a severity scale, the least first; a grade is a severity ("Pfirrmann IV")."""
+
+    id: str
+    name: str
+    synonyms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Location:
+    """A word of place that a report may say of an observation ("left", "upper lobe").
+
+    ``excludes`` are locations that it contradicts, ``means`` those it stands for (bilateral: left
+    and right). A site is asked about; a location is only taken from what is said.
+    """
+
+    id: str
+    name: str
+    synonyms: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    means: tuple[str, ...] = ()
+
+
+UncertainPolicy = Literal["mask", "inclusive", "exclusive"]
+"""What "uncertain" becomes when a cohort is frozen: left out, present, or absent."""
+
+
+@dataclass(frozen=True)
 class Observation:
-    """A condition that is labelled, trained and predicted."""
+    """A condition that is labelled, trained and predicted.
+
+    Args:
+        id, name, definition, synonyms: what it is and what it is called.
+        code: of the finding.
+        sites: where it can be labelled, ids of the schema's sites.
+        severities: its scale, the least first; empty: it has none.
+        parents: observations that are present where this one is.
+        modalities: defined terms of Modality (0008,0060) that show it; empty: as the schema.
+        body_parts: Body Part Examined (0018,0015); empty: as the schema.
+        uncertain_policy: for cohorts; None: as the settings say.
+        locations: ids of the schema's locations that can be said of it; empty: all of them.
+    """
 
     id: str
     name: str
@@ -57,11 +98,20 @@ class Observation:
     synonyms: tuple[str, ...]
     code: Code
     sites: tuple[str, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    parents: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    uncertain_policy: UncertainPolicy | None = None
+    locations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """A set of observations for one kind of examination; ``digest`` is SHA-256 of the file."""
+    """A set of observations for one kind of examination; ``digest`` is SHA-256 of the file.
+
+    A schema that was narrowed to some observations has a digest of its own.
+    """
 
     name: str
     title: str
@@ -71,6 +121,7 @@ class LabelSchema:
     sites: tuple[Site, ...]
     observations: tuple[Observation, ...]
     digest: str
+    locations: tuple[Location, ...] = ()
 
     def observation(self, identifier: str) -> Observation:
         """Return the observation with this id; KeyError where the schema has none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labeling.model_store import ModelStore
+from labeling.llm.model_store import ModelStore
 from plugin.folders import DataFolder
 from plugin.settings import Settings
 

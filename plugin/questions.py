@@ -85,7 +85,7 @@ def _reports(session: Session, settings: Settings, _arguments: Arguments) -> dic
 def _language_models(
     _session: Session, settings: Settings, _arguments: Arguments
 ) -> dict[str, Any]:
-    from labeling.model_store import ModelStore
+    from labeling.llm.model_store import ModelStore
 
     store = ModelStore(DataFolder(settings.data_folder).language_models)
     models = [store.get(name) for name in store.names()]

@@ -16,7 +16,8 @@ _labelers: dict[str, Any] = {}
 
 def _labeler(job: dict[str, Any]) -> Any:
     """Load the labeler of a job once; a language model stays in memory for the next job."""
-    from labeling.model_store import ModelStore
+    from labeling.labeler import LabelerSetup
+    from labeling.llm.model_store import ModelStore
     from labeling.schema_file import schema_of
     from labeling.settings import LabelingSettings
 
@@ -26,7 +27,7 @@ def _labeler(job: dict[str, Any]) -> Any:
         settings = LabelingSettings.model_validate(job["settings"])
         store = ModelStore(Path(job["model_store"]))
         factory = load("labelers", job["labeler"])
-        _labelers[key] = factory(schema_of(settings), settings, store)
+        _labelers[key] = factory(LabelerSetup(schema_of(settings), settings, store))
     return _labelers[key]
 
 
@@ -39,21 +40,12 @@ def _identify_labeler(job: dict[str, Any], emit: Emit) -> None:
 
 
 def _label(job: dict[str, Any], emit: Emit) -> None:
+    from labeling.labeler import row_of
+
     labeler = _labeler(job)
-    for report_id, text in job["reports"]:
-        rows = [
-            {
-                "observation": result.observation,
-                "site": result.site,
-                "state": str(result.state),
-                "probability": result.probability,
-                "margin": result.margin,
-                "evidence": result.evidence,
-                "detail": result.detail,
-            }
-            for result in labeler.label_report(text)
-        ]
-        emit("item", [report_id, rows])
+    texts = [text for _, text in job["reports"]]
+    for (report_id, _), results in zip(job["reports"], labeler.label_reports(texts), strict=True):
+        emit("item", [report_id, [row_of(each) for each in results]])
 
 
 def _train(job: dict[str, Any], emit: Emit) -> None:

@@ -27,6 +27,7 @@ import training.models
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
 from plugin.migrations.duplicates import add_duplicates
+from plugin.migrations.labels import add_calibrated_labels
 from plugin.migrations.messages import add_reports_as_living_truth
 
 __all__ = ["SchemaVersion", "is_migrated", "migrate"]
@@ -58,6 +59,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_duplicates,
     add_missing_tables,  # completions, tombstones, erasures
     add_reports_as_living_truth,
+    add_calibrated_labels,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlmodel import SQLModel
@@ -39,4 +39,22 @@ def add_missing_columns(
         )
     for index in table.indexes:
         index.create(connection, checkfirst=True)
+    return added
+
+
+def add_nullable_columns(
+    connection: sa.Connection, table_name: str, names: Sequence[str]
+) -> list[str]:
+    """Add columns of a model that earlier rows leave empty; return the names that were added."""
+    table = SQLModel.metadata.tables[table_name]
+    present = {column["name"] for column in sa.inspect(connection).get_columns(table_name)}
+    preparer = connection.dialect.identifier_preparer
+    added = [name for name in names if name not in present]
+    for name in added:
+        column = table.columns[name]
+        kind = column.type.compile(connection.dialect)
+        connection.exec_driver_sql(
+            f"ALTER TABLE {preparer.format_table(table)} "
+            f"ADD COLUMN {preparer.format_column(column)} {kind}"
+        )
     return added

@@ -7,7 +7,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from dicom_node.models import Link, Report, Study
-from labeling.agreement import Judgement, agreement, choose_labeler
+from labeling.evaluation.agreement import Judgement, agreement, choose_labeler
 from labeling.models import Label, LabelingRun
 from labeling.reference import reference_states
 from labeling.vocabulary import WHOLE, State

@@ -33,6 +33,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "impact_note": {"study_instance_uid": "studies", "report_id": "reports"},
     "instance": {"series_instance_uid": "series"},
     "label": {"report_id": "reports"},
+    "label_disagreement": {"report_id": "reports"},
     "link": {"report_id": "reports", "study_instance_uid": "studies"},
     "link_decision": {"id": "decisions"},
     "link_event": {"report_id": "reports", "study_instance_uid": "studies"},
@@ -64,6 +65,7 @@ MENDED = frozenset({"cohort", "imported_file", "training_run"})
 
 KEPT = frozenset(
     {
+        "calibration",
         "erasure",
         "feed_acceptance",
         "filed_position",
@@ -72,6 +74,7 @@ KEPT = frozenset(
         "model",
         "model_event",
         "pending_deletion",
+        "qualification",
         "schema_version",
     }
 )

@@ -8,10 +8,9 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from dicom_node.reports.queries import current_reports
-from labeling.labeler import LabelResult
+from labeling.labeler import result_of
 from labeling.models import LabelingRun
 from labeling.runs import PROVISIONAL, open_run, reports_without_labels, store_labels
-from labeling.vocabulary import State
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
@@ -98,16 +97,5 @@ def _store(
     report_id: int,
     rows: list[dict[str, Any]],
 ) -> int:
-    results = [
-        LabelResult(
-            observation=row["observation"],
-            site=row["site"],
-            state=State(row["state"]),
-            probability=row["probability"],
-            margin=row["margin"],
-            evidence=None if row["evidence"] is None else tuple(row["evidence"]),
-            detail=row["detail"],
-        )
-        for row in rows
-    ]
+    results = [result_of(row) for row in rows]
     return store_labels(session, run, report_id, results, context.clock)

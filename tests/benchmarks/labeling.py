@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from labeling.labeler import TokenScoreLabeler
-from labeling.llm import LanguageModel
-from labeling.model_store import EMBEDDED_NAME, ModelStore
-from labeling.prompt import Prompt, build_prompt, report_for_prompt
-from labeling.rules import RuleLabeler
+from labeling.llm.model_store import EMBEDDED_NAME
+from labeling.llm.transformers_model import LanguageModel
+from labeling.rules.labeler import RuleLabeler
 from labeling.schema_file import shipped_schema
-from labeling.settings import LabelingSettings, LanguageModelSettings
+from labeling.token_scores.labeler import TokenScoreLabeler
+from labeling.token_scores.prompt import Prompt, build_prompt, report_for_prompt
 from plugin.simulation.reports import Habits, write_report
 from plugin.simulation.truth import draw_truth
+from tests.labeling_builders import rules_of, setup_of
 
 SCHEMA = shipped_schema("spine")
 RULES_PER_ROUND = 50
@@ -69,12 +69,13 @@ def measure(rounds: int, threads: int) -> tuple[dict[str, list[float]], dict[str
     texts = _reports(rounds + 1 + RULES_PER_ROUND)
     prompt = build_prompt(SCHEMA)
     with tempfile.TemporaryDirectory() as folder:
-        settings = LabelingSettings(language_model=LanguageModelSettings(threads=threads))
-        labeler = TokenScoreLabeler(SCHEMA, settings, ModelStore(Path(folder)))
+        labeler = TokenScoreLabeler(
+            setup_of(SCHEMA, store=Path(folder), language_model={"threads": threads})
+        )
         loading = _seconds(labeler.load)
         model = labeler.load()
     model.score(prompt, report_for_prompt(texts[rounds], model.markers))  # warm up
-    rules = RuleLabeler(SCHEMA)
+    rules = rules_of(SCHEMA)
     rates: dict[str, list[float]] = {"rules": [], "token_scores": [], "plain loop": []}
     for index in range(rounds):
         for name, rate in _round(index, texts, rules, model, prompt).items():

@@ -6,14 +6,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from labeling.labeler import TokenScoreLabeler
-from labeling.llm import LanguageModel, UnusableLanguageModel
-from labeling.model_store import EMBEDDED_SHA256, ModelStore, UnusableModel
-from labeling.prompt import ReportTooLong, build_prompt, report_for_prompt
+from labeling.llm.model_store import EMBEDDED_SHA256, ModelStore, UnusableModel
+from labeling.llm.transformers_model import LanguageModel, UnusableLanguageModel
 from labeling.schema_file import shipped_schema
-from labeling.settings import LabelingSettings, LanguageModelSettings
 from labeling.thresholds import Threshold, Thresholds
+from labeling.token_scores.labeler import TokenScoreLabeler
+from labeling.token_scores.prompt import ReportTooLong, build_prompt, report_for_prompt
 from labeling.vocabulary import State
+from tests.labeling_builders import setup_of
 
 SCHEMA = shipped_schema("spine")
 PROMPT = build_prompt(SCHEMA)
@@ -73,7 +73,7 @@ def test_sharing_the_report_changes_no_margin(tiny):
 def test_packs_of_any_length_give_the_same_margins(tiny, monkeypatch):
     report = report_for_prompt(REPORT, tiny.markers)
     expected = flat(tiny.score(PROMPT, report))
-    monkeypatch.setattr("labeling.llm.PACK", 60)
+    monkeypatch.setattr("labeling.llm.transformers_model.PACK", 60)
     assert flat(tiny.score(PROMPT, report)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -115,20 +115,19 @@ def test_unusable_models_say_so(tmp_path):
 def test_a_model_of_the_site_labels_a_report(tmp_path):
     store = ModelStore(tmp_path / "store")
     stored = store.add(write_tiny_model(tmp_path / "site"), "site")
-    settings = LabelingSettings(language_model=LanguageModelSettings(name="site", threads=1))
-    labeler = TokenScoreLabeler(SCHEMA, settings, store)
+    where = {"store": store.root, "language_model": {"name": "site", "threads": 1}}
+    labeler = TokenScoreLabeler(setup_of(SCHEMA, **where))
     results = labeler.label_report(REPORT)
     assert labeler.model_digest == stored.sha256
     assert len({(r.observation, r.site) for r in results}) == 24
     assert all(r.margin is not None and "uncalibrated" in r.detail for r in results)
     for result in results:
         if result.state is State.ABSENT:
-            assert result.evidence is not None
+            assert result.evidence
     whole = next(r for r in results if (r.observation, r.site) == ("herniation", "whole"))
-    assert whole.evidence is not None
-    assert REPORT[slice(*whole.evidence)] == "Herniation at L4-L5."
-    strict = labeler.with_thresholds(Thresholds({"herniation": Threshold(99.0, 0.0, 10)}))
-    assert strict.prompt_digest != labeler.prompt_digest
+    assert REPORT[slice(*whole.evidence[0])] == "Herniation at L4-L5."
+    fitted = Thresholds({"herniation": Threshold(99.0, 99.0, fitted_on=10)})
+    strict = TokenScoreLabeler(setup_of(SCHEMA, thresholds=fitted, **where))
     states = {r.site: r.state for r in strict.label_report(REPORT) if r.observation == "herniation"}
     assert states["L4-L5"] is State.ABSENT
     assert states["L1-L2"] is State.NOT_MENTIONED
@@ -148,8 +147,8 @@ def test_what_cannot_be_read_fails_with_a_reason(tmp_path_factory, text, reason,
     root = tmp_path_factory.mktemp("failing")
     store = ModelStore(root / "store")
     store.add(write_tiny_model(root / "site"), "site")
-    settings = LabelingSettings(language_model=LanguageModelSettings(name="site", threads=1))
-    labeler = TokenScoreLabeler(SCHEMA, settings, store)
+    where = {"store": store.root, "language_model": {"name": "site", "threads": 1}}
+    labeler = TokenScoreLabeler(setup_of(SCHEMA, **where))
     labeler._model = tiny
     results = labeler.label_report(text)
     assert {r.state for r in results} == {State.FAILED}
@@ -162,7 +161,7 @@ def test_the_embedded_model_reads_a_report(tmp_path):
         store.add_embedded()
     except UnusableModel as error:
         pytest.skip(str(error))
-    labeler = TokenScoreLabeler(SCHEMA, LabelingSettings(), store)
+    labeler = TokenScoreLabeler(setup_of(SCHEMA, store=store.root))
     assert labeler.model_digest == EMBEDDED_SHA256
     model = labeler.load()
     report = report_for_prompt(REPORT, model.markers)

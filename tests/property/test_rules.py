@@ -4,13 +4,13 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.rules import RuleLabeler
 from labeling.schema_file import shipped_schema
 from labeling.sections import find_sections, find_sentences
 from labeling.vocabulary import WHOLE, State
+from tests.labeling_builders import rules_of
 
 SCHEMA = shipped_schema("spine")
-LABELER = RuleLabeler(SCHEMA)
+LABELER = rules_of(SCHEMA)
 LEVELS = [site.id for site in SCHEMA.sites]
 TERMS = {
     "disc_narrowing": "disc space narrowing",
@@ -34,10 +34,10 @@ def test_any_text_gets_one_label_each_and_evidence_inside_it(text):
     results = LABELER.label_report(text)
     assert len({(r.observation, r.site) for r in results}) == len(results) == 24
     for result in results:
-        if result.evidence is not None:
-            start, end = result.evidence
+        if result.evidence:
+            ((start, end),) = result.evidence
             assert 0 <= start < end <= len(text)
-        assert (result.evidence is None) == (result.state in {State.NOT_MENTIONED, State.FAILED})
+        assert (not result.evidence) == (result.state in {State.NOT_MENTIONED, State.FAILED})
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,13 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from labeling.agreement import Judgement, agreement, auroc, choose_labeler, macro_f1
+from labeling.evaluation.agreement import Judgement, agreement, auroc, choose_labeler, macro_f1
+from labeling.evaluation.calibration import fit_thresholds
 from labeling.thresholds import (
     UNCALIBRATED,
     InvalidThresholds,
     Threshold,
     Thresholds,
-    fit_thresholds,
 )  # fmt: skip
 from labeling.vocabulary import State
 
@@ -93,7 +93,7 @@ def test_the_better_labeler_is_chosen_and_ties_go_to_the_rules():
 
 
 def test_thresholds_decide_with_a_band():
-    threshold = Threshold(cut=1.0, band=0.5)
+    threshold = Threshold(low=0.5, high=1.5)
     assert [threshold.decide(m) for m in (1.6, 1.5, 0.5, 0.4)] == [P, U, U, A]
     assert UNCALIBRATED.of("x") == Threshold()
     assert UNCALIBRATED.digest == ""
@@ -102,14 +102,14 @@ def test_thresholds_decide_with_a_band():
 def test_fitting_finds_the_gap_and_leaves_out_the_uncertain():
     margins = {"x": [-5.0, -4.5, -4.0, -2.0, -1.5, -1.0, 9.0]}
     fitted = fit_thresholds(margins, {"x": [A, N, A, P, P, P, U]})
-    assert fitted.of("x") == Threshold(cut=-3.0, band=0.0, fitted_on=6)
+    assert fitted.of("x") == Threshold(-3.0, -3.0, fitted_on=6, positives=3)
     assert Thresholds.from_json(fitted.to_json()).of("x") == fitted.of("x")
     assert fitted.digest
 
 
 def test_too_few_labels_fit_nothing():
     fitted = fit_thresholds({"x": [1.0, 2.0, 3.0]}, {"x": [P, A, A]})
-    assert fitted.by_observation == {}
+    assert fitted.whole == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"x": {"cat": 1}}'])

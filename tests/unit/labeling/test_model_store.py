@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from labeling.model_files import RefusedModel
-from labeling.model_store import EMBEDDED_SHA256, ModelStore, UnusableModel
+from labeling.llm.model_files import RefusedModel
+from labeling.llm.model_store import EMBEDDED_SHA256, ModelStore, UnusableModel
 
 GGUF = b"GGUF" + bytes(range(256)) * 20
 

@@ -1,7 +1,7 @@
 import unicodedata
 
-from labeling.prompt import build_prompt, report_for_prompt
 from labeling.schema_file import shipped_schema
+from labeling.token_scores.prompt import build_prompt, report_for_prompt
 
 MARKERS = frozenset({"<|im_start|>", "<|im_end|>"})
 

@@ -8,13 +8,13 @@ from dicom_node.database import Database
 from dicom_node.models import Report
 from labeling.labeler import InvalidResults, LabelResult, checked
 from labeling.models import Label
-from labeling.rules import RuleLabeler
 from labeling.runs import open_run, reports_without_labels, store_labels
 from labeling.schema_file import shipped_schema
 from labeling.vocabulary import State
+from tests.labeling_builders import rules_of
 
 SCHEMA = shipped_schema("spine")
-LABELER = RuleLabeler(SCHEMA)
+LABELER = rules_of(SCHEMA)
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
 
@@ -39,7 +39,7 @@ def test_a_run_is_opened_once_per_configuration(database):
         first = open_run(session, LABELER, SCHEMA, clock)
         again = open_run(session, LABELER, SCHEMA, clock)
         assert first.id == again.id
-        other = RuleLabeler(SCHEMA)
+        other = rules_of(SCHEMA)
         other.model_digest = "other"
         assert open_run(session, other, SCHEMA, clock).id != first.id
 

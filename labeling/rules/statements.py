@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from labeling.rules_assertion import assertion
-from labeling.rules_levels import LevelFinder, Mention
-from labeling.rules_lexicon import Lexicon, Terms
+from labeling.rules.assertion import assertion
+from labeling.rules.levels import LevelFinder, Mention
+from labeling.rules.lexicon import Lexicon, Terms
 from labeling.sections import Kind, Sentence
 from labeling.vocabulary import LabelSchema, State
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from labeling.rules_lexicon import load_lexicon
-from labeling.rules_statements import StatementFinder
+from labeling.rules.lexicon import load_lexicon
+from labeling.rules.statements import StatementFinder
 from labeling.sections import READ, Kind, find_sections, find_sentences
 from labeling.vocabulary import WHOLE, LabelSchema
 

@@ -27,9 +27,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from labeling.errors import Permanent
-from labeling.packing import Branch, layout, packs
-from labeling.prompt import Prompt, ReportTooLong
+from labeling.llm.interface import UnusableLanguageModel
+from labeling.llm.packing import Branch, layout, packs
+from labeling.token_scores.prompt import Prompt, ReportTooLong
 
 MAXIMUM_REPORT_TOKENS = 4096
 PACK = 1024
@@ -41,10 +41,6 @@ _NO = ("no", "No", "NO", " no", " No", " NO")
 _ROLE_MARKERS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
 
 transformers_logging.disable_progress_bar()
-
-
-class UnusableLanguageModel(Permanent):
-    """A model cannot be loaded, or its tokens cannot answer yes or no."""
 
 
 @dataclass(frozen=True)

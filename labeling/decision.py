@@ -1,0 +1,108 @@
+"""From what a labeler measured to the state that is stored: one pure function for all labelers.
+
+Labelers give margins; thresholds, evidence, parents and levels decide. So a new calibration needs
+no second reading of a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from labeling.labeler import LabelResult
+from labeling.thresholds import Thresholds
+from labeling.vocabulary import WHOLE, LabelSchema, State
+
+UNCALIBRATED_NOTE = "uncalibrated"
+NO_SPAN = "no span of the report carries it"
+
+
+def decide(
+    results: Sequence[LabelResult], schema: LabelSchema, thresholds: Thresholds
+) -> list[LabelResult]:
+    """Return the results with the states and probabilities that the thresholds give them.
+
+    * a margin above the band is present, inside it uncertain; below it the mention margin tells
+      absent from not mentioned (without one, the labeler's own word does);
+    * a present label without evidence is uncertain: no span, no ``present``;
+    * a site cannot be present where the whole report is not: it is uncertain there;
+    * where a child is present, its parents are, with the child's evidence.
+
+    A failed label, and one of a labeler that gives no margin, keeps its state.
+    """
+    decided = {
+        (each.observation, each.site): _with_evidence(_decided(each, thresholds))
+        for each in results
+    }
+    for key, each in decided.items():
+        whole = decided.get((each.observation, WHOLE))
+        if each.site != WHOLE and whole is not None:
+            decided[key] = _below(each, whole)
+    _raise_parents(decided, schema)
+    return list(decided.values())
+
+
+def _decided(result: LabelResult, thresholds: Thresholds) -> LabelResult:
+    if result.margin is None or result.state is State.FAILED:
+        return result
+    threshold = thresholds.of(result.observation, result.site)
+    state = threshold.decide(result.margin)
+    if state is State.ABSENT:
+        state = _denied_or_silent(result, threshold.mention_cut)
+    detail = result.detail if threshold.fitted_on else _noted(result.detail, UNCALIBRATED_NOTE)
+    return replace(
+        result, state=state, probability=threshold.probability(result.margin), detail=detail
+    )
+
+
+def _denied_or_silent(result: LabelResult, mention_cut: float) -> State:
+    if result.mention_margin is not None:
+        return State.ABSENT if result.mention_margin >= mention_cut else State.NOT_MENTIONED
+    kept = {State.ABSENT, State.NOT_MENTIONED, State.STABLE_UNKNOWN}
+    # Silence is the careful reading where nobody asked: absent trains, not mentioned does not.
+    return result.state if result.state in kept else State.NOT_MENTIONED
+
+
+def _with_evidence(result: LabelResult) -> LabelResult:
+    if result.state is not State.PRESENT or result.evidence:
+        return result
+    return replace(result, state=State.UNCERTAIN, detail=_noted(result.detail, NO_SPAN))
+
+
+def _below(site: LabelResult, whole: LabelResult) -> LabelResult:
+    if site.state is not State.PRESENT or whole.state in {State.PRESENT, State.UNCERTAIN}:
+        return site
+    note = "the report as a whole says otherwise"
+    return replace(site, state=State.UNCERTAIN, detail=_noted(site.detail, note))
+
+
+def _raise_parents(decided: dict[tuple[str, str], LabelResult], schema: LabelSchema) -> None:
+    """Let each present child make its parents present, up to the roots."""
+    for observation in schema.observations:
+        waiting = [(observation.id, parent) for parent in observation.parents]
+        seen: set[str] = set()
+        while waiting:
+            child, parent = waiting.pop()
+            if parent in seen:
+                continue
+            seen.add(parent)
+            _raise(decided, child, parent)
+            waiting += [(parent, above) for above in schema.observation(parent).parents]
+
+
+def _raise(decided: dict[tuple[str, str], LabelResult], child: str, parent: str) -> None:
+    for (name, site), given in list(decided.items()):
+        above = decided.get((parent, site))
+        if name != child or given.state is not State.PRESENT or above is None:
+            continue
+        if above.state not in {State.PRESENT, State.FAILED}:
+            decided[parent, site] = replace(
+                above,
+                state=State.PRESENT,
+                evidence=given.evidence,
+                detail=_noted(above.detail, f"implied by {child}"),
+            )
+
+
+def _noted(detail: str, note: str) -> str:
+    return "; ".join(part for part in (detail, note) if part)

@@ -1,0 +1,1 @@
+"""Labels held against human readers: calibration, figures with intervals, comparison."""

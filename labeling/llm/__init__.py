@@ -1,0 +1,1 @@
+"""On-premise language models: one interface, an in-process adapter and one for servers."""

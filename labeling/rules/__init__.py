@@ -1,0 +1,1 @@
+"""Labels by rules: statements found by words, asserted, doubted or denied by cues."""

@@ -1,0 +1,1 @@
+"""Labels by a small encoder with attention pooling, trained on labelled reports."""

@@ -1,0 +1,1 @@
+"""Labels by template: one constrained JSON object a report."""

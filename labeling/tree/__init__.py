@@ -1,0 +1,1 @@
+"""Labels by a tree of questions: presence, probability, location and severity."""
