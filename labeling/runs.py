@@ -6,8 +6,10 @@ of the version before stay as they were and are stale by the report's ``is_curre
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, not_
 from sqlmodel import Session, col, select
@@ -19,7 +21,7 @@ from dicom_node.reports.status import EFFECTS, Effect
 from dicom_node.studies import frozen
 from labeling.labeler import LabelResult
 from labeling.models import Label, LabelingRun
-from labeling.vocabulary import LabelSchema
+from labeling.vocabulary import LabelSchema, State
 
 WITHOUT_RESULT = frozenset(
     code for code, effect in EFFECTS.items() if effect not in (Effect.PROVISIONAL, Effect.FINAL)
@@ -30,36 +32,38 @@ PROVISIONAL = frozenset(code for code, effect in EFFECTS.items() if effect is Ef
 """Statuses under which a version is read, its labels are provisional, and no cohort takes it."""
 
 
-class LabelerIdentity(Protocol):
-    """What a run records of its labeler; the labeler itself may live in another process."""
+@dataclass(frozen=True)
+class LabelerIdentity:
+    """What a run records of its labeler, which may live in another process.
 
-    @property
-    def name(self) -> str:
-        """Entry-point name."""
+    ``prompt_digest`` is of the questions and of every setting that changes an answer.
+    """
 
-    @property
-    def model_digest(self) -> str:
-        """SHA-256 of the weights, or of the rules' source."""
-
-    @property
-    def prompt_digest(self) -> str:
-        """SHA-256 of prompt and thresholds, or empty."""
+    name: str
+    model_digest: str
+    prompt_digest: str
+    model_name: str = ""
 
 
 def open_run(
-    session: Session, labeler: LabelerIdentity, schema: LabelSchema, clock: Clock
+    session: Session,
+    labeler: LabelerIdentity,
+    schema: LabelSchema,
+    clock: Clock,
+    calibration_digest: str = "",
 ) -> LabelingRun:
     """Return the run of this configuration; it is created when it first reads.
 
-    Labeler, schema, model and prompt together are the configuration, so a change of any of them
-    is a new run and labels anew.
+    Labeler, schema, model, questions and calibration together are the configuration, so a change
+    of any of them is a new run and labels anew.
     """
+    asked = prompt_digest_of(labeler.prompt_digest, calibration_digest)
     run = session.exec(
         select(LabelingRun).where(
             LabelingRun.labeler == labeler.name,
             LabelingRun.schema_digest == schema.digest,
             LabelingRun.model_digest == labeler.model_digest,
-            LabelingRun.prompt_digest == labeler.prompt_digest,
+            LabelingRun.prompt_digest == asked,
         )
     ).first()
     if run is None:
@@ -68,12 +72,22 @@ def open_run(
             schema_name=schema.name,
             schema_digest=schema.digest,
             model_digest=labeler.model_digest,
-            prompt_digest=labeler.prompt_digest,
+            prompt_digest=asked,
+            question_digest=labeler.prompt_digest,
+            calibration_digest=calibration_digest,
+            model_name=labeler.model_name,
             started_at=clock(),
         )
         session.add(run)
         session.flush()
     return run
+
+
+def prompt_digest_of(question_digest: str, calibration_digest: str) -> str:
+    """Return the digest of questions and calibration; of the questions alone without one."""
+    if not calibration_digest:
+        return question_digest
+    return hashlib.sha256(f"{question_digest} {calibration_digest}".encode()).hexdigest()
 
 
 def reports_without_labels(
@@ -131,27 +145,48 @@ def store_labels(
     if report is None or not report.is_current:
         return 0
     now = clock()
-    for result in results:
-        start, end = result.evidence[0] if result.evidence else (None, None)
-        session.add(
-            Label(
-                run_id=run.id,
-                report_id=report_id,
-                observation=result.observation,
-                site=result.site,
-                state=str(result.state),
-                probability=result.probability,
-                margin=result.margin,
-                mention_margin=result.mention_margin,
-                evidence_start=start,
-                evidence_end=end,
-                more_evidence=[list(each) for each in result.evidence[1:]],
-                severity=result.severity,
-                locations=list(result.locations),
-                detail=result.detail,
-                provisional=report.result_status in PROVISIONAL,
-                created_at=now,
-            )
-        )
+    provisional = report.result_status in PROVISIONAL
+    session.add_all(_label(run.id, report_id, each, provisional, now) for each in results)
     session.flush()
     return len(results)
+
+
+def _label(
+    run_id: int, report_id: int, result: LabelResult, provisional: bool, now: dt.datetime
+) -> Label:
+    start, end = result.evidence[0] if result.evidence else (None, None)
+    return Label(
+        run_id=run_id,
+        report_id=report_id,
+        observation=result.observation,
+        site=result.site,
+        state=str(result.state),
+        probability=result.probability,
+        margin=result.margin,
+        mention_margin=result.mention_margin,
+        evidence_start=start,
+        evidence_end=end,
+        more_evidence=[list(each) for each in result.evidence[1:]],
+        severity=result.severity,
+        locations=list(result.locations),
+        detail=result.detail,
+        provisional=provisional,
+        created_at=now,
+    )
+
+
+def result_of_label(label: Label) -> LabelResult:
+    """Return what a stored label says, as its labeler gave it after the decision."""
+    spans = [] if label.evidence_start is None else [(label.evidence_start, label.evidence_end)]
+    return LabelResult(
+        observation=label.observation,
+        site=label.site,
+        state=State(label.state),
+        probability=label.probability,
+        margin=label.margin,
+        mention_margin=label.mention_margin,
+        evidence=tuple((start, end or start) for start, end in [*spans, *label.more_evidence]),
+        severity=label.severity,
+        locations=tuple(label.locations),
+        detail=label.detail,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -10,21 +9,18 @@ from sqlmodel import Session, col, select
 from dicom_node.reports.queries import current_reports
 from labeling.labeler import result_of
 from labeling.models import LabelingRun
-from labeling.runs import PROVISIONAL, open_run, reports_without_labels, store_labels
+from labeling.runs import (
+    PROVISIONAL,
+    LabelerIdentity,
+    open_run,
+    reports_without_labels,
+    store_labels,
+)
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
 
 _REPORTS_A_JOB = 8
-
-
-@dataclass(frozen=True)
-class LabelerIdentity:
-    """What a labeling run records of its labeler."""
-
-    name: str
-    model_digest: str
-    prompt_digest: str
 
 
 def label_reports(context: Context, labeler: str, progress: Progress) -> dict[str, Any]:

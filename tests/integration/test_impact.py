@@ -25,7 +25,7 @@ from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.ground import ground_of
 from plugin.stages.impact import note_impacts
-from plugin.stages.label import LabelerIdentity
+from labeling.runs import LabelerIdentity
 from plugin.stages.send import _is_held
 from plugin.stages.train import _spoiled, train_model
 from tests.cohort_builders import NOW, add_labels, add_report, add_study

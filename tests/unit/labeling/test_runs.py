@@ -1,4 +1,5 @@
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -8,13 +9,14 @@ from dicom_node.database import Database
 from dicom_node.models import Report
 from labeling.labeler import InvalidResults, LabelResult, checked
 from labeling.models import Label
-from labeling.runs import open_run, reports_without_labels, store_labels
+from labeling.runs import LabelerIdentity, open_run, reports_without_labels, store_labels
 from labeling.schema_file import shipped_schema
 from labeling.vocabulary import State
 from tests.labeling_builders import rules_of
 
 SCHEMA = shipped_schema("spine")
 LABELER = rules_of(SCHEMA)
+IDENTITY = LabelerIdentity("rules", LABELER.model_digest, LABELER.prompt_digest)
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
 
@@ -36,19 +38,22 @@ def report(identity, version=1, text="L4-L5 herniation.", **values):
 
 def test_a_run_is_opened_once_per_configuration(database):
     with database.write() as session:
-        first = open_run(session, LABELER, SCHEMA, clock)
-        again = open_run(session, LABELER, SCHEMA, clock)
+        first = open_run(session, IDENTITY, SCHEMA, clock)
+        again = open_run(session, IDENTITY, SCHEMA, clock)
         assert first.id == again.id
-        other = rules_of(SCHEMA)
-        other.model_digest = "other"
+        other = replace(IDENTITY, model_digest="other")
         assert open_run(session, other, SCHEMA, clock).id != first.id
+        calibrated = open_run(session, IDENTITY, SCHEMA, clock, "fitted")
+        assert calibrated.id != first.id
+        assert open_run(session, IDENTITY, SCHEMA, clock, "fitted").id == calibrated.id
+        assert calibrated.question_digest == first.question_digest == first.prompt_digest
 
 
 def test_labels_are_stored_once_and_resume_where_they_stopped(database):
     with database.write() as session:
         session.add_all([report("a"), report("b"), report("c")])
         session.flush()
-        run = open_run(session, LABELER, SCHEMA, clock)
+        run = open_run(session, IDENTITY, SCHEMA, clock)
         waiting = reports_without_labels(session, run, limit=1)
         results = LABELER.label_report(waiting[0].text)
         assert store_labels(session, run, waiting[0].id, results, clock) == 24
@@ -73,7 +78,7 @@ def test_only_current_versions_with_a_result_need_labels(database):
             ]
         )
         session.flush()
-        run = open_run(session, LABELER, SCHEMA, clock)
+        run = open_run(session, IDENTITY, SCHEMA, clock)
         waiting = reports_without_labels(session, run)
         assert [(r.report_identity, r.version) for r in waiting] == [("old", 2)]
 
@@ -83,7 +88,7 @@ def test_a_provisional_report_is_read_and_its_labels_say_so(database, status):
     with database.write() as session:
         session.add(report("early", result_status=status))
         session.flush()
-        run = open_run(session, LABELER, SCHEMA, clock)
+        run = open_run(session, IDENTITY, SCHEMA, clock)
         (waiting,) = reports_without_labels(session, run)
         store_labels(session, run, waiting.id, LABELER.label_report(waiting.text), clock)
         assert {each.provisional for each in session.exec(select(Label))} == {True}
@@ -94,14 +99,14 @@ def test_what_carries_no_result_is_not_read(database, status):
     with database.write() as session:
         session.add(report("none", result_status=status))
         session.flush()
-        assert not reports_without_labels(session, open_run(session, LABELER, SCHEMA, clock))
+        assert not reports_without_labels(session, open_run(session, IDENTITY, SCHEMA, clock))
 
 
 def test_a_report_that_is_corrected_while_it_is_read_is_read_anew(database):
     with database.write() as session:
         session.add(report("a", result_status="P"))
         session.flush()
-        run = open_run(session, LABELER, SCHEMA, clock)
+        run = open_run(session, IDENTITY, SCHEMA, clock)
         (first,) = reports_without_labels(session, run)
         results = LABELER.label_report(first.text)
         first.is_current = False
@@ -122,7 +127,7 @@ def test_the_database_refuses_a_second_label(database):
     with database.write() as session:
         session.add(report("a"))
         session.flush()
-        run = open_run(session, LABELER, SCHEMA, clock)
+        run = open_run(session, IDENTITY, SCHEMA, clock)
         twice = [LabelResult("stenosis", "whole", State.ABSENT)] * 2
         with pytest.raises(IntegrityError):
             store_labels(session, run, 1, twice, clock)
