@@ -8,13 +8,22 @@ ships in ``labeling/languages/en``; a site names folders of its own in the setti
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from labeling.errors import Permanent
+from labeling.yaml_entries import Entry, top_entry
 
 ENGLISH = "en"
+MAXIMUM_FILES = 64
+
+_LANGUAGE, _HEADINGS, _CUES = "language.yaml", "headings.yaml", "cues.yaml"
+_CODE = re.compile(r"[a-z]{2,3}")
 
 
 class InvalidLanguagePack(Permanent):
@@ -30,12 +39,18 @@ class LanguagePack:
         name: in English, for example "German".
         digest: SHA-256 over the files of the pack.
         prompts: by labeler name, the named texts with their placeholders.
+        words: frequent words, in lower case, by which a text is taken for this language.
+        abbreviations: what a full stop may follow without ending the sentence.
+        open_endings: words after which a sentence goes on in the next line.
     """
 
     code: str
     name: str
     digest: str
     prompts: Mapping[str, Mapping[str, str]]
+    words: frozenset[str] = frozenset()
+    abbreviations: tuple[str, ...] = ()
+    open_endings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,5 +71,107 @@ class Languages:
 
 
 def load_languages(folders: Sequence[Path] = ()) -> Languages:
-    """Return English and the packs in these folders."""
-    return Languages({ENGLISH: LanguagePack(ENGLISH, "English", "", {})})
+    """Return English and the packs in these folders; a site's own English replaces ours.
+
+    Raises:
+        InvalidLanguagePack: a pack cannot be used; the message names file, line and key.
+    """
+    english = _english()
+    packs = {english.code: english}
+    own: set[str] = set()
+    for folder in folders:
+        pack = _load(Path(folder), folder.name)
+        if pack.code in own:
+            raise InvalidLanguagePack(f"{folder.name}: a second pack for {pack.code}")
+        _check_prompts(pack, english, folder.name)
+        own.add(pack.code)
+        packs[pack.code] = pack
+    return Languages(packs)
+
+
+@lru_cache(maxsize=1)
+def _english() -> LanguagePack:
+    return _load(resources.files("labeling") / "languages" / ENGLISH, ENGLISH)
+
+
+def _load(folder: Path | Traversable, name: str) -> LanguagePack:
+    contents = _contents(folder, name)
+    if _LANGUAGE not in contents:
+        raise InvalidLanguagePack(f"{name}: the folder holds no {_LANGUAGE}")
+    tops = {
+        file: top_entry(content, f"{name}/{file}", InvalidLanguagePack)
+        for file, content in contents.items()
+    }
+    language = tops.pop(_LANGUAGE).fields(
+        {"code", "name", "words"}, {"abbreviations", "open_endings"}
+    )
+    tops.pop(_HEADINGS, None)
+    tops.pop(_CUES, None)
+    return LanguagePack(
+        code=_code(language["code"]),
+        name=language["name"].text(),
+        digest=_digest(contents),
+        prompts={Path(file).stem: _prompts(top) for file, top in tops.items()},
+        words=frozenset(language["words"].text().lower().split()),
+        abbreviations=_texts(language, "abbreviations"),
+        open_endings=_words(language, "open_endings"),
+    )
+
+
+def _contents(folder: Path | Traversable, name: str) -> dict[str, bytes]:
+    """Return the YAML files of a pack by name; whatever else lies there is not looked at."""
+    try:
+        files = sorted(
+            (each for each in folder.iterdir() if each.name.endswith(".yaml") and each.is_file()),
+            key=lambda each: each.name,
+        )
+        if len(files) > MAXIMUM_FILES:
+            raise InvalidLanguagePack(f"{name}: more than {MAXIMUM_FILES} files")
+        return {each.name: each.read_bytes() for each in files}
+    except OSError as error:
+        raise InvalidLanguagePack(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def _code(entry: Entry) -> str:
+    if not _CODE.fullmatch(entry.text()):
+        raise entry.refuse("expected a code of ISO 639, for example de")
+    return entry.text()
+
+
+def _texts(fields: Mapping[str, Entry], key: str) -> tuple[str, ...]:
+    return fields[key].texts() if key in fields else ()
+
+
+def _words(fields: Mapping[str, Entry], key: str) -> tuple[str, ...]:
+    return tuple(fields[key].text().split()) if key in fields else ()
+
+
+def _prompts(top: Entry) -> dict[str, str]:
+    return {key: entry.text() for key, entry in top.mapping().items()}
+
+
+def _digest(contents: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for file, content in contents.items():
+        digest.update(f"{file} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+_PLACEHOLDER = re.compile(r"\{\w+\}")
+
+
+def _check_prompts(pack: LanguagePack, english: LanguagePack, name: str) -> None:
+    """Hold the prompts of a pack against the English ones: same keys, same placeholders."""
+    for labeler, texts in pack.prompts.items():
+        wanted = english.prompts.get(labeler)
+        if wanted is None:
+            raise InvalidLanguagePack(f"{name}/{labeler}.yaml: no labeler asks by this name")
+        if different := sorted(wanted.keys() ^ texts.keys()):
+            what = "missing" if different[0] in wanted else "unknown"
+            raise InvalidLanguagePack(f"{name}/{labeler}.yaml: {what} key {different[0]}")
+        for key, text in texts.items():
+            if set(_PLACEHOLDER.findall(text)) != set(_PLACEHOLDER.findall(wanted[key])):
+                needed = " ".join(sorted(set(_PLACEHOLDER.findall(wanted[key])))) or "none"
+                raise InvalidLanguagePack(
+                    f"{name}/{labeler}.yaml, {key}: the placeholders must be {needed}"
+                )

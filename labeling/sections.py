@@ -10,8 +10,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicom_node.reports.sections import READ, Kind, Section, find_sections, with_line_feeds
+from labeling.errors import Permanent
+from labeling.language import LanguagePack, Languages
+from labeling.settings import LabelingSettings
 
-__all__ = ["READ", "Kind", "Section", "Sentence", "find_sections", "find_sentences", "refusal"]
+__all__ = [
+    "READ",
+    "Kind",
+    "ReadableReport",
+    "Section",
+    "Sentence",
+    "UnreadableReport",
+    "find_sections",
+    "find_sentences",
+    "labelling_sections",
+    "labelling_sentences",
+    "read_report",
+    "refusal",
+]
+
+_OPT_IN = frozenset({Kind.HISTORY, Kind.TECHNIQUE})
 
 MAXIMUM_CHARACTERS = 50_000
 """Longer texts are not reports; they are refused, not cut."""
@@ -37,6 +55,70 @@ class Sentence:
     end: int
     kind: Kind
     paragraph: int  # counts lines; sentences of one line share it
+
+
+class UnreadableReport(Permanent):
+    """A report gets ``failed`` for every label; the message is the reason and quotes nothing."""
+
+
+@dataclass(frozen=True)
+class ReadableReport:
+    """A report as labelers see it: its language, and what of it may label.
+
+    All offsets refer to ``text``, the stored report.
+    """
+
+    text: str
+    pack: LanguagePack
+    sections: tuple[Section, ...]
+    sentences: tuple[Sentence, ...]
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """The sentences as half-open ranges of ``text``."""
+        return tuple((each.start, each.end) for each in self.sentences)
+
+
+def read_report(text: str, languages: Languages, settings: LabelingSettings) -> ReadableReport:
+    """Return what of a report may label: the one way by which labelers get at its words.
+
+    Raises:
+        UnreadableReport: empty, too long, not text, in a language without a pack, or without a
+            section that may label; the message is the reason for ``failed``.
+    """
+    if reason := refusal(text):
+        raise UnreadableReport(reason)
+    pack = languages.pack_of(text)
+    if pack is None:
+        raise UnreadableReport("language: there is no language pack for this report")
+    sections = labelling_sections(text, pack, settings)
+    sentences = labelling_sentences(text, pack, settings)
+    if not sentences:
+        raise UnreadableReport("the report has no findings, impression or free text")
+    return ReadableReport(text, pack, sections, sentences)
+
+
+def labelling_sections(
+    text: str, pack: LanguagePack, settings: LabelingSettings
+) -> tuple[Section, ...]:
+    """Return the sections that may label, in the order of the report.
+
+    History, indication and technique name what the patient need not have; they count only where
+    the site opted in by ``label_history``. Comparison, title and recommendation never count.
+    """
+    read = READ | _OPT_IN if settings.label_history else READ
+    return tuple(section for section in find_sections(text) if section.kind in read)
+
+
+def labelling_sentences(
+    text: str, pack: LanguagePack, settings: LabelingSettings
+) -> tuple[Sentence, ...]:
+    """Return the sentences of the sections that may label, in the order of the report."""
+    return tuple(
+        sentence
+        for section in labelling_sections(text, pack, settings)
+        for sentence in find_sentences(text, section)
+    )
 
 
 def refusal(text: str) -> str | None:
