@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
-
-import yaml
+from typing import cast, get_args
 
 from labeling.errors import Permanent
+from labeling.located_yaml import Entry, is_identifier, read_yaml
 from labeling.settings import LabelingSettings
-from labeling.vocabulary import WHOLE, Code, LabelSchema, Observation, Site
+from labeling.vocabulary import (
+    WHOLE,
+    Code,
+    LabelSchema,
+    Location,
+    Observation,
+    Severity,
+    Site,
+    UncertainPolicy,
+)
 
-MAXIMUM_BYTES = 1024 * 1024
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
-_T = TypeVar("_T")
+_REQUIRED = {"name", "title", "modality", "body_parts", "procedure", "observations"}
+_OPTIONAL = {"sites", "scales", "locations"}
 
 
 class InvalidSchema(Permanent):
@@ -26,69 +32,12 @@ class InvalidSchema(Permanent):
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """One value of the file: where it stands, how to reach it, and its node."""
+class _Known:
+    """What the observations of a file may refer to."""
 
-    source: str
-    path: str
-    node: yaml.Node
-
-    def refuse(self, reason: str) -> InvalidSchema:
-        line = self.node.start_mark.line + 1
-        return InvalidSchema(f"{self.source}, line {line}, {self.path or 'top level'}: {reason}")
-
-    def text(self) -> str:
-        """Return a non-empty string; a bare number, date or yes/no is refused, not converted."""
-        if not isinstance(self.node, yaml.ScalarNode):
-            raise self.refuse("expected a text")
-        if self.node.tag != "tag:yaml.org,2002:str":
-            raise self.refuse("expected a text; write numbers and yes/no in quotes")
-        if not self.node.value.strip():
-            raise self.refuse("must not be empty")
-        return " ".join(str(self.node.value).split())
-
-    def flag(self) -> bool:
-        """Return a true or false."""
-        if self.node.tag != "tag:yaml.org,2002:bool":
-            raise self.refuse("expected true or false")
-        return str(self.node.value).lower() in {"true", "yes", "on"}
-
-    def items(self) -> list[_Entry]:
-        """Return the entries of a list."""
-        if not isinstance(self.node, yaml.SequenceNode):
-            raise self.refuse("expected a list")
-        return [
-            _Entry(self.source, f"{self.path}[{index}]", node)
-            for index, node in enumerate(self.node.value)
-        ]
-
-    def fields(self, required: set[str], optional: set[str] | None = None) -> dict[str, _Entry]:
-        """Return the entries of a mapping; unknown, repeated and missing keys are refused."""
-        if not isinstance(self.node, yaml.MappingNode):
-            raise self.refuse("expected keys and values")
-        found: dict[str, _Entry] = {}
-        for key_node, value_node in self.node.value:
-            key = str(key_node.value)
-            path = f"{self.path}.{key}" if self.path else key
-            if key in found:
-                raise _Entry(self.source, path, key_node).refuse("the key stands twice")
-            if key not in required | (optional or set()):
-                raise _Entry(self.source, path, key_node).refuse("unknown key")
-            found[key] = _Entry(self.source, path, value_node)
-        if missing := sorted(required - found.keys()):
-            raise self.refuse(f"missing key {missing[0]}")
-        return found
-
-    def identifier(self) -> str:
-        """Return an id: letters, digits, ``_``, ``.`` and ``-``."""
-        value = self.text()
-        if not _ID.fullmatch(value) or value == WHOLE:
-            raise self.refuse(f"not usable as an id: {value!r}")
-        return value
-
-    def texts(self) -> tuple[str, ...]:
-        """Return a list of texts."""
-        return tuple(entry.text() for entry in self.items())
+    sites: tuple[str, ...]
+    scales: Mapping[str, tuple[Severity, ...]]
+    locations: tuple[str, ...]
 
 
 def load_schema(path: Path) -> LabelSchema:
@@ -104,39 +53,97 @@ def load_schema(path: Path) -> LabelSchema:
     return parse_schema(content, path.name)
 
 
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the schemas that come with the package, in order."""
+    files = (resources.files("labeling") / "schemas").iterdir()
+    stems = (each.name.removesuffix(".yaml") for each in files if each.name.endswith(".yaml"))
+    return tuple(sorted(stem for stem in stems if "." not in stem))
+
+
 def shipped_schema(name: str) -> LabelSchema:
     """Return a schema that comes with the package, for example ``spine``.
 
     Raises:
-        InvalidSchema: there is none of this name.
+        InvalidSchema: there is none of this name; the message tells those that there are.
     """
-    if not _ID.fullmatch(name):
+    if not is_identifier(name):
         raise InvalidSchema(f"not usable as a schema name: {name!r}")
+    if name not in shipped_names():
+        known = ", ".join(shipped_names())
+        raise InvalidSchema(f"no schema named {name!r} comes with the package; there are {known}")
     file = resources.files("labeling") / "schemas" / f"{name}.yaml"
-    if not file.is_file():
-        raise InvalidSchema(f"no schema named {name!r} comes with the package")
     return parse_schema(file.read_bytes(), f"{name}.yaml")
 
 
 def schema_of(settings: LabelingSettings) -> LabelSchema:
-    """Return the schema that the settings name; a site's own file wins over a shipped name."""
+    """Return the schema that the settings name, narrowed to the observations that they name.
+
+    A site's own file wins over a shipped name.
+
+    Raises:
+        InvalidSchema: it cannot be used, or does not know an observation of the settings.
+    """
     if settings.schema_file:
-        return load_schema(Path(settings.schema_file))
-    return shipped_schema(settings.schema_name)
+        schema = load_schema(Path(settings.schema_file))
+    else:
+        schema = shipped_schema(settings.schema_name)
+    return narrowed(schema, settings.observations)
+
+
+def narrowed(schema: LabelSchema, observations: Sequence[str]) -> LabelSchema:
+    """Return the schema with only these observations, in the order of the schema.
+
+    A parent outside the subset is replaced by its own parents: what a child implies stays implied.
+    The digest is made from the schema's and the ids. No ids, or all of them: the schema itself.
+
+    Raises:
+        InvalidSchema: an id is not one of the schema's.
+    """
+    chosen = {each.id for each in schema.observations} & set(observations)
+    if unknown := [each for each in observations if each not in chosen]:
+        known = ", ".join(each.id for each in schema.observations)
+        raise InvalidSchema(
+            f"the schema {schema.name} has no observation {unknown[0]!r}; it has {known}"
+        )
+    if not chosen or len(chosen) == len(schema.observations):
+        return schema
+    kept = tuple(
+        replace(each, parents=_parents_within(each, schema, chosen))
+        for each in schema.observations
+        if each.id in chosen
+    )
+    content = "\n".join([schema.digest, *(each.id for each in kept)])
+    return replace(schema, observations=kept, digest=hashlib.sha256(content.encode()).hexdigest())
+
+
+def _parents_within(
+    observation: Observation, schema: LabelSchema, chosen: set[str]
+) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for parent in observation.parents:
+        above = schema.observation(parent)
+        inside = (parent,) if parent in chosen else _parents_within(above, schema, chosen)
+        found.update(dict.fromkeys(inside))
+    return tuple(found)
 
 
 def parse_schema(content: bytes, source: str) -> LabelSchema:
-    """Turn the bytes of a schema file into a schema; ``source`` names the file in errors."""
-    top = _Entry(source, "", _compose(content, source)).fields(
-        {"name", "title", "modality", "body_parts", "procedure", "sites", "observations"}
-    )
-    sites = _unique(top["sites"], _site, lambda site: site.id)
-    known = tuple(site.id for site in sites)
-    observations = _unique(
-        top["observations"], lambda entry: _observation(entry, known), lambda each: each.id
+    """Turn the bytes of a schema file into a schema; ``source`` names the file in errors.
+
+    Raises:
+        InvalidSchema: names the line and the key.
+    """
+    top = read_yaml(content, source, InvalidSchema).fields(_REQUIRED, _OPTIONAL)
+    sites = top["sites"].unique(_site, lambda each: each.id) if "sites" in top else ()
+    locations = _locations(top["locations"]) if "locations" in top else ()
+    scales = _scales(top["scales"]) if "scales" in top else {}
+    known = _Known(tuple(each.id for each in sites), scales, tuple(each.id for each in locations))
+    observations = top["observations"].unique(
+        lambda entry: _observation(entry, known), lambda each: each.id
     )
     if not observations:
         raise top["observations"].refuse("at least one observation is needed")
+    _refuse_unused(top, known, observations)
     return LabelSchema(
         name=top["name"].identifier(),
         title=top["title"].text(),
@@ -144,45 +151,20 @@ def parse_schema(content: bytes, source: str) -> LabelSchema:
         body_parts=top["body_parts"].texts(),
         procedure=_code(top["procedure"]),
         sites=sites,
-        observations=observations,
+        observations=_with_parents(top["observations"], observations),
         digest=hashlib.sha256(content).hexdigest(),
+        locations=locations,
     )
 
 
-def _compose(content: bytes, source: str) -> yaml.Node:
-    """Parse to nodes, which know their line; aliases are refused (they can grow without bound)."""
-    if len(content) > MAXIMUM_BYTES:
-        raise InvalidSchema(f"{source}: larger than {MAXIMUM_BYTES} bytes")
-    try:
-        for event in yaml.parse(content, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark is not None else 1
-                raise InvalidSchema(f"{source}, line {line}: aliases are not allowed")
-        node = yaml.compose(content, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = mark.line + 1 if mark is not None else 1
-        raise InvalidSchema(f"{source}, line {line}: not YAML ({error.problem})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidSchema(f"{source}, line 1: not YAML text") from error
-    if node is None:
-        raise InvalidSchema(f"{source}, line 1: the file is empty")
-    return node
+def _id(entry: Entry) -> str:
+    value = entry.identifier()
+    if value == WHOLE:
+        raise entry.refuse(f"not usable as an id: {value!r}")
+    return value
 
 
-def _unique(
-    entry: _Entry, read: Callable[[_Entry], _T], key: Callable[[_T], str]
-) -> tuple[_T, ...]:
-    values: dict[str, _T] = {}
-    for item in entry.items():
-        value = read(item)
-        if key(value) in values:
-            raise item.refuse(f"the id {key(value)!r} stands twice")
-        values[key(value)] = value
-    return tuple(values.values())
-
-
-def _code(entry: _Entry) -> Code:
+def _code(entry: Entry) -> Code:
     fields = entry.fields({"value", "scheme", "meaning"}, {"unconfirmed"})
     value, scheme, meaning = (fields[key].text() for key in ("value", "scheme", "meaning"))
     # Code Value (0008,0100) and Coding Scheme Designator are SH, Code Meaning is LO (PS3.5 6.2).
@@ -197,29 +179,145 @@ def _code(entry: _Entry) -> Code:
     return Code(value, scheme, meaning, unconfirmed)
 
 
-def _site(entry: _Entry) -> Site:
+def _site(entry: Entry) -> Site:
     fields = entry.fields({"id", "name", "code"}, {"synonyms"})
     return Site(
-        id=fields["id"].identifier(),
+        id=_id(fields["id"]),
         name=fields["name"].text(),
         code=_code(fields["code"]),
-        synonyms=fields["synonyms"].texts() if "synonyms" in fields else (),
+        synonyms=_texts(fields, "synonyms"),
     )
 
 
-def _observation(entry: _Entry, known_sites: tuple[str, ...]) -> Observation:
-    fields = entry.fields({"id", "name", "definition", "synonyms", "code"}, {"sites"})
-    sites = known_sites
-    if "sites" in fields:
-        sites = fields["sites"].texts()
-        for item, site in zip(fields["sites"].items(), sites, strict=True):
-            if site not in known_sites:
-                raise item.refuse(f"no such site: {site!r}")
+def _texts(fields: Mapping[str, Entry], key: str) -> tuple[str, ...]:
+    return fields[key].texts() if key in fields else ()
+
+
+def _scales(entry: Entry) -> dict[str, tuple[Severity, ...]]:
+    return {name: _scale(each) for name, each in entry.named().items()}
+
+
+def _scale(entry: Entry) -> tuple[Severity, ...]:
+    steps = entry.unique(_severity, lambda each: each.id)
+    if not steps:
+        raise entry.refuse("a scale needs at least one severity; the least stands first")
+    return steps
+
+
+def _severity(entry: Entry) -> Severity:
+    fields = entry.fields({"id", "name"}, {"synonyms"})
+    return Severity(_id(fields["id"]), fields["name"].text(), _texts(fields, "synonyms"))
+
+
+def _locations(entry: Entry) -> tuple[Location, ...]:
+    """Read the words of place; one that excludes another is excluded by it."""
+    listed = entry.unique(_location, lambda each: each.id)
+    known = tuple(each.id for each in listed)
+    excluded: dict[str, set[str]] = {each: set() for each in known}
+    for item, location in zip(entry.items(), listed, strict=True):
+        fields = item.fields({"id", "name"}, {"synonyms", "excludes", "means"})
+        for key in ("excludes", "means"):
+            if key in fields and location.id in fields[key].references(known, "location"):
+                raise fields[key].refuse(f"a location cannot be among its own {key!r}")
+        for other in location.excludes:
+            excluded[location.id].add(other)
+            excluded[other].add(location.id)
+    return tuple(
+        replace(each, excludes=tuple(other for other in known if other in excluded[each.id]))
+        for each in listed
+    )
+
+
+def _location(entry: Entry) -> Location:
+    fields = entry.fields({"id", "name"}, {"synonyms", "excludes", "means"})
+    return Location(
+        id=_id(fields["id"]),
+        name=fields["name"].text(),
+        synonyms=_texts(fields, "synonyms"),
+        excludes=_texts(fields, "excludes"),
+        means=_texts(fields, "means"),
+    )
+
+
+_OBSERVATION = {"id", "name", "definition", "synonyms", "code"}
+_OBSERVATION_OPTIONAL = {
+    "sites", "severities", "parents", "modalities", "body_parts", "uncertain_policy", "locations",
+}  # fmt: skip
+
+
+def _observation(entry: Entry, known: _Known) -> Observation:
+    fields = entry.fields(_OBSERVATION, _OBSERVATION_OPTIONAL)
+    policy = None
+    if "uncertain_policy" in fields:
+        policy = cast(UncertainPolicy, fields["uncertain_policy"].choice(get_args(UncertainPolicy)))
     return Observation(
-        id=fields["id"].identifier(),
+        id=_id(fields["id"]),
         name=fields["name"].text(),
         definition=fields["definition"].text(),
         synonyms=fields["synonyms"].texts(),
         code=_code(fields["code"]),
-        sites=sites,
+        sites=fields["sites"].references(known.sites, "site") if "sites" in fields else known.sites,
+        severities=_severities(fields["severities"], known) if "severities" in fields else (),
+        parents=_texts(fields, "parents"),
+        modalities=_texts(fields, "modalities"),
+        body_parts=_texts(fields, "body_parts"),
+        uncertain_policy=policy,
+        locations=_own_locations(fields["locations"], known) if "locations" in fields else (),
     )
+
+
+def _severities(entry: Entry, known: _Known) -> tuple[Severity, ...]:
+    """Return the scale that is named here, or written out here."""
+    if not entry.is_text():
+        return _scale(entry)
+    if entry.text() not in known.scales:
+        raise entry.refuse(f"no such scale: {entry.text()!r}")
+    return known.scales[entry.text()]
+
+
+def _own_locations(entry: Entry, known: _Known) -> tuple[str, ...]:
+    found = entry.references(known.locations, "location")
+    if not found:
+        raise entry.refuse("must not be empty; without the key, every location can be said")
+    return found
+
+
+def _with_parents(entry: Entry, observations: tuple[Observation, ...]) -> tuple[Observation, ...]:
+    """Check that parents are known and that none is, at some remove, its own."""
+    known = tuple(each.id for each in observations)
+    by_id = {each.id: each for each in observations}
+    for item, observation in zip(entry.items(), observations, strict=True):
+        fields = item.fields(_OBSERVATION, _OBSERVATION_OPTIONAL)
+        if "parents" not in fields:
+            continue
+        fields["parents"].references(known, "observation")
+        if observation.id in _ancestors(observation.parents, by_id):
+            raise fields["parents"].refuse(
+                f"{observation.id!r} would be a parent of itself: the parents form a circle"
+            )
+    return observations
+
+
+def _ancestors(parents: Iterable[str], by_id: Mapping[str, Observation]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(parents)
+    while waiting:
+        each = waiting.pop()
+        if each not in found and each in by_id:
+            found.add(each)
+            waiting.extend(by_id[each].parents)
+    return found
+
+
+def _refuse_unused(
+    top: Mapping[str, Entry], known: _Known, observations: tuple[Observation, ...]
+) -> None:
+    """Refuse sites and scales that no observation names: most often a slip of the pen."""
+    used_sites = {site for each in observations for site in each.sites}
+    for item, site in zip(top["sites"].items() if "sites" in top else (), known.sites, strict=True):
+        if site not in used_sites:
+            raise item.refuse(f"no observation has the site {site!r}")
+    used_scales = {each.severities for each in observations}
+    for name, entry in top["scales"].named().items() if "scales" in top else ():
+        if known.scales[name] not in used_scales:
+            raise entry.refuse(f"no observation has the scale {name!r}")

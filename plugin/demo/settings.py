@@ -28,6 +28,8 @@ default_charset = "utf-8"
 {feeds}
 [labeling]
 schema_name = "spine"
+# What the simulated patients can have; their reports speak of nothing else.
+observations = ["disc_narrowing", "herniation", "stenosis", "spondylolisthesis"]
 labelers = ["rules", "token_scores"]
 
 [[prediction]]

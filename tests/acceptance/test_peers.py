@@ -122,6 +122,6 @@ def test_an_automatic_labeler_reads_what_arrives(tmp_path: Path) -> None:
         message.write_bytes(oru())
         radloop("send-hl7", str(message), "--config", str(node.config))
         status = node.wait_for(lambda s: s["labels"] > 0, "the labels")
-        assert status["labels_by_labeler"] == {"rules": 24}
+        assert status["labels_by_labeler"] == {"rules": 38}
     finally:
         node.stop()

@@ -8,7 +8,7 @@ MARKERS = frozenset({"<|im_start|>", "<|im_end|>"})
 
 def test_the_prompt_asks_each_observation_whole_and_at_each_level():
     prompt = build_prompt(shipped_schema("spine"))
-    assert [len(stem.questions) for stem in prompt.stems] == [6, 6, 6, 6]
+    assert [len(stem.questions) for stem in prompt.stems] == [6, 6, 6, 6, 1, 1, 6, 6]
     assert prompt.stems[0].questions[0][0] == "whole"
     assert "L5-S1" in prompt.stems[3].questions[5][1]
     assert len(prompt.digest) == 64

@@ -56,7 +56,7 @@ def test_labels_are_stored_once_and_resume_where_they_stopped(database):
         run = open_run(session, IDENTITY, SCHEMA, clock)
         waiting = reports_without_labels(session, run, limit=1)
         results = LABELER.label_report(waiting[0].text)
-        assert store_labels(session, run, waiting[0].id, results, clock) == 24
+        assert store_labels(session, run, waiting[0].id, results, clock) == 38
         assert store_labels(session, run, waiting[0].id, results, clock) == 0
     with database.read() as session:
         assert [r.report_identity for r in reports_without_labels(session, run)] == ["b", "c"]

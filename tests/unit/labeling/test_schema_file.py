@@ -27,16 +27,22 @@ def parse(text):
     return parse_schema(text.encode(), "knee.yaml")
 
 
-def test_spine_has_the_four_observations_at_five_discs():
+def test_spine_has_eight_observations_and_levels_for_six_of_them():
     schema = shipped_schema("spine")
-    assert [each.id for each in schema.observations] == [
-        "disc_narrowing",
-        "herniation",
-        "stenosis",
-        "spondylolisthesis",
-    ]
-    assert [each.id for each in schema.sites] == ["L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1"]
-    assert all(each.sites == tuple(s.id for s in schema.sites) for each in schema.observations)
+    levels = ("L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
+    assert {each.id: each.sites for each in schema.observations} == {
+        "disc_narrowing": levels,
+        "herniation": levels,
+        "stenosis": levels,
+        "spondylolisthesis": levels,
+        "cauda_equina_compression": (),
+        "cancer": (),
+        "disc_bulging": levels,
+        "disc_degeneration": levels,
+    }
+    grades = schema.observation("disc_degeneration").severities
+    assert [each.name for each in grades][::4] == ["Pfirrmann grade I", "Pfirrmann grade V"]
+    assert schema.observation("cauda_equina_compression").parents == ("stenosis",)
     assert schema.site("L4-L5").code.value == "243923001"
     assert schema.modality == "MR"
     assert "LSPINE" in schema.body_parts
