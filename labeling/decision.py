@@ -15,6 +15,8 @@ from labeling.vocabulary import WHOLE, LabelSchema, State
 
 UNCALIBRATED_NOTE = "uncalibrated"
 NO_SPAN = "no span of the report carries it"
+_OTHERWISE = "the report as a whole says otherwise"
+_IMPLIED = "implied by "
 
 
 def decide(
@@ -40,6 +42,38 @@ def decide(
             decided[key] = _below(each, whole)
     _raise_parents(decided, schema)
     return list(decided.values())
+
+
+def redecide(
+    results: Sequence[LabelResult], schema: LabelSchema, thresholds: Thresholds
+) -> list[LabelResult] | None:
+    """Return what ``decide`` says of stored results under other thresholds.
+
+    Returns:
+        None where the report has to be read again: a label would count now, and nobody looked for
+        the words that carry it while its margin lay too low.
+    """
+    measured = [_measured(each) for each in results]
+    for each in measured:
+        if each.margin is None or each.evidence or each.state is State.FAILED:
+            continue
+        if each.margin >= thresholds.of(each.observation, each.site).low:
+            return None
+    return decide(measured, schema, thresholds)
+
+
+def _measured(result: LabelResult) -> LabelResult:
+    """Return a decided result without what the decision added to it."""
+    notes = result.detail.split("; ") if result.detail else []
+    implied = any(note.startswith(_IMPLIED) for note in notes)
+    ours = {UNCALIBRATED_NOTE, NO_SPAN, _OTHERWISE}
+    kept = [note for note in notes if note not in ours and not note.startswith(_IMPLIED)]
+    return replace(
+        result,
+        probability=None,
+        evidence=() if implied else result.evidence,
+        detail="; ".join(kept),
+    )
 
 
 def _decided(result: LabelResult, thresholds: Thresholds) -> LabelResult:
@@ -72,8 +106,7 @@ def _with_evidence(result: LabelResult) -> LabelResult:
 def _below(site: LabelResult, whole: LabelResult) -> LabelResult:
     if site.state is not State.PRESENT or whole.state in {State.PRESENT, State.UNCERTAIN}:
         return site
-    note = "the report as a whole says otherwise"
-    return replace(site, state=State.UNCERTAIN, detail=_noted(site.detail, note))
+    return replace(site, state=State.UNCERTAIN, detail=_noted(site.detail, _OTHERWISE))
 
 
 def _raise_parents(decided: dict[tuple[str, str], LabelResult], schema: LabelSchema) -> None:
@@ -100,7 +133,7 @@ def _raise(decided: dict[tuple[str, str], LabelResult], child: str, parent: str)
                 above,
                 state=State.PRESENT,
                 evidence=given.evidence,
-                detail=_noted(above.detail, f"implied by {child}"),
+                detail=_noted(above.detail, f"{_IMPLIED}{child}"),
             )
 
 

@@ -177,7 +177,9 @@ def _label(
 
 def result_of_label(label: Label) -> LabelResult:
     """Return what a stored label says, as its labeler gave it after the decision."""
-    spans = [] if label.evidence_start is None else [(label.evidence_start, label.evidence_end)]
+    spans = [(start, end) for start, end in label.more_evidence]
+    if label.evidence_start is not None and label.evidence_end is not None:
+        spans.insert(0, (label.evidence_start, label.evidence_end))
     return LabelResult(
         observation=label.observation,
         site=label.site,
@@ -185,7 +187,7 @@ def result_of_label(label: Label) -> LabelResult:
         probability=label.probability,
         margin=label.margin,
         mention_margin=label.mention_margin,
-        evidence=tuple((start, end or start) for start, end in [*spans, *label.more_evidence]),
+        evidence=tuple(spans),
         severity=label.severity,
         locations=tuple(label.locations),
         detail=label.detail,

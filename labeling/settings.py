@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 
@@ -53,3 +53,9 @@ class LabelingSettings(Section):
     language_model: LanguageModelSettings = LanguageModelSettings()
     token_scores: TokenScoreSettings = TokenScoreSettings()
     student: StudentSettings = StudentSettings()
+
+    def for_child(self) -> dict[str, Any]:
+        """Return the settings as values of JSON for the pipe to a child, secrets included."""
+        values = self.model_dump(mode="json")
+        values["language_model"]["api_key"] = self.language_model.api_key.get_secret_value()
+        return values

@@ -5,10 +5,11 @@ Unknown keys are refused by name, so that a misspelt setting cannot pass for a d
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from dicom_node.errors import InvalidSettings
 from dicom_node.setting_values import Section
@@ -23,6 +24,9 @@ from dicom_node.settings import (
 )
 from labeling.settings import LabelingSettings
 from training.settings import PredictionRule, TrainingSettings
+
+API_KEY_VARIABLE = "RADLOOP_LLM_API_KEY"
+"""Holds the key of a language model server, where it wants one."""
 
 
 class ConsoleSettings(Section):
@@ -80,7 +84,7 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         raise InvalidSettings(f"{path}: {_explain(error)}") from None
     _check_references(path, settings)
-    return _anchored(settings, path.parent.absolute())
+    return _with_secrets(_anchored(settings, path.parent.absolute()))
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
@@ -93,11 +97,33 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 for each in ("certificate", "key", "authorities")
             }
             update[name] = section.model_copy(update={"tls": section.tls.model_copy(update=files)})
+    labeling = settings.labeling
+    update["labeling"] = labeling.model_copy(
+        update={
+            "schema_file": str(folder / labeling.schema_file) if labeling.schema_file else "",
+            "language_packs": tuple(str(folder / each) for each in labeling.language_packs),
+        }
+    )
     return settings.model_copy(update=update)
+
+
+def _with_secrets(settings: Settings) -> Settings:
+    """Return the settings with what only the environment holds."""
+    key = os.environ.get(API_KEY_VARIABLE, "")
+    if not key:
+        return settings
+    model = settings.labeling.language_model.model_copy(update={"api_key": SecretStr(key)})
+    labeling = settings.labeling.model_copy(update={"language_model": model})
+    return settings.model_copy(update={"labeling": labeling})
 
 
 def _check_references(path: Path, settings: Settings) -> None:
     labeling = settings.labeling
+    if labeling.language_model.api_key.get_secret_value():
+        raise InvalidSettings(
+            f"{path}: a secret does not belong into a file; the key of the model server is taken "
+            f"from the environment variable {API_KEY_VARIABLE}"
+        )
     if labeling.automatic and labeling.automatic not in labeling.labelers:
         raise InvalidSettings(
             f"{path}: labeling.automatic is {labeling.automatic!r}, which labeling.labelers lacks"

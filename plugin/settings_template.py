@@ -69,13 +69,23 @@ date_window_days = 1                # study date and observation date may differ
 # equivalent_issuers = [["HOSPITAL", "1.2.3.4"]]   # names of one and the same issuer
 
 [labeling]
-schema_name = "spine"
-labelers = ["rules", "token_scores"]
+schema_name = "spine"               # spine, neuro, upper_extremity or chest
+schema_file = ""                    # a schema of your own; wins over schema_name
+observations = []                   # ids of the schema that are read; empty: all of them
+labelers = ["rules", "token_scores"]  # also: template, tree, student
 automatic = ""                      # a labeler that reads each new report; empty: by command
+label_history = false               # true: history, indication and technique label, too
+language_packs = []                 # folders of packs beside English
 
 [labeling.language_model]
+backend = "transformers"            # in this machine; llama_cpp, or server (with url)
 name = "smollm2-135m-instruct"      # an entry of the model store: see `radloop llm --help`
 threads = 2
+# url = "http://127.0.0.1:8000/v1"  # OpenAI-compatible; its key: RADLOOP_LLM_API_KEY
+
+[labeling.token_scores]
+two_step = false                    # true: a summary aimed at the condition, then the question
+levels = true                       # ask at each site of the schema, too
 
 [training]
 classifier = "disc_network"

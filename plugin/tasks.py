@@ -15,19 +15,31 @@ _labelers: dict[str, Any] = {}
 
 
 def _labeler(job: dict[str, Any]) -> Any:
-    """Load the labeler of a job once; a language model stays in memory for the next job."""
+    """Load the labeler of a job once; a language model stays in memory for the next job.
+
+    Another setup takes the place of the one before: two models in memory help nobody.
+    """
     from labeling.labeler import LabelerSetup
+    from labeling.language import load_languages
     from labeling.llm.model_store import ModelStore
     from labeling.schema_file import schema_of
     from labeling.settings import LabelingSettings
+    from labeling.thresholds import UNCALIBRATED, Thresholds
 
-    setup = {name: job[name] for name in ("labeler", "settings", "model_store")}
-    key = json.dumps(setup, sort_keys=True)
+    names = ("labeler", "settings", "model_store", "thresholds")
+    key = json.dumps({name: job.get(name, "") for name in names}, sort_keys=True)
     if key not in _labelers:
         settings = LabelingSettings.model_validate(job["settings"])
-        store = ModelStore(Path(job["model_store"]))
-        factory = load("labelers", job["labeler"])
-        _labelers[key] = factory(LabelerSetup(schema_of(settings), settings, store))
+        fitted = job.get("thresholds")
+        setup = LabelerSetup(
+            schema_of(settings),
+            settings,
+            ModelStore(Path(job["model_store"])),
+            Thresholds.from_json(fitted) if fitted else UNCALIBRATED,
+            load_languages([Path(each) for each in settings.language_packs]),
+        )
+        _labelers.clear()
+        _labelers[key] = load("labelers", job["labeler"])(setup)
     return _labelers[key]
 
 
@@ -35,7 +47,11 @@ def _identify_labeler(job: dict[str, Any], emit: Emit) -> None:
     labeler = _labeler(job)
     emit(
         "item",
-        {"model_digest": labeler.model_digest, "prompt_digest": labeler.prompt_digest},
+        {
+            "model_digest": labeler.model_digest,
+            "prompt_digest": labeler.prompt_digest,
+            "model_name": getattr(labeler, "model_name", ""),
+        },
     )
 
 

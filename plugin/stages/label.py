@@ -1,34 +1,72 @@
-"""Stage: reports that have no label yet are read by a labeler, in a child process."""
+"""Stage: reports that have no label yet are read by a labeler, in a child process.
+
+A labeler measures; ``labeling.decision`` turns margins into states by the calibration that holds.
+After a new calibration the stored margins are decided anew, and only reports for which that cannot
+be done are read again.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlmodel import Session, col, select
 
 from dicom_node.reports.queries import current_reports
-from labeling.labeler import result_of
-from labeling.models import LabelingRun
+from labeling.decision import decide, redecide
+from labeling.disagreements import newest_runs, note_disagreements
+from labeling.labeler import LabelResult, checked, result_of
+from labeling.models import Label, LabelingRun
 from labeling.runs import (
     PROVISIONAL,
     LabelerIdentity,
     open_run,
     reports_without_labels,
+    result_of_label,
     store_labels,
 )
+from labeling.standing import calibration_of, configuration_of, thresholds_of
+from labeling.thresholds import Thresholds
+from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
+from plugin.rate import Rate
 
-_REPORTS_A_JOB = 8
+_JOB = 32
+"""Reports in one job of the child; a labeler reads some of them side by side."""
+
+_COMMIT_SECONDS = 1.0
+
+
+@dataclass
+class _Reading:
+    """One call of ``label_reports``: what it stores into, and what it has done so far."""
+
+    context: Context
+    run: LabelingRun
+    others: list[LabelingRun]
+    schema: LabelSchema
+    thresholds: Thresholds
+    rate: Rate
+    provisional: set[int] = field(default_factory=set)
+    reports: int = 0
+    labels: int = 0
+    early: int = 0
+    failed: int = 0
+    disagreements: int = 0
 
 
 def label_reports(context: Context, labeler: str, progress: Progress) -> dict[str, Any]:
     """Label every current report that this labeler has not read; resumable at any point.
 
     Returns:
-        ``run`` (id), ``labeler``, ``reports``, ``labels`` and ``provisional`` (numbers of this
-        call; provisional are reports that are not final yet).
+        ``run`` (id), ``labeler``, and the numbers of this call: ``reports``, ``labels``,
+        ``decided_again`` (by a new calibration, without reading), ``failed`` (reports without
+        any label), ``provisional`` (reports that are not final yet), ``disagreements``;
+        ``calibrated`` tells whether thresholds were fitted for this configuration.
 
     Raises:
         Permanent: the labeler is not named in the settings or cannot be loaded.
@@ -38,31 +76,33 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         known = ", ".join(settings.labelers)
         raise Permanent(f"labeler {labeler!r} is not in the settings (labeling.labelers: {known})")
     with ChildProcess(context.folder.child_log, settings.language_model.threads) as child:
-        setup = _setup(context, labeler)
+        setup = labeler_setup(context, labeler)
         (identity,) = child.run("identify_labeler", setup, progress)
-        with context.database.write() as session:
-            who = LabelerIdentity(labeler, **identity)
-            run = open_run(session, who, context.schema(), context.clock)
-            unread = reports_without_labels(session, run)
-            waiting = [(each.id, each.text) for each in unread]
-            provisional = {each.id for each in unread if each.result_status in PROVISIONAL}
-        done = labels = early = 0
-        for start in range(0, len(waiting), _REPORTS_A_JOB):
-            chunk = waiting[start : start + _REPORTS_A_JOB]
-            job = {**setup, "reports": chunk}
-            for report_id, results in child.run("label", job, progress):
-                with context.database.write() as session:
-                    stored = _store(context, session, run, report_id, results)
-                # Nothing is stored where another version became current meanwhile.
-                done, labels = done + bool(stored), labels + stored
-                early += bool(stored) and report_id in provisional
-                progress(f"{labeler}: {done} of {len(waiting)} reports")
+        reading, waiting = _begin(context, LabelerIdentity(labeler, **identity), progress)
+        waiting = _without_decided(reading, waiting)
+        again = reading.reports
+        setup["thresholds"] = reading.thresholds.to_json()
+        for chunk in _chunks(waiting):
+            _read(reading, child, {**setup, "reports": chunk}, dict(chunk), progress)
     return {
-        "run": run.id,
+        "run": reading.run.id,
         "labeler": labeler,
-        "reports": done,
-        "labels": labels,
-        "provisional": early,
+        "reports": reading.reports,
+        "labels": reading.labels,
+        "decided_again": again,
+        "failed": reading.failed,
+        "provisional": reading.early,
+        "disagreements": reading.disagreements,
+        "calibrated": bool(reading.run.calibration_digest),
+    }
+
+
+def labeler_setup(context: Context, labeler: str) -> dict[str, Any]:
+    """Return what a child process needs to make a labeler, as values of JSON."""
+    return {
+        "labeler": labeler,
+        "settings": context.settings.labeling.for_child(),
+        "model_store": str(context.folder.language_models),
     }
 
 
@@ -75,23 +115,121 @@ def anything_unread(session: Session, labeler: str) -> bool:
     ).first()
     if run is None:
         return bool(current_reports(session))
+    calibration = calibration_of(session, configuration_of(run))
+    if calibration is not None and calibration.digest != run.calibration_digest:
+        return True
     return bool(reports_without_labels(session, run, limit=1))
 
 
-def _setup(context: Context, labeler: str) -> dict[str, Any]:
-    return {
-        "labeler": labeler,
-        "settings": context.settings.labeling.model_dump(mode="json"),
-        "model_store": str(context.folder.language_models),
-    }
+def _begin(
+    context: Context, identity: LabelerIdentity, progress: Progress
+) -> tuple[_Reading, list[tuple[int, str]]]:
+    schema = context.schema()
+    with context.database.write() as session:
+        bare = open_run(session, identity, schema, context.clock)
+        thresholds = thresholds_of(session, configuration_of(bare))
+        run = bare
+        if thresholds.digest:
+            run = open_run(session, identity, schema, context.clock, thresholds.digest)
+        unread = reports_without_labels(session, run)
+        waiting = [(each.id or 0, each.text) for each in unread]
+        reading = _Reading(
+            context,
+            run,
+            newest_runs(session, run),
+            schema,
+            thresholds,
+            Rate(identity.name, len(waiting), progress, time.monotonic),
+            {each.id or 0 for each in unread if each.result_status in PROVISIONAL},
+        )
+    return reading, waiting
+
+
+def _without_decided(reading: _Reading, waiting: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Decide stored margins of an earlier calibration anew; return the reports left to read."""
+    left = []
+    for start in range(0, len(waiting), 256):
+        with reading.context.database.write() as session:
+            for report_id, text in waiting[start : start + 256]:
+                earlier = _earlier(session, reading.run, report_id)
+                decided = redecide(earlier, reading.schema, reading.thresholds) if earlier else None
+                if decided is None:
+                    left.append((report_id, text))
+                else:
+                    _store(session, reading, report_id, decided)
+    return left
+
+
+def _earlier(session: Session, run: LabelingRun, report_id: int) -> list[LabelResult]:
+    """Return what the newest other run of the same questions has measured of a report."""
+    siblings = (
+        select(Label.run_id)
+        .join(LabelingRun, col(LabelingRun.id) == col(Label.run_id))
+        .where(
+            LabelingRun.labeler == run.labeler,
+            LabelingRun.schema_digest == run.schema_digest,
+            LabelingRun.model_digest == run.model_digest,
+            LabelingRun.question_digest == run.question_digest,
+            LabelingRun.id != run.id,
+            Label.report_id == report_id,
+        )
+        .order_by(col(Label.run_id).desc())
+        .limit(1)
+    )
+    newest = session.exec(siblings).first()
+    if newest is None:
+        return []
+    rows = select(Label).where(Label.run_id == newest, Label.report_id == report_id)
+    return [result_of_label(each) for each in session.exec(rows.order_by(col(Label.id)))]
+
+
+def _read(
+    reading: _Reading,
+    child: ChildProcess,
+    job: dict[str, Any],
+    texts: dict[int, str],
+    progress: Progress,
+) -> None:
+    """Run one job; commit what comes about once a second, whole reports only."""
+    answers = child.run("label", job, progress)
+    for group in _groups(answers):
+        with reading.context.database.write() as session:
+            for report_id, rows in group:
+                results = [result_of(row) for row in rows]
+                results = decide(results, reading.schema, reading.thresholds)
+                checked(results, reading.schema, texts[report_id])
+                _store(session, reading, report_id, results)
+
+
+def _groups(answers: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yield answers in groups: a commit for each would cost more than a fast labeler's reading."""
+    group, begun = [], time.monotonic()
+    for answer in answers:
+        group.append(answer)
+        if time.monotonic() - begun >= _COMMIT_SECONDS:
+            yield group
+            group, begun = [], time.monotonic()
+    if group:
+        yield group
 
 
 def _store(
-    context: Context,
-    session: Session,
-    run: LabelingRun,
-    report_id: int,
-    rows: list[dict[str, Any]],
-) -> int:
-    results = [result_of(row) for row in rows]
-    return store_labels(session, run, report_id, results, context.clock)
+    session: Session, reading: _Reading, report_id: int, results: Sequence[LabelResult]
+) -> None:
+    stored = store_labels(session, reading.run, report_id, results, reading.context.clock)
+    reading.rate.done()
+    # Nothing is stored where another version became current meanwhile.
+    if not stored:
+        return
+    reading.reports += 1
+    reading.labels += stored
+    reading.early += report_id in reading.provisional
+    reading.failed += all(each.state == "failed" for each in results)
+    reading.disagreements += note_disagreements(
+        session, reading.run, reading.others, report_id, results, reading.context.clock
+    )
+
+
+def _chunks(waiting: list[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    for start in range(0, len(waiting), _JOB):
+        yield waiting[start : start + _JOB]

@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import pytest
+
+from labeling.decision import NO_SPAN, decide, redecide
+from labeling.labeler import LabelResult
+from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
+from labeling.vocabulary import WHOLE, Code, LabelSchema, Observation, Site, State
+
+CODE = Code("1", "99TEST", "test")
+SITE = Site("L4-L5", "L4-L5", CODE)
+
+
+def observation(name, *parents, sites=()):
+    return Observation(name, name, name, (name,), CODE, sites=sites, parents=parents)
+
+
+SCHEMA = LabelSchema(
+    "test", "test", "MR", (), CODE, (SITE,),
+    (
+        observation("opacity"),
+        observation("consolidation", "opacity"),
+        observation("pneumonia", "consolidation"),
+        observation("stenosis", sites=("L4-L5",)),
+    ),
+    "digest",
+)  # fmt: skip
+FITTED = Thresholds(
+    {"stenosis": Threshold(1.0, 2.0, slope=1.0, mention_cut=0.5, fitted_on=50, positives=20)},
+    {"stenosis": Threshold(3.0, 3.0, fitted_on=50, positives=20)},
+)
+
+
+def result(margin=None, state=State.NOT_MENTIONED, site=WHOLE, name="stenosis", **values):
+    return LabelResult(name, site, state, margin=margin, evidence=((0, 4),), **values)
+
+
+def decided(*results, thresholds=FITTED):
+    return decide(results, SCHEMA, thresholds)
+
+
+@pytest.mark.parametrize(
+    ("margin", "mention", "state"),
+    [
+        (2.1, None, State.PRESENT),
+        (2.0, None, State.UNCERTAIN),
+        (1.0, -9.0, State.UNCERTAIN),
+        (0.9, 0.5, State.ABSENT),
+        (0.9, 0.4, State.NOT_MENTIONED),
+        (0.9, None, State.NOT_MENTIONED),
+    ],
+)
+def test_thresholds_make_states_of_margins(margin, mention, state):
+    (found,) = decided(result(margin, mention_margin=mention))
+    assert found.state is state
+    assert found.probability == pytest.approx(1 / (1 + 2.718281828**-margin))
+    assert found.detail == ""
+
+
+def test_without_thresholds_a_label_says_that_it_is_uncalibrated():
+    (found,) = decided(result(9.0), thresholds=UNCALIBRATED)
+    assert (found.state, found.probability, found.detail) == (State.PRESENT, None, "uncalibrated")
+
+
+@pytest.mark.parametrize("state", [State.ABSENT, State.NOT_MENTIONED, State.STABLE_UNKNOWN])
+def test_below_the_band_the_labelers_own_word_counts(state):
+    (found,) = decided(result(-5.0, state))
+    assert found.state is state
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_labeler_without_margins_keeps_its_states(state):
+    (found,) = decided(result(None, state))
+    assert found.state is state
+
+
+def test_a_failed_label_stays_failed():
+    (found,) = decided(result(9.0, State.FAILED))
+    assert found.state is State.FAILED
+
+
+def test_no_span_no_present():
+    (found,) = decided(replace(result(9.0), evidence=()))
+    assert (found.state, found.detail) == (State.UNCERTAIN, NO_SPAN)
+
+
+@pytest.mark.parametrize(
+    ("whole", "site"),
+    [(9.0, State.PRESENT), (1.5, State.PRESENT), (0.0, State.UNCERTAIN)],
+)
+def test_a_site_is_not_present_where_the_whole_report_is_not(whole, site):
+    _, found = decided(result(whole), result(9.0, site="L4-L5"))
+    assert found.state is site
+
+
+def test_a_present_child_makes_every_parent_present_with_its_evidence():
+    results = [
+        result(-3.0, name="opacity"),
+        result(-3.0, State.ABSENT, name="consolidation"),
+        replace(result(3.0, name="pneumonia"), evidence=((7, 9),)),
+    ]
+    found = decided(*results)
+    assert {each.state for each in found} == {State.PRESENT}
+    assert {each.evidence for each in found} == {((7, 9),)}
+    assert "implied by pneumonia" in found[1].detail
+    assert "implied by consolidation" in found[0].detail
+
+
+def test_stored_results_are_decided_anew_as_if_they_were_read():
+    results = [
+        result(1.5, mention_margin=1.0),
+        result(4.0, site="L4-L5"),
+        result(-3.0, name="opacity"),
+        result(3.0, name="consolidation"),
+    ]
+    before = decided(*results, thresholds=UNCALIBRATED)
+    strict = Thresholds({"consolidation": Threshold(5.0, 5.0, fitted_on=9)})
+    for thresholds in (FITTED, strict):
+        again = redecide(before, SCHEMA, thresholds)
+        assert again is not None
+        states = {(r.observation, r.site): r.state for r in again}
+        fresh = {(r.observation, r.site): r.state for r in decided(*results, thresholds=thresholds)}
+        assert states == fresh
+
+
+def test_a_label_that_counts_now_but_has_no_words_is_read_again():
+    low = replace(result(0.5), evidence=())
+    assert redecide(decided(low), SCHEMA, FITTED) is not None
+    loose = Thresholds({"stenosis": Threshold(0.0, 0.0, fitted_on=9)})
+    assert redecide(decided(low), SCHEMA, loose) is None
