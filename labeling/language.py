@@ -17,7 +17,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from labeling.errors import Permanent
-from labeling.yaml_entries import Entry, top_entry
+from labeling.located_yaml import Entry, read_yaml
 
 ENGLISH = "en"
 MAXIMUM_FILES = 64
@@ -99,7 +99,7 @@ def _load(folder: Path | Traversable, name: str) -> LanguagePack:
     if _LANGUAGE not in contents:
         raise InvalidLanguagePack(f"{name}: the folder holds no {_LANGUAGE}")
     tops = {
-        file: top_entry(content, f"{name}/{file}", InvalidLanguagePack)
+        file: read_yaml(content, f"{name}/{file}", InvalidLanguagePack)
         for file, content in contents.items()
     }
     language = tops.pop(_LANGUAGE).fields(
@@ -147,7 +147,7 @@ def _words(fields: Mapping[str, Entry], key: str) -> tuple[str, ...]:
 
 
 def _prompts(top: Entry) -> dict[str, str]:
-    return {key: entry.text() for key, entry in top.mapping().items()}
+    return {key: entry.verbatim() for key, entry in top.named().items()}
 
 
 def _digest(contents: Mapping[str, bytes]) -> str:

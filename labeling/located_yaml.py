@@ -40,6 +40,11 @@ class Entry:
             raise self.refuse("must not be empty")
         return " ".join(str(self.node.value).split())
 
+    def verbatim(self) -> str:
+        """Return a non-empty string with its line breaks, as prompts need them."""
+        self.text()
+        return str(self.node.value)
+
     def flag(self) -> bool:
         """Return a true or false."""
         if self.node.tag != "tag:yaml.org,2002:bool":
