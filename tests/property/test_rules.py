@@ -32,7 +32,7 @@ texts = st.one_of(
 @given(texts)
 def test_any_text_gets_one_label_each_and_evidence_inside_it(text):
     results = LABELER.label_report(text)
-    assert len({(r.observation, r.site) for r in results}) == len(results) == 24
+    assert len({(r.observation, r.site) for r in results}) == len(results) == 38
     for result in results:
         if result.evidence:
             ((start, end),) = result.evidence

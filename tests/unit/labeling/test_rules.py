@@ -98,7 +98,7 @@ def test_sentences(text, observation, expected):
 
 def test_silence_is_not_mentioned_and_never_absent():
     results = LABELER.label_report("The conus is normal.")
-    assert len(results) == 4 * 6
+    assert len(results) == 6 * 6 + 2
     assert {each.state for each in results} == {State.NOT_MENTIONED}
     assert not any(each.evidence for each in results)
 
