@@ -15,6 +15,7 @@ from plugin import (
     cli_hl7,
     cli_impact,
     cli_import,
+    cli_label,
     cli_link,
     cli_quarantine,
     cli_research,
@@ -107,6 +108,7 @@ def demo(
 
 
 cli_send.register(app)
+cli_label.register(app)
 cli_research.register(app)
 cli_studies.register(app)
 cli_quarantine.register(app)

@@ -20,7 +20,6 @@ labeler = typer.Typer(no_args_is_help=True, help="What labelers there are and ho
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
-    app.command(name="label")(label_command)
     app.command(name="train")(train_command)
     app.command(name="predict")(predict_command)
     for name, group in (
@@ -57,15 +56,6 @@ def reference_import(
     result = _operate(config, "reference import", as_json, path=str(file.absolute()))
     if result["problems"]:
         raise typer.Exit(1)
-
-
-def label_command(
-    config: ConfigOption,
-    labeler: Annotated[str, typer.Option(help="rules, token_scores, or a plugin's.")] = "rules",
-    as_json: JsonOption = False,
-) -> None:
-    """Label every current report that the labeler has not read yet."""
-    _operate(config, "label", as_json, labeler=labeler)
 
 
 @labeler.command("list")

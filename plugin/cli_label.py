@@ -1,0 +1,143 @@
+"""``radloop label``: the reports of a node, or those of a file with no node at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plugin.cli_calls import JsonOption, operate, show
+
+_FILE = "With --reports"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.command(name="label")(label)
+
+
+def label(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            envvar="RADLOOP_CONFIG",
+            help="The settings file; not needed with --reports.",
+        ),
+    ] = None,
+    labeler: Annotated[
+        str, typer.Option(help="rules, token_scores, template, tree, student, or a plugin's.")
+    ] = "rules",
+    reports: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="CSV or JSONL with id and report."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSON Lines; one line a report.")
+    ] = None,
+    schema: Annotated[
+        str,
+        typer.Option(help="A shipped schema or a .yaml file.", rich_help_panel=_FILE),
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(help="Of the model store, or the path of a .gguf file, folder or wheel."),
+    ] = "",
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the model store; without a node, one of yours.")
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Of `labeler calibrate`.")
+    ] = None,
+    two_step: Annotated[
+        bool, typer.Option("--two-step", help="A summary aimed at each condition first.")
+    ] = False,
+    encoding: Annotated[str, typer.Option(help="Of the file of reports.")] = "utf-8-sig",
+    as_json: JsonOption = False,
+) -> None:
+    """Label every current report that the labeler has not read yet; or those of a file.
+
+    With --reports FILE --output FILE no node is needed and nothing is stored but the output; a run
+    that was stopped goes on where it ended. Research use only.
+    """
+    if reports is None:
+        only_files = {"--output": output, "--schema": schema, "--model": model, "--store": store,
+                      "--thresholds": thresholds, "--two-step": two_step}  # fmt: skip
+        if given := [name for name, value in only_files.items() if value]:
+            raise typer.BadParameter(f"{given[0]} goes with --reports; a node has its settings")
+        if config is None:
+            raise typer.BadParameter("--config names a node; or --reports and --output a file")
+        show(operate(config, "label", labeler=labeler), as_json)
+        return
+    if output is None:
+        raise typer.BadParameter("--reports needs --output")
+    options = {"schema": schema, "model": model, "two_step": two_step}
+    places = (reports, output, store, thresholds)
+    show(_label_file(config, labeler, places, encoding, options), as_json)
+
+
+def _label_file(
+    config: Path | None,
+    labeler: str,
+    places: tuple[Path, Path, Path | None, Path | None],
+    encoding: str,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    from labeling.thresholds import UNCALIBRATED, Thresholds
+    from plugin.label_file import FileJob, label_file
+    from plugin.tables import progress_line
+
+    reports, output, store, thresholds = places
+    settings, folder = _settings_of(config)
+    folder = store or folder
+    fitted = UNCALIBRATED
+    if thresholds is not None:
+        fitted = Thresholds.from_json(thresholds.read_text("utf-8"))
+    job = FileJob(
+        reports.absolute(),
+        output.absolute(),
+        labeler,
+        _with_options(settings, folder, **options),
+        folder,
+        fitted,
+        encoding,
+    )
+    with progress_line() as progress:
+        return label_file(job, progress)
+
+
+def _settings_of(config: Path | None) -> tuple[Any, Path]:
+    """Return the settings of labeling and the folder of the model store."""
+    from labeling.settings import LabelingSettings
+    from plugin.folders import DataFolder
+    from plugin.settings import load_settings
+
+    if config is None:
+        home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        return LabelingSettings(), Path(home) / "radloop" / "language-models"
+    settings = load_settings(config)
+    return settings.labeling, DataFolder(settings.data_folder).language_models
+
+
+def _with_options(settings: Any, store: Path, *, schema: str, model: str, two_step: bool) -> Any:
+    from labeling.llm.model_store import ModelStore
+
+    changed: dict[str, Any] = {}
+    if schema.endswith((".yaml", ".yml")):
+        changed |= {"schema_file": str(Path(schema).absolute()), "observations": ()}
+    elif schema:
+        changed |= {"schema_name": schema, "schema_file": "", "observations": ()}
+    if model:
+        name = model
+        if Path(model).exists():
+            name = Path(model).stem.lower()
+            ModelStore(store).add(Path(model), name)
+        named = {"name": name, "sha256": ""}
+        changed["language_model"] = settings.language_model.model_copy(update=named)
+    if two_step:
+        asked = settings.token_scores.model_copy(update={"two_step": True})
+        changed["token_scores"] = asked
+    return settings.model_copy(update=changed)

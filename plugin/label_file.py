@@ -1,0 +1,199 @@
+"""Labels for a file of reports, without a node: ``radloop label --reports``.
+
+The output grows line by line. Beside it a small file says exactly what reads, so that a run that
+was stopped goes on, and one with another model, question or input cannot be mixed into it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dicom_node.durable import write_durably
+from labeling.decision import decide
+from labeling.labeler import LabelResult, checked, failed, result_of
+from labeling.report_file import labelled_ids, labels_of, read_reports, undecodable
+from labeling.schema_file import schema_of
+from labeling.settings import LabelingSettings
+from labeling.thresholds import Thresholds
+from labeling.vocabulary import LabelSchema, State
+from plugin.child import ChildProcess
+from plugin.context import Progress
+from plugin.errors import Permanent
+from plugin.rate import Rate
+
+_JOB = 32
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """What is labelled by what.
+
+    Args:
+        reports: CSV or JSONL with ``id`` and ``report``.
+        output: JSON Lines, one line a report, in the order of the input.
+        labeler: entry-point name.
+        settings: of labeling; they name schema and model.
+        model_store: folder of the language models.
+        thresholds: of a calibration; the default leaves labels uncalibrated.
+        encoding: of the input.
+    """
+
+    reports: Path
+    output: Path
+    labeler: str
+    settings: LabelingSettings
+    model_store: Path
+    thresholds: Thresholds
+    encoding: str = "utf-8-sig"
+
+
+def label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
+    """Label every report of a file that the output does not hold yet.
+
+    Returns:
+        ``output``, ``labeler``, ``schema``, ``model``, and the numbers ``reports`` (of this
+        call), ``already_there``, ``failed`` (reports without any label), ``calibrated``.
+
+    Raises:
+        Permanent: the input cannot be read, or the output is of another run.
+    """
+    with _locked(job.output):
+        return _label_file(job, progress)
+
+
+def _label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
+    schema = schema_of(job.settings)
+    reports = read_reports(job.reports, job.encoding)
+    log = job.output.with_name(f"{job.output.name}.log")
+    with ChildProcess(log, job.settings.language_model.threads) as child:
+        setup = {
+            "labeler": job.labeler,
+            "settings": job.settings.for_child(),
+            "model_store": str(job.model_store),
+        }
+        (identity,) = child.run("identify_labeler", setup, progress)
+        done = _continue(job, schema, identity)
+        ids = [each for each, _ in reports]
+        if ids[: len(done)] != done:
+            raise Permanent(f"{job.output.name} does not follow the order of {job.reports.name}")
+        waiting = reports[len(done) :]
+        setup["thresholds"] = job.thresholds.to_json()
+        rate = Rate(job.labeler, len(waiting), progress, time.monotonic)
+        count = 0
+        with job.output.open("a", encoding="utf-8", newline="\n") as output:
+            for start in range(0, len(waiting), _JOB):
+                chunk = waiting[start : start + _JOB]
+                for identifier, results in _read(child, setup, chunk, schema, job, progress):
+                    _write(output, labels_of(identifier, results))
+                    count += all(each.state is State.FAILED for each in results)
+                    rate.done()
+    _drop_empty(log)
+    return {
+        "output": str(job.output),
+        "labeler": job.labeler,
+        "schema": schema.name,
+        "model": identity["model_name"] or identity["model_digest"][:16],
+        "reports": len(waiting),
+        "already_there": len(done),
+        "failed": count,
+        "calibrated": bool(job.thresholds.digest),
+    }
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Hold the output for this process alone."""
+    lock = output.with_name(f"{output.name}.lock")
+    try:
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Permanent(f"another process writes {output.name}") from None
+            yield
+            lock.unlink(missing_ok=True)
+    except OSError as error:
+        raise Permanent(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _read(
+    child: ChildProcess,
+    setup: dict[str, Any],
+    chunk: list[tuple[str, str]],
+    schema: LabelSchema,
+    job: FileJob,
+    progress: Progress,
+) -> Iterator[tuple[str, list[LabelResult]]]:
+    """Yield ids and decided results in the order of the chunk."""
+    readable = [(identifier, text) for identifier, text in chunk if not undecodable(text)]
+    answers = child.run("label", {**setup, "reports": readable}, progress) if readable else iter(())
+    for identifier, text in chunk:
+        if reason := undecodable(text):
+            yield identifier, failed(schema, reason)
+            continue
+        answered, rows = next(answers)
+        if answered != identifier:
+            raise Permanent(f"the labeler {job.labeler} answered out of order")
+        results = decide([result_of(row) for row in rows], schema, job.thresholds)
+        yield identifier, checked(results, schema, text)
+    for _ in answers:
+        raise Permanent(f"the labeler {job.labeler} answered more than it was asked")
+
+
+def _continue(job: FileJob, schema: LabelSchema, identity: dict[str, Any]) -> list[str]:
+    """Return the ids that the output holds already; a torn last line is taken off."""
+    record = {
+        "labeler": job.labeler,
+        "schema": schema.name,
+        "schema_digest": schema.digest,
+        "model_digest": identity["model_digest"],
+        "question_digest": identity["prompt_digest"],
+        "calibration_digest": job.thresholds.digest,
+        "reports_sha256": hashlib.sha256(job.reports.read_bytes()).hexdigest(),
+    }
+    beside = job.output.with_name(f"{job.output.name}.run.json")
+    if not job.output.exists():
+        write_durably(beside, json.dumps(record, indent=1).encode())
+        return []
+    try:
+        known = json.loads(beside.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = None
+    if known != record:
+        changed = sorted(k for k in record if known and known.get(k) != record[k])
+        what = f" (other {', '.join(changed)})" if changed else ""
+        raise Permanent(
+            f"{job.output.name} is there and was not made by this run{what}: "
+            "name another --output, or move it away"
+        )
+    return _whole_lines(job.output)
+
+
+def _whole_lines(path: Path) -> list[str]:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    try:
+        return labelled_ids(content[:whole].decode("utf-8").splitlines())
+    except (ValueError, KeyError, TypeError) as error:
+        raise Permanent(f"{path.name} holds lines that are no labels") from error
+
+
+def _write(output: IO[str], record: dict[str, Any]) -> None:
+    output.write(json.dumps(record, ensure_ascii=False) + "\n")
+    output.flush()
+
+
+def _drop_empty(log: Path) -> None:
+    if log.exists() and not log.stat().st_size:
+        log.unlink()

@@ -1,0 +1,118 @@
+"""Labels for a file of reports, with no node: what comes in, what goes out, what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from plugin.cli import app
+from tests.nodes import radloop
+
+REPORTS = {
+    "a": "HISTORY: spondylolisthesis?\nFINDINGS: L4-L5: severe spinal canal stenosis.",
+    "empty": "",
+    "big": "y " * 600_000,
+    "binary": "\x00\x01\x02" * 50,
+    "emoji": "\U0001f600 No disc herniation. L5-S1 spondylolisthesis.",
+    "crlf": "LSS MRI\r\nDisc extrusion at L4-L5.\r\n",
+}
+
+
+def write_reports(path: Path, reports: dict[str, str]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "report"))
+        writer.writerows(reports.items())
+    return path
+
+
+def label(reports: Path, output: Path, *more: str) -> list[dict]:
+    arguments = ("label", "--reports", str(reports), "--output", str(output), *more)
+    radloop(*arguments, "--schema", "spine", "--labeler", "rules")
+    return [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+
+
+def test_each_report_gets_one_line_with_states_and_exact_spans(tmp_path: Path) -> None:
+    lines = label(write_reports(tmp_path / "r.csv", REPORTS), tmp_path / "out.jsonl")
+    assert [line["id"] for line in lines] == list(REPORTS)
+    found = {line["id"]: line["labels"] for line in lines}
+    assert set(found["a"]["stenosis"]) >= {"state", "probability", "margin", "levels", "evidence"}
+    assert found["a"]["stenosis"]["state"] == "present"
+    assert found["a"]["stenosis"]["levels"]["L4-L5"]["state"] == "present"
+    assert found["a"]["spondylolisthesis"]["state"] == "not_mentioned"  # said by the history alone
+    for name in ("empty", "big", "binary"):
+        states = {label["state"] for label in found[name].values()}
+        assert states == {"failed"}, name
+        assert all(label["detail"] for label in found[name].values())
+    (span,) = found["emoji"]["spondylolisthesis"]["evidence"]
+    assert REPORTS["emoji"][span["start"] : span["end"]] == "L5-S1 spondylolisthesis."
+    (span,) = found["crlf"]["herniation"]["evidence"]
+    assert REPORTS["crlf"][span["start"] : span["end"]] == "Disc extrusion at L4-L5."
+
+
+def test_a_torn_line_is_labelled_again_and_nothing_stands_twice(tmp_path: Path) -> None:
+    reports, output = write_reports(tmp_path / "r.csv", REPORTS), tmp_path / "out.jsonl"
+    whole = label(reports, output)
+    content = output.read_bytes()
+    output.write_bytes(content[: len(content) // 2])
+    assert label(reports, output) == whole
+    assert output.read_bytes() == content
+
+
+def refusal(*arguments: str) -> str:
+    runner = CliRunner()
+    result = runner.invoke(app, ["label", *arguments])
+    assert result.exit_code != 0
+    return result.output + str(result.exception or "")
+
+
+def test_an_output_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    reports, output = write_reports(tmp_path / "r.csv", REPORTS), tmp_path / "out.jsonl"
+    label(reports, output)
+    before = output.read_bytes()
+    write_reports(reports, REPORTS | {"b": "More."})
+    said = refusal("--reports", str(reports), "--output", str(output))
+    assert "reports_sha256" in said
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("id,text\n1,x\n", "column 'report' is missing; there are: id, text"),
+        ("id,report\n1,x\n1,y\n", "line 3: the id stands twice"),
+        ("id,report\n,x\n", "line 2: the id is empty"),
+        ('id,report\n1,"x\n', "is not CSV"),
+        ("", "column 'id' is missing; there are: none"),
+    ],
+)
+def test_a_file_that_is_no_table_of_reports_is_refused(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text(content, encoding="utf-8")
+    assert reason in refusal("--reports", str(path), "--output", str(tmp_path / "o.jsonl"))
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_bytes_of_another_encoding_fail_their_report_alone(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes("id,report\n1,L4-L5 sténosis.\n2,L4-L5 stenosis.\n".encode("latin-1"))
+    first, second = label(path, tmp_path / "out.jsonl")
+    assert first["labels"]["stenosis"]["state"] == "failed"
+    assert "encoding" in first["labels"]["stenosis"]["detail"]
+    assert second["labels"]["stenosis"]["state"] == "present"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "--config names a node"),
+        (("--reports", __file__), "--reports needs --output"),
+        (("--model", "m"), "--model goes with --reports"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(arguments: tuple, reason: str) -> None:
+    assert reason in " ".join(refusal(*arguments).replace("│", " ").split())
