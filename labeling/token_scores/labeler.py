@@ -5,96 +5,214 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from labeling.labeler import LabelerSetup, LabelResult, failed
-from labeling.llm.model_store import EMBEDDED_NAME
-from labeling.sections import refusal
-from labeling.token_scores.evidence import EvidenceFinder
-from labeling.token_scores.prompt import ReportTooLong, build_prompt, report_for_prompt
-from labeling.vocabulary import State
+from labeling.language import LanguagePack
+from labeling.llm.interface import LanguageModel
+from labeling.llm.lazy import LazyLanguageModel
+from labeling.sections import ReadableReport, UnreadableReport, read_report
+from labeling.token_scores import evidence
+from labeling.token_scores.asking import Enquiry, Reply, ask
+from labeling.token_scores.evidence import Case, Excerpt, Key, excerpt_of, find_evidence, spans_of
+from labeling.token_scores.prompt import Prompts, report_for_prompt
+from labeling.vocabulary import WHOLE, State
 
-if TYPE_CHECKING:
-    from labeling.llm.transformers_model import LanguageModel
+TOO_LONG = "the report has more tokens than the model may read"
+LEVELS_OFF = "not asked: levels are switched off in the settings"
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A report that was asked about, and the replies."""
+
+    report: ReadableReport
+    prompts: Prompts
+    replies: Mapping[Key, Reply]
 
 
 class TokenScoreLabeler:
-    """Asks a local language model one yes/no question per label and compares two token scores.
+    """Asks a language model one yes/no question for each label and compares two token scores.
 
-    The report is read once for all questions. A margin above the threshold is present. Below it
-    the answer is no, and no single question tells "absent" from "not mentioned": it is absent
-    where a sentence of the report names the observation, else not mentioned. Evidence is the first
-    such sentence; where there is none, ``detail`` says so.
+    One-step (the question after the report) or two-step (first a summary aimed at the condition),
+    after Park et al., MICCAI 2024. A second question tells "absent" from "not mentioned". The
+    evidence of a label that may count is the sentences without which its margin is lost. Several
+    reports are read side by side; each is read once for all its questions.
 
-    The settings name the model, and an expected SHA-256 there is enforced; the embedded default
-    enters the store by itself.
+    Args:
+        setup: its settings name the model, and an expected SHA-256 there is enforced.
+        model: asked in place of the one that the settings name.
     """
 
     name = "token_scores"
 
-    def __init__(self, setup: LabelerSetup) -> None:
-        schema, model_store, thresholds = setup.schema, setup.model_store, setup.thresholds
-        wanted = setup.settings.language_model
-        if wanted.name == EMBEDDED_NAME and EMBEDDED_NAME not in model_store.names():
-            model_store.add_embedded()
-        self._stored = model_store.get(wanted.name, sha256=wanted.sha256)
-        self._threads = wanted.threads
-        self._schema = schema
-        self._prompt = build_prompt(schema)
-        self._evidence = EvidenceFinder(schema)
-        self._thresholds = thresholds
-        self._model: LanguageModel | None = None
-        self.model_digest = self._stored.sha256
-        self.prompt_digest = self._prompt.digest
+    def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
+        self._setup = setup
+        self._schema, self._settings = setup.schema, setup.settings.token_scores
+        self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
+        self._batch = setup.settings.language_model.batch_reports
+        self._prompts = {
+            code: Prompts(setup.schema, pack)
+            for code, pack in setup.languages.packs.items()
+            if pack.prompts.get(self.name)
+        }
+        self._keys = tuple(
+            (observation.id, site)
+            for observation in setup.schema.observations
+            for site in (WHOLE, *(observation.sites if self._settings.levels else ()))
+        )
+        self.prompt_digest = _prompt_digest(setup)
 
-    def load(self) -> LanguageModel:
-        """Load the model where that has not happened yet; takes seconds."""
-        if self._model is None:
-            from labeling.llm.transformers_model import LanguageModel
-
-            self._model = LanguageModel.load(self._stored.path, threads=self._threads)
-        return self._model
-
-    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
-        """Yield the results of each text, in order."""
-        return map(self.label_report, texts)
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the weights, or of what a server says of them."""
+        return self._model.digest
 
     def label_report(self, text: str) -> list[LabelResult]:
-        """Return one result for every observation of the schema, whole and at each site."""
-        if reason := refusal(text):
-            return failed(self._schema, reason)
-        model = self.load()
-        report = report_for_prompt(text, model.markers)
-        if not report:
-            return failed(self._schema, "the report has no findings, impression or free text")
-        try:
-            margins = model.score(self._prompt, report)
-        except ReportTooLong as error:
-            return failed(self._schema, str(error))
-        spans = self._evidence.find(text)
-        results: list[LabelResult] = []
-        for stem, stem_margins in zip(self._prompt.stems, margins, strict=True):
-            for (site, _), margin in zip(stem.questions, stem_margins, strict=True):
-                span = spans.get((stem.observation, site))
-                results.append(self._result(stem.observation, site, margin, span))
+        """Return the results of one text."""
+        return next(self.label_reports([text]))
+
+    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
+        """Yield the results of each text, in order; a batch is read when its first is asked for.
+
+        Raises:
+            UnusableLanguageModel: the model cannot be loaded or cannot answer.
+            ModelUnavailable: a server is away.
+        """
+        for start in range(0, len(texts), self._batch):
+            yield from self._label(texts[start : start + self._batch])
+
+    def _label(self, texts: Sequence[str]) -> list[list[LabelResult]]:
+        results: list[list[LabelResult]] = []
+        prepared: dict[int, tuple[ReadableReport, Enquiry]] = {}
+        for number, text in enumerate(texts):
+            results.append([])
+            try:
+                prepared[number] = self._prepare(text)
+            except UnreadableReport as error:
+                results[number] = failed(self._schema, str(error))
+        if not prepared:
+            return results
+        replies = ask(
+            self._model.open(), [enquiry for _, enquiry in prepared.values()], self._batch
+        )
+        read = [
+            _Read(report, enquiry.prompts, reply)
+            for (report, enquiry), reply in zip(prepared.values(), replies, strict=True)
+        ]
+        found = self._find_evidence(read)
+        for number, each, carrying in zip(prepared, read, found, strict=True):
+            results[number] = self._results(each, carrying)
         return results
 
-    def _result(
-        self, observation: str, site: str, margin: float, span: tuple[int, int] | None
-    ) -> LabelResult:
-        threshold = self._thresholds.of(observation, site)
-        state = threshold.decide(margin)
-        details = [] if threshold.fitted_on else ["uncalibrated"]
-        if span is None and state is State.ABSENT:
-            state = State.NOT_MENTIONED
-        if span is None and state in {State.PRESENT, State.UNCERTAIN}:
-            details.append("no sentence names it")
-        return LabelResult(
-            observation,
-            site,
-            state,
-            margin=margin,
-            evidence=(span,) if span else (),
-            detail="; ".join(details),
+    def _prepare(self, text: str) -> tuple[ReadableReport, Enquiry]:
+        report = read_report(text, self._setup.languages, self._setup.settings)
+        prompts = self._prompts.get(report.pack.code)
+        if prompts is None:
+            raise UnreadableReport(f"language: the pack {report.pack.code} has no such prompts")
+        model = self._model.open()
+        enquiry = Enquiry(
+            prompts,
+            report_for_prompt(report, model.markers),
+            self._keys,
+            mention=self._settings.mention,
+            summary_tokens=self._summary_tokens,
         )
+        if not enquiry.report:
+            raise UnreadableReport("nothing of the report can be read")
+        if not model.fits(prompts.reading(enquiry.report)):
+            raise UnreadableReport(TOO_LONG)
+        return report, enquiry
+
+    @property
+    def _summary_tokens(self) -> int:
+        return self._settings.summary_tokens if self._settings.two_step else 0
+
+    def _find_evidence(self, read: Sequence[_Read]) -> list[dict[Key, tuple[int, ...]]]:
+        if not self._settings.evidence:
+            return [{} for _ in read]
+
+        def margins(excerpts: Sequence[Excerpt]) -> list[dict[Key, float]]:
+            model = self._model.open()
+            # Sentences that are read alone only make the shortlist: a summary would be wasted.
+            enquiries = [
+                Enquiry(
+                    read[each.case].prompts,
+                    excerpt_of(read[each.case].report, each, model.markers),
+                    each.keys,
+                    summary_tokens=0 if each.alone else self._summary_tokens,
+                )
+                for each in excerpts
+            ]
+            replies = ask(model, enquiries, self._batch)
+            return [{key: given.margin for key, given in reply.items()} for reply in replies]
+
+        return find_evidence([self._case(each) for each in read], margins)
+
+    def _case(self, read: _Read) -> Case:
+        """Return the labels that may count: above the band's low end, as is the whole report."""
+        floors = {key: self._setup.thresholds.of(*key).low for key in self._keys}
+        above = {key for key in self._keys if read.replies[key].margin >= floors[key]}
+        wanted = [key for key in self._keys if key in above and (key[0], WHOLE) in above]
+        return Case(
+            len(read.report.sentences),
+            {key: read.replies[key].margin for key in wanted},
+            {key: floors[key] for key in wanted},
+        )
+
+    def _results(self, read: _Read, carrying: Mapping[Key, tuple[int, ...]]) -> list[LabelResult]:
+        results: list[LabelResult] = []
+        for observation in self._schema.observations:
+            for site in (WHOLE, *observation.sites):
+                key = observation.id, site
+                reply = read.replies.get(key)
+                if reply is None:
+                    results.append(LabelResult(*key, State.FAILED, detail=LEVELS_OFF))
+                    continue
+                spans = spans_of(read.report, carrying.get(key, ()))
+                results.append(
+                    LabelResult(
+                        *key,
+                        self._state(key, reply, carried=bool(spans)),
+                        margin=reply.margin,
+                        mention_margin=reply.mention_margin,
+                        evidence=spans,
+                        detail="no summary was written" if reply.without_summary else "",
+                    )
+                )
+        return results
+
+    def _state(self, key: Key, reply: Reply, *, carried: bool) -> State:
+        threshold = self._setup.thresholds.of(*key)
+        state = threshold.decide(reply.margin)
+        if state is State.PRESENT and not carried:
+            return State.UNCERTAIN
+        if state is not State.ABSENT:
+            return state
+        if reply.mention_margin is None or reply.mention_margin < threshold.mention_cut:
+            return State.NOT_MENTIONED
+        return State.ABSENT
+
+
+def _prompt_digest(setup: LabelerSetup) -> str:
+    """Return the SHA-256 of all that is asked and of every setting that changes an answer."""
+    model = setup.settings.language_model
+    asked = {
+        "schema": setup.schema.digest,
+        "packs": {code: _pack_words(pack) for code, pack in setup.languages.packs.items()},
+        "token_scores": setup.settings.token_scores.model_dump(mode="json"),
+        "label_history": setup.settings.label_history,
+        "backend": model.backend,
+        "dtype": "" if model.backend == "server" else model.dtype,
+        "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES],
+        "form": 1,  # of the order in which the words are put together
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _pack_words(pack: LanguagePack) -> list[object]:
+    # The whole pack counts: its headings decide what is read, its cues where a sentence ends.
+    return [pack.digest, dict(pack.prompts.get("token_scores", {}))]

@@ -1,0 +1,110 @@
+import math
+
+import pytest
+
+from labeling.token_scores.evidence import (
+    MAXIMUM_SENTENCES,
+    Case,
+    Excerpt,
+    find_evidence,
+)
+
+KEY = ("herniation", "whole")
+OTHER = ("stenosis", "L4-L5")
+
+
+class Reader:
+    """A model whose margin is a sum of weights; ``strongest``: the greatest weight counts once."""
+
+    def __init__(self, weights, *, base=-3.0, strongest=False):
+        self.weights, self.base, self.strongest = weights, base, strongest
+        self.excerpts = []
+        self.rounds = 0
+
+    def margin(self, case, key, sentences):
+        given = [self.weights[case][key].get(each, 0.0) for each in sentences] or [0.0]
+        return self.base + (max(given) if self.strongest else math.fsum(given))
+
+    def whole(self, case, count):
+        return {key: self.margin(case, key, range(count)) for key in self.weights[case]}
+
+    def __call__(self, excerpts):
+        self.rounds += 1
+        self.excerpts += excerpts
+        return [self._one(each) for each in excerpts]
+
+    def _one(self, excerpt: Excerpt):
+        count = self.counts[excerpt.case]
+        kept = excerpt.sentences if excerpt.alone else set(range(count)) - excerpt.sentences
+        return {key: self.margin(excerpt.case, key, kept) for key in excerpt.keys}
+
+
+def search(reader, *counts, floor=0.0):
+    reader.counts = counts
+    cases = []
+    for number, count in enumerate(counts):
+        margins = reader.whole(number, count)
+        cases.append(Case(count, margins, dict.fromkeys(margins, floor)))
+    return find_evidence(cases, reader)
+
+
+def test_the_sentence_without_which_the_label_falls_is_its_evidence():
+    reader = Reader([{KEY: {2: 6.0}, OTHER: {0: 5.0}}])
+    assert search(reader, 4) == [{KEY: (2,), OTHER: (0,)}]
+    assert len(reader.excerpts) == 4  # labels share a reading
+
+
+def test_sentences_that_say_the_same_are_found_by_removing_both():
+    reader = Reader([{KEY: {1: 8.0, 3: 7.5}}], strongest=True)
+    assert search(reader, 5) == [{KEY: (1, 3)}]
+
+
+def test_several_sentences_may_carry_a_label_the_strongest_first():
+    reader = Reader([{KEY: {0: 2.0, 3: 4.0, 2: 1.0}}])
+    assert search(reader, 5) == [{KEY: (3, 0)}]  # the third is not needed: it fell before
+
+
+def test_a_habit_of_the_model_has_no_evidence():
+    assert search(Reader([{KEY: {0: 0.1}}], base=5.0), 3) == [{KEY: ()}]
+
+
+def test_a_small_loss_that_makes_the_label_fall_is_evidence_and_a_gain_is_not():
+    assert search(Reader([{KEY: {1: 0.2}}], base=-0.1), 2) == [{KEY: (1,)}]
+    assert search(Reader([{KEY: {0: -0.2, 1: -0.3}}], base=0.9), 2) == [{KEY: ()}]
+
+
+def test_a_report_of_one_sentence_is_read_without_it():
+    reader = Reader([{KEY: {0: 9.0}}])
+    assert search(reader, 1) == [{KEY: (0,)}]
+
+
+def test_nothing_is_asked_where_nothing_is_wanted():
+    reader = Reader([{}])
+    assert search(reader, 40) == [{}]
+    assert find_evidence([], reader) == []
+    assert reader.rounds == 0
+
+
+@pytest.mark.parametrize("count", [9, 48, 49, 100, 700, 3000])
+def test_a_long_report_is_narrowed_down_and_the_work_is_bounded(count):
+    at = count * 2 // 3
+    reader = Reader([{KEY: {at: 7.0}}])
+    assert search(reader, count) == [{KEY: (at,)}]
+    alone = [each for each in reader.excerpts if each.alone]
+    assert len(alone) <= 48 * 4
+    assert len(reader.excerpts) - len(alone) <= 8 + MAXIMUM_SENTENCES
+    assert sum(len(each.sentences) for each in alone) <= 2 * count + 48 * 8
+
+
+def test_many_reports_search_at_the_same_time():
+    weights = [{KEY: {number: 5.0}} for number in range(6)]
+    together = Reader(weights)
+    found = search(together, *[7] * 6)
+    assert found == [{KEY: (number,)} for number in range(6)]
+    assert together.rounds == 1
+
+
+def test_the_search_ends_after_some_sentences_taken_together():
+    reader = Reader([{KEY: dict.fromkeys(range(8), 2.0)}], base=10.0)
+    ((found),) = [each[KEY] for each in search(reader, 8)]
+    assert len(found) == MAXIMUM_SENTENCES
