@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from training.errors import Permanent
-from training.resampling import (
+from labeling.evaluation.resampling import (
     Bootstrap,
     Floats,
     Integers,

@@ -1,25 +1,35 @@
 """How well labels agree with a reference: never accuracy alone, always with an interval.
 
 The headline is "present" against the rest; reference labels that are uncertain are left out of it
-and counted apart. A failed label counts as not present, so a labeler gains nothing by failing.
+and counted apart. A failed label counts as not present, and below every margin, so a labeler gains
+nothing by failing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labeling.vocabulary import State
+from labeling.evaluation.cases import Case
+from labeling.evaluation.metrics import (
+    Bin,
+    Estimate,
+    brier,
+    calibration_error,
+    estimates,
+    reliability,
+)
+from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
+from labeling.vocabulary import WHOLE, State
 
 BASELINE = "rules"
 """The labeler that wins a tie: it is cheaper and every one of its labels can be read off."""
 
-_LEFT_OUT = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
-_Bools = NDArray[np.bool_]
+NOT_JUDGED = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
+"""Reference states that no headline counts: nobody knows what is right."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +41,43 @@ class Judgement:
     label: State
     reference: State
     score: float | None = None  # a margin or probability, where the labeler gives one
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % bootstrap interval; all NaN where it cannot be computed."""
-
-    value: float
-    low: float
-    high: float
+    probability: float | None = None
+    report: str = ""
+    site: str = WHOLE
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement on one observation. ``confusion`` counts (reference, label) pairs of states."""
+    """Agreement on one observation.
+
+    Args:
+        n, n_present: judged reference labels; those that say present.
+        n_uncertain_reference: reference labels that are left out, as nobody knows what is right.
+        n_uncertain, n_failed: labels of the labeler among all.
+        confusion: counts of (reference, label), of all.
+        auroc, auroc_possible: by margin; None where the labeler gives none. "Possible" counts the
+            readers' uncertain labels as positive: it tells suspicion from silence.
+        brier, calibration_error, curve: of the probabilities; None and empty where there are none.
+    """
 
     observation: str
     n: int
     n_present: int
     n_uncertain_reference: int
+    n_uncertain: int
     n_failed: int
     confusion: Mapping[tuple[State, State], int]
-    sensitivity: float
-    specificity: float
+    sensitivity: Estimate
+    specificity: Estimate
+    precision: Estimate
     balanced_accuracy: Estimate
+    f1: Estimate
     macro_f1: Estimate
     auroc: Estimate | None
+    auroc_possible: Estimate | None
+    brier: Estimate | None
+    calibration_error: float | None
+    curve: tuple[Bin, ...]
 
 
 @dataclass(frozen=True)
@@ -68,8 +89,25 @@ class Choice:
     sentence: str
 
 
+def judgements(cases: Iterable[Case], *, at_sites: bool = False) -> Iterator[Judgement]:
+    """Yield each decided label that has a reference, of whole reports or of their sites."""
+    for case in cases:
+        for result, reference in case.pairs():
+            if (result.site != WHOLE) is at_sites:
+                yield Judgement(
+                    observation=result.observation,
+                    patient=case.patient,
+                    label=result.state,
+                    reference=reference.state,
+                    score=result.margin,
+                    probability=result.probability,
+                    report=case.report,
+                    site=result.site,
+                )
+
+
 def agreement(
-    judgements: Sequence[Judgement], *, resamples: int = 1000, seed: int = 0
+    judgements: Iterable[Judgement], *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Agreement]:
     """Return the agreement by observation; intervals by resampling patients, not reports.
 
@@ -81,9 +119,8 @@ def agreement(
     by_observation: dict[str, list[Judgement]] = {}
     for judgement in judgements:
         by_observation.setdefault(judgement.observation, []).append(judgement)
-    return {
-        name: _of_observation(name, own, resamples, seed) for name, own in by_observation.items()
-    }
+    bootstrap = Bootstrap(resamples, seed)
+    return {name: _of_observation(name, own, bootstrap) for name, own in by_observation.items()}
 
 
 def choose_labeler(by_labeler: Mapping[str, Sequence[Judgement]]) -> Choice:
@@ -116,88 +153,60 @@ def choose_labeler(by_labeler: Mapping[str, Sequence[Judgement]]) -> Choice:
     return Choice(chosen, means, sentence)
 
 
-def _of_observation(
-    name: str, judgements: Sequence[Judgement], resamples: int, seed: int
-) -> Agreement:
-    used = [each for each in judgements if each.reference not in _LEFT_OUT]
-    reference = np.array([each.reference is State.PRESENT for each in used], dtype=bool)
-    label = np.array([each.label is State.PRESENT for each in used], dtype=bool)
-    given = [each.score for each in used if each.score is not None]
-    scores = np.array(given) if len(given) == len(used) else None
-    draws = _draws([each.patient for each in used], resamples, seed)
-    sensitivity, specificity = _rates(reference, label)
+def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap) -> Agreement:
+    used = [each for each in given if each.reference not in NOT_JUDGED]
+    target = _present(each.reference for each in used)
+    said = _present(each.label for each in used) > 0
+    patients = [each.patient for each in used]
+    decided = estimates(lambda weights: decision(target, said, weights), patients, bootstrap)
+    probabilities = _numbers(used, lambda each: each.probability, failed=0.0)
+    curve = () if probabilities is None else tuple(reliability(target, probabilities))
     return Agreement(
         observation=name,
         n=len(used),
-        n_present=int(reference.sum()),
-        n_uncertain_reference=sum(each.reference in _LEFT_OUT for each in judgements),
-        n_failed=sum(each.label is State.FAILED for each in judgements),
-        confusion=Counter((each.reference, each.label) for each in judgements),
-        sensitivity=sensitivity,
-        specificity=specificity,
-        balanced_accuracy=_estimate(
-            balanced_accuracy(reference, label),
-            [balanced_accuracy(reference[draw], label[draw]) for draw in draws],
-        ),
-        macro_f1=_estimate(
-            macro_f1(reference, label), [macro_f1(reference[d], label[d]) for d in draws]
-        ),
-        auroc=None
-        if scores is None
-        else _estimate(auroc(reference, scores), [auroc(reference[d], scores[d]) for d in draws]),
+        n_present=int(target.sum()),
+        n_uncertain_reference=sum(each.reference in NOT_JUDGED for each in given),
+        n_uncertain=sum(each.label is State.UNCERTAIN for each in given),
+        n_failed=sum(each.label is State.FAILED for each in given),
+        confusion=Counter((each.reference, each.label) for each in given),
+        **decided,
+        auroc=_area(used, {State.PRESENT}, bootstrap),
+        auroc_possible=_area(given, {State.PRESENT, State.UNCERTAIN}, bootstrap),
+        brier=_brier(target, probabilities, patients, bootstrap),
+        calibration_error=calibration_error(curve) if curve else None,
+        curve=curve,
     )
 
 
-def _draws(patients: Sequence[str], resamples: int, seed: int) -> list[NDArray[np.intp]]:
-    """Return for each bootstrap sample the indices of its reports; whole patients are drawn."""
-    members: dict[str, list[int]] = {}
-    for index, patient in enumerate(patients):
-        members.setdefault(patient, []).append(index)
-    groups = [np.array(indices, dtype=np.intp) for indices in members.values()]
-    if not groups:
-        return []
-    rng = np.random.default_rng(seed)
-    return [
-        np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
-        for _ in range(resamples)
-    ]
+def _area(
+    given: Sequence[Judgement], positive: set[State], bootstrap: Bootstrap
+) -> Estimate | None:
+    scores = _numbers(given, lambda each: each.score, failed=-np.inf)
+    if scores is None:
+        return None
+    target = np.array([each.reference in positive for each in given], dtype=np.float64)
+    patients = [each.patient for each in given]
+    return estimates(lambda w: {"auroc": auroc(target, scores, w)}, patients, bootstrap)["auroc"]
 
 
-def _estimate(value: float, resampled: Sequence[float]) -> Estimate:
-    known = [each for each in resampled if not np.isnan(each)]
-    if not known or np.isnan(value):
-        return Estimate(value, float("nan"), float("nan"))
-    low, high = np.percentile(known, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+def _brier(
+    target: Floats, probabilities: Floats | None, patients: Sequence[str], bootstrap: Bootstrap
+) -> Estimate | None:
+    if probabilities is None:
+        return None
+    said = probabilities
+    return estimates(lambda w: {"brier": brier(target, said, w)}, patients, bootstrap)["brier"]
 
 
-def _rates(reference: _Bools, label: _Bools) -> tuple[float, float]:
-    if reference.all() or not reference.any():
-        return float("nan"), float("nan")
-    return float(label[reference].mean()), float((~label[~reference]).mean())
+def _present(states: Iterable[State]) -> Floats:
+    return np.array([state is State.PRESENT for state in states], dtype=np.float64)
 
 
-def balanced_accuracy(reference: _Bools, label: _Bools) -> float:
-    """Return the mean of sensitivity and specificity; NaN where a class is empty."""
-    return sum(_rates(reference, label)) / 2
-
-
-def macro_f1(reference: _Bools, label: _Bools) -> float:
-    """Return the mean F1 of the positive and the negative class; NaN where a class is empty."""
-    if reference.all() or not reference.any():
-        return float("nan")
-    scores = []
-    for truth, said in ((reference, label), (~reference, ~label)):
-        hits = float((truth & said).sum())
-        scores.append(2 * hits / float(truth.sum() + said.sum()))
-    return sum(scores) / 2
-
-
-def auroc(reference: _Bools, scores: NDArray[np.float64]) -> float:
-    """Return the area under the ROC curve (Mann-Whitney, ties half); NaN where a class is empty."""
-    positives, negatives = scores[reference], np.sort(scores[~reference])
-    if not len(positives) or not len(negatives):
-        return float("nan")
-    below = np.searchsorted(negatives, positives, side="left")
-    tied = np.searchsorted(negatives, positives, side="right") - below
-    return float((below + tied / 2).sum() / (len(positives) * len(negatives)))
+def _numbers(
+    given: Sequence[Judgement], of: Callable[[Judgement], float | None], failed: float
+) -> Floats | None:
+    """Return a number for each judgement, or None where a label that did not fail has none."""
+    found = [failed if each.label is State.FAILED else of(each) for each in given]
+    known = [each for each in found if each is not None]
+    complete = len(known) == len(found) and any(each.label is not State.FAILED for each in given)
+    return np.array(known, dtype=np.float64) if complete else None

@@ -1,54 +1,254 @@
-"""Fits thresholds on the labels of human readers."""
+"""Fits thresholds on the labels of human readers: per condition, for one labeler and its questions.
+
+Margins of two models, prompts or conditions share no zero, so nothing fitted on one holds for
+another. The probability is Platt's (Advances in Large Margin Classifiers, 1999, with his smoothed
+targets); the cut is found by balanced accuracy, or by the equal error rate as in Park et al.
+(MICCAI 2024). Fit on training patients only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 
+from labeling.evaluation.cases import Case, decided, folds_by_patient
+from labeling.evaluation.metrics import numbered
+from labeling.evaluation.resampling import Bootstrap, Floats
 from labeling.thresholds import Threshold, Thresholds
-from labeling.vocabulary import State
+from labeling.vocabulary import WHOLE, LabelSchema, State
 
-_MINIMUM_EACH = 3
+_NOT_JUDGED = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
+_MENTIONED_BUT_NOT_PRESENT = frozenset({State.ABSENT, State.STABLE_UNKNOWN})
+_FEW_VALUES = 6
+_MOST_EDGES = 64
 
 
-def fit_thresholds(
-    margins: Mapping[str, Sequence[float]], references: Mapping[str, Sequence[State]]
-) -> Thresholds:
-    """Fit a cut per observation: the greatest balanced accuracy of present against the rest.
-
-    Reference labels that are uncertain or failed are left out. Among equally good cuts the middle
-    of the widest gap is taken. An observation with fewer than three positives or three negatives
-    keeps the default. The band stays 0: how wide "uncertain" should be cannot be told from a few
-    labels. Use reference labels of training patients only.
+@dataclass(frozen=True)
+class FitRule:
+    """How thresholds are fitted.
 
     Args:
-        margins: by observation, one margin a report.
-        references: by observation, what a reader says of the same reports, in the same order.
+        cut: what the cut makes best; "equal_error_rate" makes both kinds of error equally likely.
+        band: "references" fits the uncertain band to the readers' uncertain labels where there are
+            ``minimum_uncertain`` of them (the mean recall of present, uncertain and the rest), and
+            goes by "share" where there are fewer. "share" lets the ``share`` of reports nearest to
+            the cut be uncertain, never beyond the margins at which readers say both. "none": the
+            band is empty.
+        minimum: positives, and negatives, below which a condition keeps the default.
+        resamples: bootstrap samples for the interval of the cut, by patient.
     """
-    fitted: dict[str, Threshold] = {}
-    for observation, values in margins.items():
-        pairs = [
-            (margin, state is State.PRESENT)
-            for margin, state in zip(values, references[observation], strict=True)
-            if state not in {State.UNCERTAIN, State.FAILED}
-        ]
-        positives = sum(present for _, present in pairs)
-        if min(positives, len(pairs) - positives) >= _MINIMUM_EACH:
-            cut = _best_cut(pairs)
-            fitted[observation] = Threshold(cut, cut, fitted_on=len(pairs), positives=positives)
-    return Thresholds(fitted)
+
+    cut: Literal["balanced_accuracy", "equal_error_rate"] = "balanced_accuracy"
+    band: Literal["references", "share", "none"] = "references"
+    share: float = 0.05
+    minimum: int = 3
+    minimum_uncertain: int = 5
+    resamples: int = 200
+    seed: int = 0
 
 
-def _best_cut(pairs: Sequence[tuple[float, bool]]) -> float:
-    margins = np.array([margin for margin, _ in pairs])
-    present = np.array([label for _, label in pairs])
-    values = np.unique(margins)
+class Measured(NamedTuple):
+    """One margin beside what readers say."""
+
+    patient: str
+    margin: float
+    mention_margin: float | None
+    reference: State
+
+
+def fit_thresholds(cases: Sequence[Case], rule: FitRule | None = None) -> Thresholds:
+    """Fit the thresholds of whole reports, and of sites: those of an observation share one.
+
+    A condition with too few labels, or a labeler without margins, gets none and stays uncalibrated.
+    """
+    groups: dict[tuple[str, bool], list[Measured]] = {}
+    for case in cases:
+        for result, reference in case.pairs():
+            if result.margin is None or result.state is State.FAILED:
+                continue
+            measured = Measured(case.patient, result.margin, result.mention_margin, reference.state)
+            groups.setdefault((result.observation, result.site == WHOLE), []).append(measured)
+    fitted = {key: fit_threshold(found, rule) for key, found in sorted(groups.items())}
+    return Thresholds(
+        {name: each for (name, whole), each in fitted.items() if whole and each is not None},
+        {name: each for (name, whole), each in fitted.items() if not whole and each is not None},
+    )
+
+
+def fit_threshold(measured: Sequence[Measured], rule: FitRule | None = None) -> Threshold | None:
+    """Fit cut, band, probability and mention cut of one condition; None where labels are too few.
+
+    Margins that take only a few values are an order of states (those of rules): there is no place
+    between them to fit, so the band stays the default and only the probability is fitted.
+    """
+    rule = rule or FitRule()
+    judged = [each for each in measured if each.reference not in _NOT_JUDGED]
+    present = np.array([each.reference is State.PRESENT for each in judged], dtype=bool)
+    positives = int(present.sum())
+    if min(positives, len(present) - positives) < rule.minimum:
+        return None
+    margins = np.array([each.margin for each in judged], dtype=np.float64)
+    slope, intercept = fit_probability(margins, present)
+    fitted = Threshold(
+        slope=slope,
+        intercept=intercept,
+        mention_cut=_mention_cut(measured, rule),
+        fitted_on=len(judged),
+        positives=positives,
+    )
+    if _is_an_order(margins):
+        return fitted
+    [cut] = best_cuts(margins, present, np.ones((1, len(margins))), rule.cut)
+    doubted = [each.margin for each in measured if each.reference is State.UNCERTAIN]
+    low, high = _band(float(cut), margins, present, np.array(doubted), rule)
+    patients = numbered([each.patient for each in judged])
+    drawn = [
+        best_cuts(margins, present, weights, rule.cut)
+        for weights in Bootstrap(rule.resamples, rule.seed).weights(patients)
+    ]
+    interval = _interval(np.concatenate(drawn)) if drawn else None
+    return replace(fitted, low=low, high=high, cut_interval=interval)
+
+
+def _interval(cuts: Floats) -> tuple[float, float] | None:
+    known = cuts[~np.isnan(cuts)]
+    if not known.size:
+        return None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def cross_fitted(
+    cases: Sequence[Case],
+    schema: LabelSchema,
+    *,
+    folds: int = 5,
+    rule: FitRule | None = None,
+    seed: int = 0,
+) -> list[Case]:
+    """Return the cases, in order, each decided by thresholds fitted on the other folds' patients.
+
+    So every label can be judged although the thresholds come from the same readers' labels.
+    """
+    rule = rule or FitRule()
+    found: dict[int, Case] = {}
+    for held_out in folds_by_patient(cases, folds, seed):
+        apart = set(held_out)
+        thresholds = fit_thresholds(
+            [case for index, case in enumerate(cases) if index not in apart], rule
+        )
+        judged = decided([cases[index] for index in held_out], schema, thresholds)
+        found |= dict(zip(held_out, judged, strict=True))
+    return [found[index] for index in range(len(cases))]
+
+
+def fit_probability(margins: Floats, present: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return slope and intercept of Platt's sigmoid.
+
+    The slope is 0 (no probability) where greater margins do not go with present: such margins say
+    nothing that a probability could express.
+    """
+    centre, width = float(margins.mean()), float(margins.std()) or 1.0
+    scaled = (margins - centre) / width
+    positives, negatives = int(present.sum()), int((~present).sum())
+    target = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        score = parameters[0] * scaled + parameters[1]
+        error = 1 / (1 + np.exp(-np.clip(score, -500, 500))) - target
+        value = float((np.logaddexp(0, score) - target * score).sum())
+        return value, np.array([float((error * scaled).sum()), float(error.sum())])
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    slope = float(found[0]) / width
+    return (slope, float(found[1]) - slope * centre) if slope > 0 else (0.0, 0.0)
+
+
+def best_cuts(
+    margins: Floats, present: NDArray[np.bool_], weights: Floats, by: str = "balanced_accuracy"
+) -> Floats:
+    """Return the best cut for each weighting; NaN where a weighting lacks a class.
+
+    Among equally good cuts the middle of the widest gap between margins is taken: it is the one
+    that a small change of the margins upsets least.
+    """
+    order = np.argsort(margins, kind="stable")
+    values, starts = np.unique(margins[order], return_index=True)
     cuts = np.concatenate([[values[0] - 1.0], (values[:-1] + values[1:]) / 2, [values[-1] + 1.0]])
     gaps = np.concatenate([[0.0], np.diff(values), [0.0]])
-    above = margins[None, :] > cuts[:, None]  # [cuts, reports]
-    sensitivity = above[:, present].mean(axis=1)
-    specificity = (~above[:, ~present]).mean(axis=1)
-    balanced = sensitivity + specificity
-    best = np.isclose(balanced, balanced.max())
-    return float(cuts[np.flatnonzero(best)[np.argmax(gaps[best])]])
+    below = [
+        np.cumsum(np.add.reduceat((weights * side)[:, order], starts, axis=1), axis=1)
+        for side in (present, ~present)
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missed, right = (
+            np.hstack([np.zeros((len(weights), 1)), each / each[:, -1:]]) for each in below
+        )
+    good = right - missed if by == "balanced_accuracy" else -np.abs(missed - (1 - right))
+    best = np.isclose(good, good.max(axis=1, keepdims=True))
+    chosen = cuts[np.argmax(np.where(best, gaps, -1.0), axis=1)]
+    return np.where(np.isnan(good).any(axis=1), np.nan, chosen)
+
+
+def _band(
+    cut: float, margins: Floats, present: NDArray[np.bool_], doubted: Floats, rule: FitRule
+) -> tuple[float, float]:
+    if rule.band == "none":
+        return cut, cut
+    if rule.band == "references" and len(doubted) >= rule.minimum_uncertain:
+        return _band_of_doubt(cut, margins, present, doubted)
+    distances = np.sort(np.abs(margins - cut))
+    among = int(rule.share * len(margins))
+    if not 0 < among < len(distances):
+        return cut, cut
+    width = float(distances[among - 1] + distances[among]) / 2
+    lowest, highest = float(margins[present].min()), float(margins[~present].max())
+    if lowest > highest:
+        return cut, cut
+    return max(cut - width, min(lowest, cut)), min(cut + width, max(highest, cut))
+
+
+def _band_of_doubt(
+    cut: float, margins: Floats, present: NDArray[np.bool_], doubted: Floats
+) -> tuple[float, float]:
+    """Return the band around the cut with the best mean recall of present, uncertain, the rest."""
+    edges = np.unique(np.concatenate([margins, doubted]))
+    between = np.concatenate([[edges[0] - 1.0], (edges[:-1] + edges[1:]) / 2, [edges[-1] + 1.0]])
+    if len(between) > _MOST_EDGES:
+        between = np.quantile(between, np.linspace(0, 1, _MOST_EDGES))
+    lows = np.concatenate([between[between < cut], [cut]])
+    highs = np.concatenate([[cut], between[between > cut]])
+    rest = (margins[~present] < lows[:, None]).mean(axis=1)  # [lows]
+    sure = (margins[present] > highs[:, None]).mean(axis=1)  # [highs]
+    inside = (doubted >= lows[:, None, None]) & (doubted <= highs[None, :, None])
+    recall = rest[:, None] + sure[None, :] + inside.mean(axis=2)
+    # The narrowest of the best: doubt is said only where it pays.
+    width = highs[None, :] - lows[:, None]
+    narrow = np.where(np.isclose(recall, recall.max()), width, np.inf)
+    low, high = np.unravel_index(int(np.argmin(narrow)), narrow.shape)
+    return float(lows[low]), float(highs[high])
+
+
+def _mention_cut(measured: Iterable[Measured], rule: FitRule) -> float:
+    """Return the cut between labels that readers call absent and those that nobody mentions."""
+    judged = [
+        (each.mention_margin, each.reference in _MENTIONED_BUT_NOT_PRESENT)
+        for each in measured
+        if each.mention_margin is not None
+        and each.reference in _MENTIONED_BUT_NOT_PRESENT | {State.NOT_MENTIONED}
+    ]
+    mentioned = np.array([said for _, said in judged], dtype=bool)
+    if min(int(mentioned.sum()), int((~mentioned).sum())) < rule.minimum:
+        return 0.0
+    margins = np.array([margin for margin, _ in judged], dtype=np.float64)
+    return float(best_cuts(margins, mentioned, np.ones((1, len(margins))))[0])
+
+
+def _is_an_order(margins: Floats) -> bool:
+    values = len(np.unique(margins))
+    return values <= _FEW_VALUES and len(margins) > 3 * values

@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 
 from training.metrics import evaluate, operating_point
-from training.resampling import auroc
+from labeling.evaluation.resampling import auroc
 
 # Few distinct scores, so that ties are common.
 scores = st.integers(0, 8).map(lambda value: value / 8)

@@ -1,16 +1,9 @@
 import math
 
-import numpy as np
 import pytest
 
-from labeling.evaluation.agreement import Judgement, agreement, auroc, choose_labeler, macro_f1
-from labeling.evaluation.calibration import fit_thresholds
-from labeling.thresholds import (
-    UNCALIBRATED,
-    InvalidThresholds,
-    Threshold,
-    Thresholds,
-)  # fmt: skip
+from labeling.evaluation.agreement import Judgement, agreement, choose_labeler
+from labeling.thresholds import UNCALIBRATED, InvalidThresholds, Threshold, Thresholds
 from labeling.vocabulary import State
 
 P, A, U, N, F = (
@@ -33,8 +26,8 @@ def test_agreement_is_computed_by_hand():
     pairs = [(P, P), (P, P), (P, A), (A, A), (N, P), (A, N), (A, A), (U, P)]
     result = agreement(judgements(pairs))["x"]
     assert (result.n, result.n_present, result.n_uncertain_reference) == (7, 3, 1)
-    assert result.sensitivity == pytest.approx(2 / 3)
-    assert result.specificity == pytest.approx(3 / 4)
+    assert result.sensitivity.value == pytest.approx(2 / 3)
+    assert result.specificity.value == pytest.approx(3 / 4)
     assert result.balanced_accuracy.value == pytest.approx((2 / 3 + 3 / 4) / 2)
     assert result.macro_f1.value == pytest.approx((4 / 6 + 6 / 8) / 2)
     assert result.confusion[(A, A)] == 2
@@ -71,11 +64,7 @@ def test_intervals_are_wider_where_reports_share_a_patient():
     assert together.high - together.low > alone.high - alone.low
 
 
-def test_auroc_counts_ties_half():
-    reference = np.array([True, True, False, False])
-    assert auroc(reference, np.array([1.0, 0.0, 0.0, -1.0])) == pytest.approx(0.875)
-    assert auroc(reference, np.array([2.0, 1.0, 0.0, -1.0])) == 1.0
-    assert macro_f1(reference, reference) == 1.0
+def test_a_margin_gives_an_area():
     result = agreement(judgements([(P, P), (A, A)], scores=[2.0, 1.0]))["x"]
     assert result.auroc is not None
     assert result.auroc.value == 1.0
@@ -97,19 +86,6 @@ def test_thresholds_decide_with_a_band():
     assert [threshold.decide(m) for m in (1.6, 1.5, 0.5, 0.4)] == [P, U, U, A]
     assert UNCALIBRATED.of("x") == Threshold()
     assert UNCALIBRATED.digest == ""
-
-
-def test_fitting_finds_the_gap_and_leaves_out_the_uncertain():
-    margins = {"x": [-5.0, -4.5, -4.0, -2.0, -1.5, -1.0, 9.0]}
-    fitted = fit_thresholds(margins, {"x": [A, N, A, P, P, P, U]})
-    assert fitted.of("x") == Threshold(-3.0, -3.0, fitted_on=6, positives=3)
-    assert Thresholds.from_json(fitted.to_json()).of("x") == fitted.of("x")
-    assert fitted.digest
-
-
-def test_too_few_labels_fit_nothing():
-    fitted = fit_thresholds({"x": [1.0, 2.0, 3.0]}, {"x": [P, A, A]})
-    assert fitted.whole == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"x": {"cat": 1}}'])

@@ -8,7 +8,7 @@ import pytest
 
 from training.errors import Permanent
 from training.metrics import evaluate, operating_point, operating_points, roc_points
-from training.resampling import Bootstrap
+from labeling.evaluation.resampling import Bootstrap
 
 NAN = float("nan")
 

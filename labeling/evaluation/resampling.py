@@ -92,7 +92,9 @@ def average_precision(target: Floats, score: Floats, weights: Floats) -> Floats:
 
 
 def decision(target: Floats, called: NDArray[np.bool_], weights: Floats) -> dict[str, Floats]:
-    """Return sensitivity, specificity, balanced accuracy and macro F1 of a decision.
+    """Return what a decision is worth: sensitivity, specificity, precision, F1 and means of these.
+
+    ``f1`` is that of present and ``macro_f1`` the mean of present and absent.
 
     Args:
         called: where the decision is "present"; shape (n,).
@@ -109,5 +111,7 @@ def decision(target: Floats, called: NDArray[np.bool_], weights: Floats) -> dict
         "sensitivity": sensitivity,
         "specificity": specificity,
         "balanced_accuracy": balanced,
+        "precision": ratio(hits, hits + alarms),
+        "f1": np.where(hits + misses > 0, f1_present, np.nan),
         "macro_f1": np.where(np.isnan(balanced), np.nan, (f1_present + f1_absent) / 2),
     }

@@ -1,0 +1,82 @@
+"""Figures with bootstrap intervals by patient, and how well probabilities are calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from labeling.evaluation.resampling import Bootstrap, Floats, Integers, ratio
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % bootstrap interval; NaN where it cannot be computed."""
+
+    value: float
+    low: float
+    high: float
+
+
+Figures = Callable[[Floats], Mapping[str, Floats]]
+"""From weights [draws, cases] to figures, each [draws]."""
+
+
+def numbered(patients: Sequence[str]) -> Integers:
+    """Return the number of each case's patient, 0 to P-1."""
+    _, numbers = np.unique(np.array(patients, dtype=str), return_inverse=True)
+    return np.asarray(numbers, dtype=np.intp)
+
+
+def estimates(
+    figures: Figures, patients: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Estimate]:
+    """Return each figure with its percentile interval; whole patients are drawn."""
+    point = figures(np.ones((1, len(patients))))
+    drawn = [figures(weights) for weights in bootstrap.weights(numbered(patients))]
+    found = {}
+    for name, value in point.items():
+        draws = np.concatenate([each[name] for each in drawn]) if drawn else np.empty(0)
+        found[name] = _estimate(float(value[0]), draws[~np.isnan(draws)])
+    return found
+
+
+def _estimate(value: float, draws: Floats) -> Estimate:
+    if np.isnan(value) or not draws.size:
+        return Estimate(value, float("nan"), float("nan"))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+def brier(target: Floats, probability: Floats, weights: Floats) -> Floats:
+    """Return the mean squared error of probabilities (Brier, 1950)."""
+    return ratio(weights @ np.square(probability - target), weights.sum(axis=1))
+
+
+class Bin(NamedTuple):
+    """One point of a reliability curve: mean probability said, share that is present, reports."""
+
+    said: float
+    seen: float
+    n: int
+
+
+def reliability(target: Floats, probability: Floats, bins: int = 10) -> list[Bin]:
+    """Return the reliability curve over bins of equal numbers of reports, the lowest first."""
+    if not target.size:
+        return []
+    parts = np.array_split(np.argsort(probability, kind="stable"), min(bins, target.size))
+    return [
+        Bin(float(probability[part].mean()), float(target[part].mean()), len(part))
+        for part in parts
+    ]
+
+
+def calibration_error(curve: Sequence[Bin]) -> float:
+    """Return the expected calibration error: the mean gap of a reliability curve."""
+    total = sum(each.n for each in curve)
+    if not total:
+        return float("nan")
+    return sum(each.n * abs(each.said - each.seen) for each in curve) / total
