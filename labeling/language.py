@@ -17,6 +17,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from labeling.errors import Permanent
+from labeling.language_detection import choose
 from labeling.located_yaml import Entry, read_yaml
 
 ENGLISH = "en"
@@ -41,6 +42,7 @@ class LanguagePack:
         prompts: by labeler name, the named texts with their placeholders.
         words: frequent words, in lower case, by which a text is taken for this language.
         abbreviations: what a full stop may follow without ending the sentence.
+        detected_as: further codes by which the language may be detected ("nb" for "no").
         open_endings: words after which a sentence goes on in the next line.
     """
 
@@ -51,6 +53,7 @@ class LanguagePack:
     words: frozenset[str] = frozenset()
     abbreviations: tuple[str, ...] = ()
     open_endings: tuple[str, ...] = ()
+    detected_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Languages:
 
     def pack_of(self, text: str) -> LanguagePack | None:
         """Return the pack for the language of a report; None where there is none for it."""
-        return self.packs[ENGLISH]
+        codes = {other: code for code, pack in self.packs.items() for other in pack.detected_as}
+        codes |= {code: code for code in self.packs}
+        code = choose(text, {code: pack.words for code, pack in self.packs.items()}, codes)
+        return self.packs[code] if code is not None else None
 
 
 def load_languages(folders: Sequence[Path] = ()) -> Languages:
@@ -103,7 +109,7 @@ def _load(folder: Path | Traversable, name: str) -> LanguagePack:
         for file, content in contents.items()
     }
     language = tops.pop(_LANGUAGE).fields(
-        {"code", "name", "words"}, {"abbreviations", "open_endings"}
+        {"code", "name", "words"}, {"abbreviations", "open_endings", "detected_as"}
     )
     tops.pop(_HEADINGS, None)
     tops.pop(_CUES, None)
@@ -115,6 +121,7 @@ def _load(folder: Path | Traversable, name: str) -> LanguagePack:
         words=frozenset(language["words"].text().lower().split()),
         abbreviations=_texts(language, "abbreviations"),
         open_endings=_words(language, "open_endings"),
+        detected_as=_texts(language, "detected_as"),
     )
 
 

@@ -23,7 +23,7 @@ from importlib import resources
 from labeling.labeler import LabelerSetup, LabelResult, failed
 from labeling.rules.lexicon import load_lexicon
 from labeling.rules.statements import Statement, StatementFinder
-from labeling.sections import READ, Kind, find_sections, find_sentences, refusal
+from labeling.sections import Kind, UnreadableReport, read_report
 from labeling.vocabulary import WHOLE, State
 
 _PRECEDENCE = (State.PRESENT, State.UNCERTAIN, State.ABSENT, State.STABLE_UNKNOWN)
@@ -46,6 +46,7 @@ class RuleLabeler:
         schema = setup.schema
         lexicon = load_lexicon(schema)
         self._schema = schema
+        self._settings, self._languages = setup.settings, setup.languages
         self._statements = StatementFinder(schema, lexicon)
         self.model_digest = _source_digest(lexicon.digest)
         self.prompt_digest = ""
@@ -56,15 +57,11 @@ class RuleLabeler:
 
     def label_report(self, text: str) -> list[LabelResult]:
         """Return one result for every observation of the schema, whole and at each site."""
-        if reason := refusal(text):
-            return failed(self._schema, reason)
-        sentences = [
-            sentence
-            for section in find_sections(text)
-            if section.kind in READ
-            for sentence in find_sentences(text, section)
-        ]
-        statements = list(self._statements.find(text, sentences))
+        try:
+            report = read_report(text, self._languages, self._settings)
+        except UnreadableReport as error:
+            return failed(self._schema, str(error))
+        statements = list(self._statements.find(text, report.sentences))
         results: list[LabelResult] = []
         for observation in self._schema.observations:
             own = [each for each in statements if each.observation == observation.id]
