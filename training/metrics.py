@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.errors import Permanent
 from labeling.evaluation.resampling import (
     Bootstrap,
     Floats,
@@ -23,6 +22,7 @@ from labeling.evaluation.resampling import (
     decision,
     descending,
 )
+from training.errors import Permanent
 
 COVERAGE = 0.95
 """Of the intervals."""

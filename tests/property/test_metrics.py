@@ -14,8 +14,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from training.metrics import evaluate, operating_point
 from labeling.evaluation.resampling import auroc
+from training.metrics import evaluate, operating_point
 
 # Few distinct scores, so that ties are common.
 scores = st.integers(0, 8).map(lambda value: value / 8)

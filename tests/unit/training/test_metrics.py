@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from labeling.evaluation.resampling import Bootstrap
 from training.errors import Permanent
 from training.metrics import evaluate, operating_point, operating_points, roc_points
-from labeling.evaluation.resampling import Bootstrap
 
 NAN = float("nan")
 
