@@ -1,0 +1,33 @@
+"""The digest of all that a labeler asks a language model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from labeling.labeler import LabelerSetup
+
+
+def asked_digest(setup: LabelerSetup, labeler: str, form: Any) -> str:
+    """Return the SHA-256 of all that is asked and of every setting that changes an answer.
+
+    Args:
+        setup: of the labeler.
+        labeler: its name; its texts in the language packs count, and so do the packs' headings
+            and cues, which decide what is read.
+        form: values of JSON: what else the labeler asks or decides by.
+    """
+    model = setup.settings.language_model
+    asked = {
+        "schema": setup.schema.digest,
+        "packs": {
+            code: [pack.digest, dict(pack.prompts.get(labeler, {}))]
+            for code, pack in setup.languages.packs.items()
+        },
+        "label_history": setup.settings.label_history,
+        "backend": model.backend,
+        "dtype": "" if model.backend == "server" else model.dtype,
+        "form": form,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""Labels by a form: a language model writes one JSON object a report, held to a grammar.
+
+Importing this file loads neither torch nor transformers; a model is loaded with its first report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from labeling.labeler import LabelerSetup, LabelResult, Span, failed
+from labeling.language import LanguagePack
+from labeling.llm.digest import asked_digest
+from labeling.llm.interface import Ask, Generated, GenerateRequest, Grammar, LanguageModel
+from labeling.llm.lazy import LazyLanguageModel
+from labeling.sections import ReadableReport, UnreadableReport, read_report
+from labeling.template.answer import members
+from labeling.template.form import LABELER, fullest, json_schema, numbered, task
+from labeling.template.results import results_of
+from labeling.token_scores.prompt import FENCE, cleaned, fenced, filled
+
+ALTERNATIVES = 20
+"""Alternatives a token; what many servers give at most."""
+
+_SLACK = 1.25  # a model may break words into more tokens than the measured form has
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A report as it is asked: its numbered sentences, and the request."""
+
+    report: ReadableReport
+    sentences: tuple[Span, ...]
+    request: GenerateRequest
+
+
+class TemplateLabeler:
+    """Fills in a form about a report: for each finding the sentences, then true or false.
+
+    Each entry is read by itself: one that is missing, cut off or malformed makes the labels of
+    its finding failed, never false. The margin is the log-odds of present, by the alternatives
+    that the model had where it chose; "uncertain" counts half for either side. Evidence are the
+    numbered sentences that the model named, so it is verbatim by construction.
+
+    Args:
+        setup: as for every labeler.
+        model: asked in place of the one that the settings name.
+    """
+
+    name = LABELER
+
+    def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
+        self._schema, self._settings = setup.schema, setup.settings
+        self._languages = setup.languages
+        self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
+        self._tasks = {
+            code: task(setup.schema, pack) for code, pack in setup.languages.packs.items()
+            if LABELER in pack.prompts
+        }  # fmt: skip
+        self.prompt_digest = asked_digest(setup, LABELER, [json_schema(setup.schema, 1), _SLACK])
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the model's weights, or of what a server says of them."""
+        return self._model.digest
+
+    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
+        """Yield the results of each text, in order; reports are read in batches."""
+        size = self._settings.language_model.batch_reports
+        for start in range(0, len(texts), size):
+            yield from self._batch(texts[start : start + size])
+
+    def _batch(self, texts: Sequence[str]) -> list[list[LabelResult]]:
+        forms: dict[int, _Form] = {}
+        results: dict[int, list[LabelResult]] = {}
+        for index, text in enumerate(texts):
+            try:
+                forms[index] = self._form(text)
+            except UnreadableReport as error:
+                results[index] = failed(self._schema, str(error))
+        if forms:
+            answers = self._model.open().generate([form.request for form in forms.values()])
+            for (index, form), answer in zip(forms.items(), answers, strict=True):
+                results[index] = self._results(form, answer[0])
+        return [results[index] for index in range(len(texts))]
+
+    def _form(self, text: str) -> _Form:
+        report = read_report(text, self._languages, self._settings)
+        words = self._tasks.get(report.pack.code)
+        if words is None:
+            raise UnreadableReport("language: the language pack has no words for this labeler")
+        model = self._model.open()
+        lines = {
+            span: " ".join(cleaned(text[span[0] : span[1]], model.markers).split())
+            for span in report.spans
+        }
+        lines = {span: line for span, line in lines.items() if line}
+        if not lines:
+            raise UnreadableReport("the report holds no words")
+        reading = fenced(self._system(report.pack), numbered(list(lines.values())))
+        if not model.fits(reading):
+            raise UnreadableReport("the report has more tokens than the model may read")
+        longest = json.dumps(fullest(self._schema, len(lines)))
+        ask = Ask(
+            turns=(words,),
+            maximum_tokens=int(model.count_tokens(longest) * _SLACK) + 16,
+            grammar=Grammar(json_schema(self._schema, len(lines))),
+            alternatives=ALTERNATIVES,
+        )
+        return _Form(report, tuple(lines), GenerateRequest(reading, (ask,)))
+
+    def _results(self, form: _Form, answer: Generated) -> list[LabelResult]:
+        entries = members(answer.text)
+        return [
+            result
+            for observation in self._schema.observations
+            for result in results_of(
+                self._schema, observation, answer, entries, form.report.text, form.sentences
+            )
+        ]
+
+    def _system(self, pack: LanguagePack) -> str:
+        words = {"title": self._schema.title, "open": FENCE[0], "close": FENCE[1]}
+        return filled(pack, LABELER, "system", **words)
