@@ -1,77 +1,59 @@
-"""Lays questions out side by side after a shared report, with a mask in the shape of a tree."""
+"""Trees of tokens: texts that begin alike share their beginning, and are read side by side.
+
+A tree stands in depth-first order, so a token's successors are the range up to its ``end``: one
+token sees another exactly where the other stands before it and ends after it. SpecInfer (Miao et
+al., ASPLOS 2024) uses such masks for drafts of a text; here the branches are questions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
 
 
 @dataclass(frozen=True)
-class Branch:
-    """A run of tokens that follows the report, or another run, and may end in an answer."""
+class Tree:
+    """Tokens in depth-first order.
+
+    Args:
+        tokens: their ids.
+        depths: how many tokens stand before each on its path.
+        ends: index after the last token that follows it.
+        lasts: for each path that the tree was grown from, the index of its last token.
+    """
 
     tokens: list[int]
-    parent: int | None
-    answers: bool
+    depths: list[int]
+    ends: list[int]
+    lasts: list[int]
 
 
-def packs(branches: list[Branch], limit: int) -> list[list[Branch]]:
-    """Cut the branches into packs of bounded length; a stem is repeated where a cut parts it."""
-    packs: list[list[Branch]] = [[]]
-    stem_at: dict[int, int] = {}
-    length = 0
-    for branch in branches:
-        if branch.parent is None:
-            continue
-        stem = branches[branch.parent]
-        needed = len(branch.tokens) + (0 if branch.parent in stem_at else len(stem.tokens))
-        if packs[-1] and length + needed > limit:
-            packs.append([])
-            stem_at, length = {}, 0
-            needed = len(branch.tokens) + len(stem.tokens)
-        if branch.parent not in stem_at:
-            stem_at[branch.parent] = len(packs[-1])
-            packs[-1].append(stem)
-        packs[-1].append(Branch(branch.tokens, stem_at[branch.parent], answers=True))
-        length += needed
-    return packs
+def grow(paths: Sequence[Sequence[int]]) -> Tree:
+    """Return the tree of these paths of tokens; none may be empty."""
+    tree = Tree([], [], [], [0] * len(paths))
+    above: list[int] = []  # indices of the tokens on the path at hand
+    for number in sorted(range(len(paths)), key=lambda index: paths[index]):
+        path = paths[number]
+        shared = _shared(tree, above, path)
+        _close(tree, above, shared)
+        for depth in range(shared, len(path)):
+            above.append(len(tree.tokens))
+            tree.tokens.append(path[depth])
+            tree.depths.append(depth)
+            tree.ends.append(0)
+        tree.lasts[number] = above[-1]
+    _close(tree, above, 0)
+    return tree
 
 
-def layout(
-    prefix: int, branches: list[Branch]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Lay branches out side by side.
+def _shared(tree: Tree, above: Sequence[int], path: Sequence[int]) -> int:
+    for depth, (index, token) in enumerate(zip(above, path, strict=False)):
+        if tree.tokens[index] != token:
+            return depth
+    return min(len(above), len(path))
 
-    Returns:
-        token ids [1, n]; positions [1, n]; the additive mask [1, 1, n, prefix + n], zero where a
-        token may look and the least number elsewhere; the index of each answering token.
-    """
-    total = sum(len(branch.tokens) for branch in branches)
-    starts: list[int] = []
-    tokens: list[int] = []
-    positions: list[int] = []
-    ends: list[int] = []
-    sees = torch.zeros(total, prefix + total, dtype=torch.bool)
-    sees[:, :prefix] = True
-    for branch in branches:
-        start, size = len(tokens), len(branch.tokens)
-        own = slice(prefix + start, prefix + start + size)
-        sees[start : start + size, own] = torch.ones(size, size, dtype=torch.bool).tril()
-        first = prefix
-        if branch.parent is not None:
-            above, above_size = starts[branch.parent], len(branches[branch.parent].tokens)
-            sees[start : start + size, prefix + above : prefix + above + above_size] = True
-            first += above_size
-        starts.append(start)
-        tokens += branch.tokens
-        positions += range(first, first + size)
-        if branch.answers:
-            ends.append(len(tokens) - 1)
-    mask = torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)
-    return (
-        torch.tensor([tokens]),
-        torch.tensor([positions]),
-        mask[None, None],
-        torch.tensor(ends),
-    )
+
+def _close(tree: Tree, above: list[int], depth: int) -> None:
+    for index in above[depth:]:
+        tree.ends[index] = len(tree.tokens)
+    del above[depth:]

@@ -1,242 +1,138 @@
-"""The only door to transformers: a local causal language model that scores yes/no questions.
+"""A language model in this process: a Hugging Face folder or a GGUF file through transformers.
 
-Works offline on files of the model store. One forward pass reads the report and keeps its keys
-and values; a second pass reads all questions at once, side by side. Each question sees the report,
-its own stem and itself, by an attention mask in the shape of a tree (as SpecInfer, ASPLOS 2024,
-uses it for other ends), so nothing is computed twice and nothing is padded.
+The report is read once; its keys and values serve all stems and questions, which are read side by
+side as a tree of tokens (``packing``). Answers are single tokens, and their scores are computed in
+float32 from the rows of the output layer that belong to them.
 """
 
-# The offline switches are read when transformers is imported, so they are set before.
 from __future__ import annotations
 
-import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TRANSFORMERS_OFFLINE"] = "1"
-
-import contextlib
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
-from transformers.utils import logging as transformers_logging
 
-from labeling.llm.interface import UnusableLanguageModel
-from labeling.llm.packing import Branch, layout, packs
-from labeling.token_scores.prompt import Prompt, ReportTooLong
-
-MAXIMUM_REPORT_TOKENS = 4096
-PACK = 1024
-"""Tokens of questions in one forward pass."""
-
-_REPORT, _QUESTION = "\ue000R\ue000", "\ue000Q\ue000"  # private use: never in a template
-_YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
-_NO = ("no", "No", "NO", " no", " No", " NO")
-_ROLE_MARKERS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
-
-transformers_logging.disable_progress_bar()
+from labeling.llm.chat import ChatFormat
+from labeling.llm.interface import (
+    Question,
+    Reading,
+    ScoreRequest,
+    Scores,
+    UnusableLanguageModel,
+)
+from labeling.llm.network import Network, load
+from labeling.llm.reader import Job, Reader
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Token ids around the report and around a question, as the model's chat format has them."""
+class TransformersModel:
+    """A loaded model. Not for use by several threads at once.
 
-    before_report: list[int]
-    after_report: list[int]
-    after_question: list[int]
+    ``chat`` and ``reader`` are open to measurements that compare ways to read the same questions.
+    """
 
-
-class LanguageModel:
-    """A loaded model. One report at a time; not for use by several threads at once."""
-
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._yes = self._answer_ids(_YES)
-        self._no = self._answer_ids(_NO)
-        if not self._yes or not self._no or set(self._yes) & set(self._no):
-            raise UnusableLanguageModel("the tokenizer has no single tokens for yes and no")
-        self.markers = frozenset(
-            {*tokenizer.all_special_tokens, *map(str, tokenizer.get_added_vocab()), *_ROLE_MARKERS}
-        )
-        self._special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-        self._special -= {tokenizer.unk_token_id}
-        config = model.config
-        self._longest = int(getattr(config, "max_position_embeddings", 2048))
-        # A sliding window would need a mask for each kind of layer.
-        self._packs = not getattr(config, "sliding_window", None)
+    def __init__(
+        self, network: Network, chat: ChatFormat, *, name: str, digest: str, side_by_side: int = 8
+    ) -> None:
+        self.name = name
+        self.digest = digest
+        self.markers = chat.markers
+        self.chat = chat
+        self.reader = Reader(network, chat, side_by_side)
+        self._network = network
+        self._known_choices: dict[tuple[str, ...], list[list[int]]] = {}
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 2) -> LanguageModel:
-        """Load a GGUF file or a folder with safetensors, in single precision on the CPU.
+    def load(
+        cls,
+        path: Path,
+        *,
+        name: str = "",
+        digest: str = "",
+        threads: int = 2,
+        dtype: str = "float32",
+        side_by_side: int = 8,
+    ) -> TransformersModel:
+        """Load a GGUF file or a folder with safetensors.
 
         Args:
             path: from the model store, which has checked it; no code of the model is run.
+            name: its name there.
+            digest: its SHA-256 there.
             threads: for the whole process (torch has one pool), so label in a process of its own.
+            dtype: ``float32``, ``bfloat16`` or ``auto``.
+            side_by_side: how many reports are read at once.
 
         Raises:
             UnusableLanguageModel: the files do not form a causal language model.
         """
         torch.set_num_threads(threads)
-        place, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-        common = {"local_files_only": True, "trust_remote_code": False, **options}
-        try:
-            # The bar for GGUF tensors cannot be switched off and would break a caller's display.
-            with contextlib.redirect_stderr(io.StringIO()):
-                # Handed on, because reading it from a GGUF file takes seconds each time.
-                config = AutoConfig.from_pretrained(place, **common)
-                tokenizer = AutoTokenizer.from_pretrained(place, config=config, **common)
-                model = AutoModelForCausalLM.from_pretrained(
-                    place,
-                    config=config,
-                    dtype=torch.float32,
-                    attn_implementation="sdpa",
-                    **({} if options else {"use_safetensors": True}),
-                    **common,
-                )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            raise UnusableLanguageModel(
-                f"the model {path.name} cannot be loaded ({type(error).__name__})"
-            ) from error
-        return cls(model.eval(), tokenizer)
-
-    def score(self, prompt: Prompt, report: str) -> list[list[float]]:
-        """Return logit("yes") - logit("no") for every question, in the order of the stems.
-
-        Args:
-            prompt: the questions.
-            report: cleaned by ``prompt.report_for_prompt`` with this model's ``markers``.
-
-        Raises:
-            ReportTooLong: the report has more tokens than the model may read.
-        """
-        frame = self._frame(prompt)
-        prefix = self._prefix(frame, report)
-        branches = self._branches(prompt, frame)
-        if not self._packs:
-            return _by_stem(prompt, self._score_alone(prefix, branches))
-        margins: list[float] = []
-        with torch.inference_mode():
-            cache = DynamicCache(config=self._model.config)
-            self._model(input_ids=torch.tensor([prefix]), past_key_values=cache, logits_to_keep=1)
-            for pack in packs(branches, PACK):
-                margins += self._score_pack(len(prefix), pack, cache)
-        return _by_stem(prompt, margins)
-
-    def score_one_by_one(self, prompt: Prompt, report: str) -> list[list[float]]:
-        """Return the same as ``score``, reading the whole prompt again for each question."""
-        frame = self._frame(prompt)
-        branches = self._branches(prompt, frame)
-        return _by_stem(prompt, self._score_alone(self._prefix(frame, report), branches))
+        model, tokenizer = load(path, dtype)
+        network, chat = Network(model), ChatFormat(tokenizer)
+        return cls(network, chat, name=name, digest=digest, side_by_side=side_by_side)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text."""
-        return len(self._encode_text(text))
+        return len(self.chat.encode(text))
 
-    def _score_alone(self, prefix: list[int], branches: list[Branch]) -> list[float]:
-        margins: list[float] = []
-        with torch.inference_mode():
-            for branch in branches:
-                if branch.answers:
-                    stem = branches[branch.parent].tokens if branch.parent is not None else []
-                    tokens = torch.tensor([prefix + stem + branch.tokens])
-                    logits = self._model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits
-                    margins += self._margins(logits[0])
-        return margins
+    def fits(self, reading: Reading) -> bool:
+        """Tell whether the model can read this and still be asked."""
+        return self.reader.fits(reading)
 
-    def _score_pack(self, prefix: int, branches: list[Branch], cache: DynamicCache) -> list[float]:
-        """Read branches side by side after the cached prefix, and leave the cache as it was."""
-        tokens, positions, mask, ends = layout(prefix, branches)
-        logits = self._model(
-            input_ids=tokens,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=cache,
-            logits_to_keep=ends,
-        ).logits
-        cache.crop(-tokens.shape[1])
-        return self._margins(logits[0])
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[list[Scores]]]:
+        """Return the scores by request, stem and question.
 
-    def _margins(self, logits: torch.Tensor) -> list[float]:
-        yes = torch.logsumexp(logits[:, self._yes].double(), dim=-1)
-        no = torch.logsumexp(logits[:, self._no].double(), dim=-1)
-        margins: list[float] = (yes - no).tolist()
-        if not all(math.isfinite(margin) for margin in margins):
-            raise UnusableLanguageModel("the model answers with numbers that are not finite")
-        return margins
+        Raises:
+            UnusableLanguageModel: a choice is no single token, two choices share one, the report
+                does not fit, or the model answers with numbers that are not finite.
+        """
+        jobs = [self._job(request) for request in requests]
+        questions = [_questions(request) for request in requests]
+        found: list[list[Scores]] = [[] for _ in requests]
+        for some, hidden in self.reader.read(jobs):
+            for number, states in zip(some, hidden, strict=True):
+                found[number] = self._answers(questions[number], states)
+        return [_by_stem(r, scores) for r, scores in zip(requests, found, strict=True)]
 
-    def _answer_ids(self, words: Sequence[str]) -> list[int]:
-        encoded = [self._tokenizer.encode(word, add_special_tokens=False) for word in words]
-        unknown = self._tokenizer.unk_token_id
-        return sorted({ids[0] for ids in encoded if len(ids) == 1 and ids[0] != unknown})
+    def _job(self, request: ScoreRequest) -> Job:
+        paths: list[list[int]] = []
+        for stem in request.stems:
+            turns = self.chat.turns(request.reading, stem.turns)
+            closing = self.chat.closing(request.reading, len(stem.turns))
+            paths += [turns + self.chat.encode(q.text) + closing for q in stem.questions]
+        return self.reader.job(request.reading, paths)
 
-    def _prefix(self, frame: _Frame, report: str) -> list[int]:
-        tokens = self._encode_text(report)
-        if len(tokens) > min(MAXIMUM_REPORT_TOKENS, self._longest // 2):
-            raise ReportTooLong("the report has more tokens than the model may read")
-        return frame.before_report + tokens + frame.after_report
+    def _answers(self, questions: Sequence[Question], hidden: torch.Tensor) -> list[Scores]:
+        """Return the scores of each question from the hidden state after it."""
+        found: list[Scores] = []
+        for question, state in zip(questions, hidden, strict=True):
+            ids = self._choices(question.choices)
+            flat = self._network.scores(state[None], [each for some in ids for each in some])
+            found.append(_summed(flat[0], ids))
+        return found
 
-    def _branches(self, prompt: Prompt, frame: _Frame) -> list[Branch]:
-        branches: list[Branch] = []
-        for stem in prompt.stems:
-            parent = len(branches)
-            branches.append(Branch(self._encode_text(stem.text), None, answers=False))
-            for _, question in stem.questions:
-                tokens = self._encode_text(question) + frame.after_question
-                branches.append(Branch(tokens, parent, answers=True))
-        return branches
-
-    def _encode_text(self, text: str) -> list[int]:
-        """Encode text in which no special token is recognised, whatever it says."""
-        ids: list[int] = self._tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=True
-        )
-        return [token for token in ids if token not in self._special]
-
-    def _frame(self, prompt: Prompt) -> _Frame:
-        text = self._render(prompt)
-        head, rest = text.split(_REPORT, 1)
-        middle, tail = rest.split(_QUESTION, 1)
-        start: list[int] = self._tokenizer.encode(head, add_special_tokens=False)
-        bos = self._tokenizer.bos_token_id
-        plain = self._tokenizer.encode("x", add_special_tokens=True)
-        if bos is not None and plain[:1] == [bos] and start[:1] != [bos]:
-            start = [bos, *start]
-        return _Frame(
-            start,
-            self._tokenizer.encode(middle, add_special_tokens=False),
-            self._tokenizer.encode(tail, add_special_tokens=False),
-        )
-
-    def _render(self, prompt: Prompt) -> str:
-        """Return the chat with placeholders; the template never sees a report."""
-        user = f"{prompt.before_report}{_REPORT}{prompt.after_report}{_QUESTION}"
-        if not self._tokenizer.chat_template:
-            return f"{prompt.system}\n\n{user}\nAnswer:"
-        chats = [
-            [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}],
-            [{"role": "user", "content": f"{prompt.system}\n\n{user}"}],  # no system role
-        ]
-        for chat in chats:
-            try:
-                text = self._tokenizer.apply_chat_template(
-                    chat, tokenize=False, add_generation_prompt=True
-                )
-            except Exception as error:  # noqa: BLE001 - templates raise what they like
-                failure = error
-                continue
-            if prompt.system in text and _REPORT in text and _QUESTION in text:
-                return str(text)
-            failure = ValueError("the template drops a message")
-        raise UnusableLanguageModel("the model's chat template cannot be used") from failure
+    def _choices(self, choices: tuple[str, ...]) -> list[list[int]]:
+        if choices not in self._known_choices:
+            ids = [self.chat.choice_ids(choice) for choice in choices]
+            if len({each for some in ids for each in some}) < sum(map(len, ids)):
+                raise UnusableLanguageModel(f"two of the answers {choices} share a token")
+            self._known_choices[choices] = ids
+        return self._known_choices[choices]
 
 
-def _by_stem(prompt: Prompt, margins: list[float]) -> list[list[float]]:
-    rest = iter(margins)
-    return [[next(rest) for _ in stem.questions] for stem in prompt.stems]
+def _questions(request: ScoreRequest) -> list[Question]:
+    return [question for stem in request.stems for question in stem.questions]
+
+
+def _summed(scores: torch.Tensor, ids: Sequence[Sequence[int]]) -> Scores:
+    """Return one score a choice: the log of the sum over its spellings."""
+    parts = scores.double().split([len(some) for some in ids])
+    summed: Scores = tuple(float(torch.logsumexp(part, dim=0)) for part in parts)
+    if not all(math.isfinite(score) for score in summed):
+        raise UnusableLanguageModel("the model answers with numbers that are not finite")
+    return summed
+
+
+def _by_stem(request: ScoreRequest, scores: Sequence[Scores]) -> list[list[Scores]]:
+    rest = iter(scores)
+    return [[next(rest) for _ in stem.questions] for stem in request.stems]
