@@ -62,16 +62,20 @@ def redecide(
     return decide(measured, schema, thresholds)
 
 
+def is_implied(result: LabelResult) -> bool:
+    """Return whether a decided label is present only because a child of it is."""
+    return any(note.startswith(_IMPLIED) for note in result.detail.split("; "))
+
+
 def _measured(result: LabelResult) -> LabelResult:
     """Return a decided result without what the decision added to it."""
     notes = result.detail.split("; ") if result.detail else []
-    implied = any(note.startswith(_IMPLIED) for note in notes)
     ours = {UNCALIBRATED_NOTE, NO_SPAN, _OTHERWISE}
     kept = [note for note in notes if note not in ours and not note.startswith(_IMPLIED)]
     return replace(
         result,
         probability=None,
-        evidence=() if implied else result.evidence,
+        evidence=() if is_implied(result) else result.evidence,
         detail="; ".join(kept),
     )
 

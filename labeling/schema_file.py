@@ -24,7 +24,7 @@ from labeling.vocabulary import (
 )
 
 _REQUIRED = {"name", "title", "modality", "body_parts", "procedure", "observations"}
-_OPTIONAL = {"sites", "scales", "locations"}
+_OPTIONAL = {"sites", "scales", "locations", "modalities"}
 
 
 class InvalidSchema(Permanent):
@@ -38,6 +38,7 @@ class _Known:
     sites: tuple[str, ...]
     scales: Mapping[str, tuple[Severity, ...]]
     locations: tuple[str, ...]
+    modalities: tuple[str, ...]
 
 
 def load_schema(path: Path) -> LabelSchema:
@@ -137,7 +138,12 @@ def parse_schema(content: bytes, source: str) -> LabelSchema:
     sites = top["sites"].unique(_site, lambda each: each.id) if "sites" in top else ()
     locations = _locations(top["locations"]) if "locations" in top else ()
     scales = _scales(top["scales"]) if "scales" in top else {}
-    known = _Known(tuple(each.id for each in sites), scales, tuple(each.id for each in locations))
+    known = _Known(
+        sites=tuple(each.id for each in sites),
+        scales=scales,
+        locations=tuple(each.id for each in locations),
+        modalities=_texts(top, "modalities"),
+    )
     observations = top["observations"].unique(
         lambda entry: _observation(entry, known), lambda each: each.id
     )
@@ -259,7 +265,7 @@ def _observation(entry: Entry, known: _Known) -> Observation:
         sites=fields["sites"].references(known.sites, "site") if "sites" in fields else known.sites,
         severities=_severities(fields["severities"], known) if "severities" in fields else (),
         parents=_texts(fields, "parents"),
-        modalities=_texts(fields, "modalities"),
+        modalities=_texts(fields, "modalities") or known.modalities,
         body_parts=_texts(fields, "body_parts"),
         uncertain_policy=policy,
         locations=_own_locations(fields["locations"], known) if "locations" in fields else (),
