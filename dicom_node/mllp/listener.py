@@ -113,7 +113,7 @@ class Listener:
         self._owed: tuple[bytes, ...] = ()
         self._committing = self._stopping = False
         self._appended_at = self._rotated_at = self._profiles_at = 0.0
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], Conversation] = {}
         self._checks: set[asyncio.Task[None]] = set()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -306,7 +306,11 @@ class Listener:
             conversation.answer(received, received.answers(stored=stored))
             answered[id(conversation)] = conversation
         for conversation in answered.values():
-            conversation.flush()
+            try:
+                conversation.flush()
+            except Exception as error:  # noqa: BLE001 - the next group must be stored all the same
+                _log.error("answers could not be sent: %s", type(error).__name__)
+                conversation.abort()
 
     def _fail(self, error: Exception) -> None:
         """The disk failed: nothing may be acknowledged any more."""
@@ -346,7 +350,9 @@ class Listener:
             _log.warning("an HL7 connection of %s was closed: too many are open", address)
             accepted.close()
             return
-        _start(self._open(conversation, accepted, context), self._opening)
+        task = self._loop.create_task(self._open(conversation, accepted, context))
+        self._opening[task] = conversation
+        task.add_done_callback(self._opening.pop)
 
     async def _open(
         self, conversation: Conversation, accepted: socket.socket, context: ssl.SSLContext | None
@@ -422,8 +428,10 @@ class Listener:
         for each in self._sockets.values():
             self._loop.remove_reader(each.socket)
             each.socket.close()
-        for task in self._opening:
-            task.cancel()
+        for task, conversation in self._opening.items():
+            # One that stands already may have sent something whole, which still gets its answer.
+            if not conversation.connected:
+                task.cancel()
         for conversation in self._door.all():
             conversation.stop_reading()
         while self._opening or self._checks or self._committing:

@@ -231,8 +231,14 @@ def _listen(
         loop.add_reader(0, end)
         await listener.serve(stop)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    except Exception as error:
+        if not listener.failure:
+            raise
+        # Such an end is replaced by a new listener, which would acknowledge on the same disk.
+        log.error("the HL7 listener did not end in order: %s", type(error).__name__)
     return bool(listener.failure)
 
 

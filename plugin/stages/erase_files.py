@@ -10,6 +10,7 @@ from pathlib import Path
 from dicom_node.headers import Header, Unreadable
 from dicom_node.intake import Folders
 from dicom_node.settings import DicomSettings
+from plugin.byte_search import files_holding
 from plugin.folders import DataFolder
 from plugin.stages.erase_whom import Subject
 
@@ -155,7 +156,11 @@ def remove_workflows(folder: DataFolder) -> None:
 
 
 def files_that_mention(folder: DataFolder, uids: Iterable[str]) -> list[str]:
-    """Return database files, manifests, reports and logs that hold one of the UIDs as bytes."""
+    """Return database files, manifests, reports and logs that hold one of the UIDs as bytes.
+
+    Raises:
+        ChildFailed: they could not be searched.
+    """
     needles = [uid.encode() for uid in uids]
     patterns = (
         "*.sqlite*",
@@ -165,21 +170,5 @@ def files_that_mention(folder: DataFolder, uids: Iterable[str]) -> list[str]:
         "structured_reports/*",
         "quarantine/*.json",
     )
-    return sorted(
-        str(path.relative_to(folder.root))
-        for pattern in patterns
-        for path in folder.root.glob(pattern)
-        if path.is_file() and _holds(path, needles)
-    )
-
-
-def _holds(path: Path, needles: list[bytes]) -> bool:
-    overlap = max((len(each) for each in needles), default=1)
-    tail = b""
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            window = tail + chunk
-            if any(each in window for each in needles):
-                return True
-            tail = window[-overlap:]
-    return False
+    paths = [path for pattern in patterns for path in folder.root.glob(pattern) if path.is_file()]
+    return sorted(str(path.relative_to(folder.root)) for path in files_holding(paths, needles))

@@ -17,6 +17,7 @@ import pytest
 from dicom_node.errors import Transient
 from dicom_node.feeds.profile import FeedProfile
 from dicom_node.mllp.client import send_messages
+from dicom_node.mllp.conversation import Conversation
 from dicom_node.mllp.framing import END, frame
 from dicom_node.settings import Hl7Settings, Hl7TlsSettings
 from dicom_node.tls import client_context, fingerprint
@@ -445,6 +446,23 @@ def test_stopping_answers_what_has_arrived(tmp_path: Path) -> None:
     assert connection.recv(1) == b""
     connection.close()
     assert room.kinds() == ["message"]
+
+
+def test_answers_that_cannot_be_sent_keep_nobody_else_from_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = Conversation.flush
+
+    def fail_once(conversation: Conversation) -> None:
+        monkeypatch.setattr(Conversation, "flush", flush)
+        raise RuntimeError("the handler is closed")
+
+    with listening(tmp_path) as room, peer(room.port) as connection:
+        monkeypatch.setattr(Conversation, "flush", fail_once)
+        connection.sendall(frame(oru()))
+        assert answers(connection, 1) == []
+        _still_accepts(room.port)
+        assert room.kinds() == ["message", "message"]
 
 
 def test_an_idle_journal_lets_its_segment_go(tmp_path: Path) -> None:
