@@ -1,5 +1,7 @@
 """Reports and short notes in many languages, written for tests: none of them has a pack."""
 
+# ruff: noqa: E501
+
 REPORTS = {
     "de": "MRT der Lendenwirbelsäule. Befund: Regelrechte Stellung der Wirbelkörper. In Höhe L4/5 "
     "zeigt sich ein breitbasiger Bandscheibenvorfall mit Einengung des Spinalkanals. Keine Fraktur. "

@@ -11,51 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dicom_node.reports.headings import Headings, english_headings
 from dicom_node.reports.kinds import READ, Kind
 from dicom_node.reports.unheaded import leading_parts, summary_start
 
 __all__ = ["READ", "Kind", "Section", "find_sections", "with_line_feeds"]
 
 
-_HEADINGS: dict[Kind, str] = {
-    Kind.HISTORY: r"(?:(?:clinical|relevant|patient|brief|medical)[ \t]+)?histor(?:y|ies)"
-    r"|(?:clinical[ \t]+)?(?:indications?|details?|question|background)"
-    r"|clinical[ \t]+(?:information|data|notes?)"
-    r"|(?:reasons?|indications?)[ \t]+for[ \t]+(?:the[ \t]+)?"
-    r"(?:exam(?:ination)?|study|scan|referral|mri?)"
-    r"|presenting[ \t]+complaints?|symptoms?|(?:provisional[ \t]+)?clinical[ \t]+diagnosis"
-    r"|history[ \t]*(?:/|and|&)[ \t]*indications?|referral",
-    Kind.TECHNIQUE: r"techniques?|protocol|sequences?|procedure|exam(?:ination)?|study|scan"
-    r"|imaging[ \t]+(?:technique|protocol)|mri?[ \t]+technique|contrast",
-    Kind.COMPARISON: r"comparisons?|prior[ \t]+(?:studies|study|exams?|examinations?|imaging)"
-    r"|previous[ \t]+(?:studies|study|exams?|imaging)|compared[ \t]+(?:with|to)",
-    Kind.FINDINGS: r"(?:mri?[ \t]+|imaging[ \t]+|radiological[ \t]+)?findings?|report|description"
-    r"|interpretation|result",
-    Kind.IMPRESSION: r"impressions?|conclusions?|opinions?|summary|assessment"
-    r"|(?:radiological[ \t]+|imaging[ \t]+)diagnosis",
-    Kind.ADDENDUM: r"addend(?:um|a)(?:[ \t]+\d+)?|corrections?|amendments?|amended[ \t]+report",
-    Kind.RECOMMENDATION: r"recommendations?|advice|advised?|follow[ \t\-]?up",
-}
-
-_NAMES = "|".join(f"(?P<{kind.name}>{names})" for kind, names in _HEADINGS.items())
-# A heading opens a line and is followed by a colon or stands alone ...
-_LINE_HEADING = re.compile(
-    rf"^[ \t]*(?:[*#_\-=>]+[ \t]*)?(?:{_NAMES})[ \t]*(?:[*_=]+)?[ \t]*"
-    r"(?:[:：]|(?=\r?$|\r?\n)|[ \t]-[ \t])",
-    re.IGNORECASE | re.MULTILINE,
-)
-# ... or, where a feed delivers one long line, follows the end of a sentence.
-_INLINE_HEADING = re.compile(rf"(?<=[.;!?])[ \t]+(?:{_NAMES})[ \t]*:", re.IGNORECASE)
-# ... or stands in the middle of such a line, where only a capital letter tells it from other words.
-_BARE_HEADING = re.compile(
-    r"(?<=[^\s.;!?:])[ \t]+(?=[A-Z])(?:"
-    r"(?P<HISTORY>(?i:(?:clinical[ \t]+)?(?:history|indications?|information)"
-    r"|reasons?[ \t]+for[ \t]+(?:the[ \t]+)?(?:exam(?:ination)?|study)))"
-    r"|(?P<TECHNIQUE>(?i:techniques?))|(?P<COMPARISON>(?i:comparisons?))"
-    r"|(?P<FINDINGS>(?i:findings))|(?P<IMPRESSION>(?i:impressions?|conclusions?))"
-    r"|(?P<ADDENDUM>(?i:addend(?:um|a)))"
-    r")[ \t]*:"
-)
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 
 
@@ -69,17 +31,21 @@ class Section:
     body: int
 
 
-def find_sections(text: str) -> tuple[Section, ...]:
-    """Cut a report into sections that together cover it without gap or overlap."""
+def find_sections(text: str, headings: Headings | None = None) -> tuple[Section, ...]:
+    """Cut a report into sections that together cover it without gap or overlap.
+
+    ``headings`` are those of the report's language; English where none are given.
+    """
+    headings = headings or english_headings()
     text = with_line_feeds(text)
-    marks = _headings(text)
+    marks = _headings(text, headings)
     if not marks:
-        return tuple(_unheaded(text, Section(Kind.BODY, 0, len(text), 0)))
+        return tuple(_unheaded(text, Section(Kind.BODY, 0, len(text), 0), headings))
     findings = [mark.start for mark in marks if mark.kind is Kind.FINDINGS]
     sections: list[Section] = []
     if marks[0].start > 0:
         titled = Kind.TITLE if findings else Kind.BODY
-        sections.extend(_unheaded(text, Section(titled, 0, marks[0].start, 0)))
+        sections.extend(_unheaded(text, Section(titled, 0, marks[0].start, 0), headings))
     ends = [mark.start for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
         section = Section(mark.kind, mark.start, end, mark.end)
@@ -90,16 +56,17 @@ def find_sections(text: str) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-def _unheaded(text: str, section: Section) -> Iterator[Section]:
+def _unheaded(text: str, section: Section, headings: Headings) -> Iterator[Section]:
     """Cut what has no heading into what precedes the findings, the findings, and a summary."""
     at = section.start
-    for kind, start, end in leading_parts(text, section.start, section.end):
+    for kind, start, end in leading_parts(text, section.start, section.end, headings):
         if start > at and text[at:start].strip():
             yield Section(section.kind, at, start, at)
             at = start
         yield Section(kind, at, end, start)
         at = end
-    last = summary_start(text, at, section.end) if section.kind is Kind.BODY else None
+    body = section.kind is Kind.BODY
+    last = summary_start(text, at, section.end, headings) if body else None
     if last is not None:
         yield Section(section.kind, at, last, at)
         yield Section(Kind.IMPRESSION, last, section.end, last)
@@ -119,32 +86,33 @@ class _Heading:
     end: int
 
 
-def _headings(text: str) -> list[_Heading]:
+def _headings(text: str, headings: Headings) -> list[_Heading]:
     """Return the headings in order.
 
     In the middle of a line what looks like the heading of an unread section is one only where a
     heading of findings follows: findings must not be lost to a word that they mention.
     """
     found: dict[int, _Heading] = {}
-    for pattern in (_LINE_HEADING, _INLINE_HEADING, _BARE_HEADING):
-        last = max((each.start for each in found.values() if each.kind is Kind.FINDINGS), default=0)
-        for heading in _matches(pattern, text, last):
+    for pattern in (headings.opening, headings.after_sentence):
+        for heading in _matches(pattern, text):
+            found.setdefault(heading.start, heading)
+    within = [each for each in _matches(headings.within, text) if not _is_lower(text, each)]
+    findings = [each.start for each in (*found.values(), *within) if each.kind is Kind.FINDINGS]
+    last = max(findings, default=0)
+    for heading in within:
+        if heading.kind in READ or heading.start < last:
             found.setdefault(heading.start, heading)
     return [found[start] for start in sorted(found)]
 
 
-def _matches(pattern: re.Pattern[str], text: str, last_findings: int) -> Iterator[_Heading]:
-    matches = [
-        _Heading(Kind[match.lastgroup], match.start(), match.end())
-        for match in pattern.finditer(text)
-        if match.lastgroup is not None
-    ]
-    if pattern is not _BARE_HEADING:
-        yield from matches
-        return
-    own = (each.start for each in matches if each.kind is Kind.FINDINGS)
-    last = max((last_findings, *own))
-    yield from (each for each in matches if each.kind in READ or each.start < last)
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[_Heading]:
+    for match in pattern.finditer(text):
+        if match.lastgroup is not None:
+            yield _Heading(Kind[match.lastgroup], match.start(), match.end())
+
+
+def _is_lower(text: str, heading: _Heading) -> bool:
+    return text[heading.start : heading.end].lstrip()[:1].islower()
 
 
 def _until_blank_line(text: str, section: Section) -> Iterator[Section]:
