@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from labeling.labeler import LabelResult, Span
 from labeling.llm.interface import Generated, Step
+from labeling.places import without_contradictions
 from labeling.rules.levels import LevelFinder
 from labeling.template.answer import Finding, Member, Stated, read_finding
 from labeling.template.form import STATES
@@ -49,7 +50,9 @@ def results_of(
     finding = read_finding(answer.text, entries, observation, len(sentences))
     spans = tuple(sentences[index] for index in finding.sentences)
     steps = answer.steps if "".join(s.text for s in answer.steps) == answer.text else ()
-    whole = _whole(schema, observation, finding, spans, steps)
+    quoted = " ".join(text[start:end] for start, end in spans)
+    places = without_contradictions(schema, finding.locations, quoted)
+    whole = _whole(observation, finding, places, spans, steps)
     finder = LevelFinder(schema)
     named = {
         span: frozenset(site for m in finder.find(text[span[0] : span[1]]) for site in m.sites)
@@ -62,9 +65,9 @@ def results_of(
 
 
 def _whole(
-    schema: LabelSchema,
     observation: Observation,
     finding: Finding,
+    places: tuple[str, ...],
     spans: tuple[Span, ...],
     steps: Sequence[Step],
 ) -> LabelResult:
@@ -86,7 +89,7 @@ def _whole(
         mention_margin=None if listed is None else log_odds(listed.of["some"], listed.of["none"]),
         evidence=spans if state is not State.NOT_MENTIONED else (),
         severity=finding.severity if state in {State.PRESENT, State.UNCERTAIN} else "",
-        locations=_known(schema, finding.locations),
+        locations=places,
         detail="; ".join(note for note in notes if note),
     )
 
@@ -159,8 +162,3 @@ def _below_whole(
         evidence=carrying,
         detail=_DENIED if carrying else "",
     )
-
-
-def _known(schema: LabelSchema, locations: Sequence[str]) -> tuple[str, ...]:
-    known = {each.id for each in schema.locations}
-    return tuple(each for each in locations if each in known)
