@@ -53,13 +53,13 @@ def redecide(
         None where the report has to be read again: a label would count now, and nobody looked for
         the words that carry it while its margin lay too low.
     """
-    measured = [_measured(each) for each in results]
-    for each in measured:
+    bare = [measured(each) for each in results]
+    for each in bare:
         if each.margin is None or each.evidence or each.state is State.FAILED:
             continue
         if each.margin >= thresholds.of(each.observation, each.site).low:
             return None
-    return decide(measured, schema, thresholds)
+    return decide(bare, schema, thresholds)
 
 
 def is_implied(result: LabelResult) -> bool:
@@ -67,7 +67,7 @@ def is_implied(result: LabelResult) -> bool:
     return any(note.startswith(_IMPLIED) for note in result.detail.split("; "))
 
 
-def _measured(result: LabelResult) -> LabelResult:
+def measured(result: LabelResult) -> LabelResult:
     """Return a decided result without what the decision added to it."""
     notes = result.detail.split("; ") if result.detail else []
     ours = {UNCALIBRATED_NOTE, NO_SPAN, _OTHERWISE}

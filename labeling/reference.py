@@ -21,22 +21,80 @@ from labeling.models import ReferenceLabel
 from labeling.vocabulary import WHOLE, LabelSchema, State
 
 COLUMNS = ("level", "subject", "observation", "site", "reader", "state")
-"""The columns (CSV) or keys (JSONL) of a file of reference labels."""
+"""The columns (CSV) or keys (JSONL) that a file of reference labels must have."""
+
+OPTIONAL_COLUMNS = ("severity", "quote", "blinded", "sampling")
+"""Columns that it may have; an empty value says nothing."""
 
 READER_STATES = frozenset(State) - {State.FAILED}
 """The states a reader may give; only a machine fails to read."""
 
-# What names a subject: an accession number (SH, HL7 EI) or a UID (PS3.5 9.1).
+# What names a subject: an accession number (SH, HL7 EI), a UID (PS3.5 9.1), or a file's own id.
 _SUBJECTS = {
     "report": re.compile(r"[^\s\\](?:[^\x00-\x1f\x7f\\]{0,62}[^\s\\])?"),
     "image": re.compile(r"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*"),
+    "file": re.compile(r"[^\s](?:[^\x00-\x1f\x7f]{0,254}[^\s])?"),
 }
-_SUBJECT_NAMES = {"report": "accession number", "image": "Study Instance UID"}
+_SUBJECT_NAMES = {
+    "report": "accession number",
+    "image": "Study Instance UID",
+    "file": "id of a file's report",
+}
 _READER = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_SAMPLING = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
+_BLINDED = frozenset({"", "yes", "no"})
+_LONGEST_QUOTE = 2_000
 
-Row = tuple[str, str, str, str, str, str]
+Key = tuple[str, str, str, str, str]
 Place = tuple[str, str]
 """Observation and site."""
+
+
+class Row(NamedTuple):
+    """What one reader says of one observation at one site of one subject."""
+
+    level: str
+    subject: str
+    observation: str
+    site: str
+    reader: str
+    state: str
+    severity: str = ""
+    quote: str = ""
+    blinded: str = ""
+    sampling: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What a reader may say one thing about."""
+        return self.level, self.subject, self.observation, self.site, self.reader
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """What a reader cannot say otherwise later: state and severity."""
+        return self.state, self.severity
+
+
+@dataclass(frozen=True)
+class ReaderLabel:
+    """What the readers of one subject say of one observation at one site.
+
+    Args:
+        state: None where they disagree: that is no truth.
+        severity: where all who name one name the same.
+        quotes: words of the report on which those rest who gave a quote.
+        ids: rows of the reference labels.
+        blinded: "yes" or "no" where all readers said the same of it, else empty.
+        sampling: in the same way how the report came to be read.
+    """
+
+    state: State | None
+    severity: str = ""
+    quotes: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
+    readers: tuple[str, ...] = ()
+    blinded: str = ""
+    sampling: str = ""
 
 
 class Problem(NamedTuple):
@@ -61,8 +119,11 @@ def import_reference_labels(
     """Import the reference labels of a CSV or JSONL file; importing it again changes nothing.
 
     A row is one state that one reader gave one observation at one site. ``subject`` is the
-    accession number where ``level`` is "report", the Study Instance UID where it is "image".
-    A row whose key is known with another state is a problem, never an overwrite.
+    accession number where ``level`` is "report", the Study Instance UID where it is "image", and
+    the id in a file of reports, which the node need not know, where it is "file". A row may add a
+    severity of the observation's scale, the words of the report that the reader rests on, whether
+    the reader was blinded to machines ("yes" or "no") and how the report came to be read.
+    A row whose key is known with another state or severity is a problem, never an overwrite.
 
     Args:
         session: a writing session; the caller commits.
@@ -78,7 +139,7 @@ def import_reference_labels(
     except OSError as error:
         raise Permanent(f"the file of reference labels cannot be read: {error.strerror}") from error
     rows = list(_parse(path.suffix.lower(), content))
-    known = _known(session, {row[1] for _, row in rows if not isinstance(row, str)})
+    known = _known(session, {row.subject for _, row in rows if not isinstance(row, str)})
     digest, now = hashlib.sha256(content).hexdigest(), clock()
     imported = unchanged = 0
     problems: list[Problem] = []
@@ -87,10 +148,10 @@ def import_reference_labels(
             problems.append(Problem(line, row))
         elif reason := _fault(row, schema) or _conflict(row, known):
             problems.append(Problem(line, reason))
-        elif row[:5] in known:
+        elif row.key in known:
             unchanged += 1
         else:
-            known[row[:5]] = row[5]
+            known[row.key] = row.said
             session.add(_label(row, digest, now))
             imported += 1
     session.flush()
@@ -104,15 +165,44 @@ def reference_states(
 
     Args:
         session: any session.
-        level: "report" or "image".
-        subjects: accession numbers or Study Instance UIDs; None: all that have labels.
+        level: "report", "image" or "file".
+        subjects: accession numbers, Study Instance UIDs or ids; None: all that have labels.
     """
-    found: dict[str, dict[Place, State | None]] = {}
-    for subject, observation, site, state in _states(session, level, subjects):
-        places = found.setdefault(subject, {})
-        place, given = (observation, site), State(state)
-        places[place] = given if places.get(place, given) == given else None
-    return found
+    return {
+        subject: {place: label.state for place, label in places.items()}
+        for subject, places in reader_labels(session, level, subjects).items()
+    }
+
+
+def reader_labels(
+    session: Session, level: str, subjects: Iterable[str] | None = None
+) -> dict[str, dict[Place, ReaderLabel]]:
+    """Return by subject and place what the readers say together; arguments as above."""
+    rows: dict[str, dict[Place, list[ReferenceLabel]]] = {}
+    for label in _labels(session, level, subjects):
+        places = rows.setdefault(label.subject, {})
+        places.setdefault((label.observation, label.site), []).append(label)
+    return {
+        subject: {place: _together(labels) for place, labels in places.items()}
+        for subject, places in rows.items()
+    }
+
+
+def _together(labels: list[ReferenceLabel]) -> ReaderLabel:
+    states = {State(each.state) for each in labels}
+    return ReaderLabel(
+        state=states.pop() if len(states) == 1 else None,
+        severity=_only({each.severity for each in labels} - {""}),
+        quotes=tuple(each.quote for each in labels if each.quote),
+        ids=tuple(each.id for each in labels if each.id is not None),
+        readers=tuple(sorted({each.reader for each in labels})),
+        blinded=_only({each.blinded for each in labels}),
+        sampling=_only({each.sampling for each in labels}),
+    )
+
+
+def _only(values: set[str]) -> str:
+    return next(iter(values)) if len(values) == 1 else ""
 
 
 def _parse(suffix: str, content: bytes) -> Iterator[tuple[int, Row | str]]:
@@ -154,17 +244,20 @@ _READERS = {".csv": _read_csv, ".jsonl": _read_jsonl}
 
 
 def _row(record: dict[str, object]) -> Row | str:
-    values = [record.get(name) for name in COLUMNS]
-    texts = [value.strip() for value in values if isinstance(value, str)]
-    if len(texts) < len(COLUMNS):
-        return "a column is missing or not text"
-    level, subject, observation, site, reader, state = texts
-    return level, subject, observation, site, reader, state
+    values: dict[str, str] = {}
+    for name in (*COLUMNS, *OPTIONAL_COLUMNS):
+        value = record.get(name)
+        if name in OPTIONAL_COLUMNS and value is None:
+            continue
+        if not isinstance(value, str):
+            return "a column is missing or not text"
+        values[name] = value.strip()
+    return Row(**values)
 
 
 def _fault(row: Row, schema: LabelSchema) -> str:
     """Return why a row cannot be taken, or an empty text; values are not repeated."""
-    level, subject, observation, site, reader, state = row
+    level, subject, observation, site = row[:4]
     sites = {each.id: each.sites for each in schema.observations}
     if level not in _SUBJECTS:
         return "level is neither report nor image"
@@ -174,23 +267,29 @@ def _fault(row: Row, schema: LabelSchema) -> str:
         return f"observation is not in schema {schema.name}"
     if site != WHOLE and site not in sites[observation]:
         return "site is not one of the observation's sites"
-    if not _READER.fullmatch(reader):
+    if not _READER.fullmatch(row.reader):
         return "reader is missing, too long or not printable"
-    return "" if state in READER_STATES else "state is not one that a reader gives"
+    if row.state not in READER_STATES:
+        return "state is not one that a reader gives"
+    return _optional_fault(row, schema)
 
 
-def _states(
+def _optional_fault(row: Row, schema: LabelSchema) -> str:
+    scale = {each.id for each in schema.observation(row.observation).severities}
+    if row.severity and row.severity not in scale:
+        return "severity is not one of the observation's"
+    if len(row.quote) > _LONGEST_QUOTE:
+        return "quote is too long"
+    if row.blinded not in _BLINDED:
+        return "blinded is neither yes nor no"
+    return "" if _SAMPLING.fullmatch(row.sampling) else "sampling is too long or not printable"
+
+
+def _labels(
     session: Session, level: str, subjects: Iterable[str] | None
-) -> Iterator[tuple[str, str, str, str]]:
+) -> Iterator[ReferenceLabel]:
     query = (
-        select(
-            ReferenceLabel.subject,
-            ReferenceLabel.observation,
-            ReferenceLabel.site,
-            ReferenceLabel.state,
-        )
-        .where(ReferenceLabel.level == level)
-        .order_by(col(ReferenceLabel.id))
+        select(ReferenceLabel).where(ReferenceLabel.level == level).order_by(col(ReferenceLabel.id))
     )
     if subjects is None:
         yield from session.exec(query)
@@ -199,18 +298,19 @@ def _states(
         yield from session.exec(query.where(col(ReferenceLabel.subject).in_(batch)))
 
 
-def _conflict(row: Row, known: dict[tuple[str, ...], str]) -> str:
-    same = known.get(row[:5], row[5]) == row[5]
+def _conflict(row: Row, known: dict[Key, tuple[str, str]]) -> str:
+    same = known.get(row.key, row.said) == row.said
     return "" if same else "this reader gave another state here before"
 
 
-def _known(session: Session, subjects: Iterable[str]) -> dict[tuple[str, ...], str]:
-    known: dict[tuple[str, ...], str] = {}
+def _known(session: Session, subjects: Iterable[str]) -> dict[Key, tuple[str, str]]:
+    known: dict[Key, tuple[str, str]] = {}
     for batch in _batches(subjects):
         for label in session.exec(
             select(ReferenceLabel).where(col(ReferenceLabel.subject).in_(batch))
         ):
-            known[tuple(getattr(label, name) for name in COLUMNS[:5])] = label.state
+            row = Row(*(getattr(label, name) for name in Row._fields))
+            known[row.key] = row.said
     return known
 
 
@@ -220,14 +320,4 @@ def _batches(subjects: Iterable[str], size: int = 500) -> Iterator[list[str]]:
 
 
 def _label(row: Row, digest: str, now: dt.datetime) -> ReferenceLabel:
-    level, subject, observation, site, reader, state = row
-    return ReferenceLabel(
-        level=level,
-        subject=subject,
-        observation=observation,
-        site=site,
-        reader=reader,
-        state=state,
-        source_digest=digest,
-        imported_at=now,
-    )
+    return ReferenceLabel(**row._asdict(), source_digest=digest, imported_at=now)

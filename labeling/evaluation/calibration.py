@@ -130,10 +130,12 @@ def cross_fitted(
     folds: int = 5,
     rule: FitRule | None = None,
     seed: int = 0,
+    sought: Thresholds | None = None,
 ) -> list[Case]:
     """Return the cases, in order, each decided by thresholds fitted on the other folds' patients.
 
     So every label can be judged although the thresholds come from the same readers' labels.
+    ``sought`` is explained at ``cases.decided``.
     """
     rule = rule or FitRule()
     found: dict[int, Case] = {}
@@ -142,7 +144,8 @@ def cross_fitted(
         thresholds = fit_thresholds(
             [case for index, case in enumerate(cases) if index not in apart], rule
         )
-        judged = decided([cases[index] for index in held_out], schema, thresholds)
+        own = [cases[index] for index in held_out]
+        judged = decided(own, schema, thresholds, sought=sought)
         found |= dict(zip(held_out, judged, strict=True))
     return [found[index] for index in range(len(cases))]
 

@@ -56,11 +56,49 @@ class Case:
                 yield result, reference
 
 
-def decided(cases: Iterable[Case], schema: LabelSchema, thresholds: Thresholds) -> list[Case]:
-    """Return the cases with the states that the thresholds give."""
+_STAND_IN = ((-1, 0),)
+"""A span that no report has, for labels whose evidence was not sought."""
+
+
+def decided(
+    cases: Iterable[Case],
+    schema: LabelSchema,
+    thresholds: Thresholds,
+    *,
+    sought: Thresholds | None = None,
+) -> list[Case]:
+    """Return the cases with the states that the thresholds give.
+
+    Args:
+        cases: as a labeler measured them.
+        schema: of the labels.
+        thresholds: what decides.
+        sought: the thresholds under which the labeler read. It looks for evidence only from their
+            lower end on, so a label below that end is not held to "no span, no present" here: it
+            would be read again. None: evidence was sought everywhere.
+    """
     return [
-        replace(case, results=tuple(decide(case.results, schema, thresholds))) for case in cases
+        replace(case, results=tuple(_decide(case.results, schema, thresholds, sought)))
+        for case in cases
     ]
+
+
+def _decide(
+    results: Sequence[LabelResult],
+    schema: LabelSchema,
+    thresholds: Thresholds,
+    sought: Thresholds | None,
+) -> Iterator[LabelResult]:
+    found = decide([_looked_at(each, sought) for each in results], schema, thresholds)
+    for each in found:
+        yield replace(each, evidence=()) if each.evidence == _STAND_IN else each
+
+
+def _looked_at(result: LabelResult, sought: Thresholds | None) -> LabelResult:
+    if sought is None or result.evidence or result.margin is None:
+        return result
+    low = sought.of(result.observation, result.site).low
+    return replace(result, evidence=_STAND_IN) if result.margin < low else result
 
 
 def locate_quote(text: str, quote: str) -> tuple[Span, ...]:

@@ -31,7 +31,7 @@ from labeling.evaluation.cases import Case, Place, Reference, decided, locate_qu
 from labeling.evaluation.evidence import evidence_overlap
 from labeling.evaluation.metrics import Estimate
 from labeling.settings import LabelingSettings
-from labeling.thresholds import UNCALIBRATED
+from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
 from labeling.vocabulary import WHOLE, LabelSchema, State
 from tests.acceptance.readings import (
     Reader,
@@ -40,7 +40,6 @@ from tests.acceptance.readings import (
     number,
     read_reports,
     table,
-    with_span,
 )
 from tests.shared_data import shared_file
 
@@ -52,6 +51,11 @@ CONDITIONS = (
     "cancer",
 )
 WHOSE = "references: two careful readers, not radiologists; thresholds: 5-fold cross-validation"
+_NOWHERE = Thresholds(
+    dict.fromkeys(CONDITIONS, Threshold(low=float("inf"))),
+    dict.fromkeys(CONDITIONS, Threshold(low=float("inf"))),
+)
+"""The lower end from which evidence is sought where a labeler was told to seek none."""
 _FOLDER = "data/sudirman_lumbar_notes"
 
 
@@ -93,19 +97,14 @@ def reference_places(
 
 
 def cases_of(
-    readings: Mapping[str, Reading],
-    texts: Mapping[str, str],
-    schema: LabelSchema,
-    *,
-    needs_span: bool,
+    readings: Mapping[str, Reading], texts: Mapping[str, str], schema: LabelSchema
 ) -> list[Case]:
     """Return the notes with what a labeler and the readers say."""
     given = references()
     cases = []
     for pid, reading in readings.items():
-        results = reading.results if needs_span else with_span(reading.results, texts[pid])
         places = reference_places(given[pid], texts[pid], schema)
-        cases.append(Case(pid, pid, results, places))
+        cases.append(Case(pid, pid, reading.results, places))
     return cases
 
 
@@ -138,10 +137,12 @@ def measure(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
     """Let one labeler read the notes and return its figures."""
     texts = dict(list(notes().items())[: options.limit])
     readings, schema, digests = read_reports(reader, texts, batch=options.batch)
-    needs_span = reader.labeler != "token_scores" or options.evidence
-    cases = cases_of(readings, texts, schema, needs_span=needs_span)
-    judged = cross_fitted(cases, schema, rule=FitRule(resamples=0))
-    raw = agreement(judgements(decided(cases, schema, UNCALIBRATED)), resamples=0)
+    has_spans = reader.labeler != "token_scores" or options.evidence
+    sought = UNCALIBRATED if has_spans else _NOWHERE
+    cases = cases_of(readings, texts, schema)
+    judged = cross_fitted(cases, schema, rule=FitRule(resamples=0), sought=sought)
+    as_it_comes = decided(cases, schema, UNCALIBRATED, sought=sought)
+    raw = agreement(judgements(as_it_comes), resamples=0)
     return {
         "labeler": reader.title,
         **digests,
@@ -151,7 +152,7 @@ def measure(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
         "whole": agreement(judgements(judged), resamples=options.resamples),
         "raw": {name: each.balanced_accuracy.value for name, each in raw.items()},
         "sites": agreement(judgements(judged, at_sites=True), resamples=options.resamples),
-        "quotes": evidence_overlap(judged) if needs_span else {},
+        "quotes": evidence_overlap(judged) if has_spans else {},
     }
 
 

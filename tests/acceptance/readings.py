@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +135,6 @@ def _progress(title: str, total: int) -> Callable[[int], None]:
         sys.stderr.write(line + "\n")
 
     return say
-
-
-def with_span(results: Iterable[LabelResult], text: str) -> tuple[LabelResult, ...]:
-    """Return results that all count as having evidence: where it was not asked for.
-
-    The rule "no span, no present" is about labels that are stored; it would judge a labeler that
-    was told to find no evidence by its silence.
-    """
-    return tuple(
-        each if each.evidence else replace(each, evidence=((0, len(text)),)) for each in results
-    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
