@@ -7,7 +7,7 @@ token with another answer; the alternatives of all these tokens are followed unt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from labeling.llm.interface import Step
@@ -43,26 +43,24 @@ def odds_at(steps: Sequence[Step], start: int, answers: Renderings) -> Odds | No
     head, mass, bounded = "", 0.0, False
     logs: dict[str, float] = {}
     open_answers = dict(answers)
-    while open_answers and place < len(steps) and steps[place].alternatives:
+    while place < len(steps):
         step = steps[place]
-        parted = _parted(step, before, head, open_answers)
-        chosen = _fitting(_bare(step.text, before), head, open_answers)
-        if not chosen:
+        token = _bare(step.text, before)
+        chosen = _fitting(token, head, open_answers)
+        if not chosen or (len(chosen) == 1 and not step.alternatives):
             return None
-        rest = _rest(step)
-        for names, log in parted.items():
-            if names == chosen and len(names) > 1:
-                continue
-            for name in names:
-                logs[name] = _add(logs.get(name), mass + log - math.log(len(names)))
-        listed = {name for names in parted for name in names}
-        for name in open_answers.keys() - listed:
-            logs[name], bounded = mass + rest, True
+        if step.alternatives:
+            parted = _parted(step, before, head, open_answers)
+            rest = _rest(step)
+            for name, log in _settled(parted, chosen, open_answers, rest):
+                logs[name] = _add(logs.get(name), mass + log)
+            bounded |= bool(open_answers.keys() - set().union(*parted))
+            mass += parted.get(chosen, rest)
         if len(chosen) == 1:
             return Odds(_normal(logs), bounded)
-        mass += parted.get(chosen, rest)
+        # Else the answers share this token, or a grammar left no choice but it.
         open_answers = {name: open_answers[name] for name in chosen}
-        head += _bare(step.text, before) or ""
+        head += token or ""
         place, before = place + 1, ""
     return None
 
@@ -95,6 +93,21 @@ def _parted(step: Step, before: str, head: str, answers: Renderings) -> dict[fro
         if names:
             found[names] = _add(found.get(names), log)
     return found
+
+
+def _settled(
+    parted: Mapping[frozenset[str], float],
+    chosen: frozenset[str],
+    answers: Renderings,
+    rest: float,
+) -> Iterator[tuple[str, float]]:
+    """Yield what each answer has by a step, but for those that the next step will part."""
+    for names, log in parted.items():
+        if len(names) == 1 or names != chosen:
+            yield from ((name, log - math.log(len(names))) for name in names)
+    for name in answers.keys() - set().union(*parted):
+        if len(chosen) == 1 or name not in chosen:
+            yield name, rest
 
 
 def _fitting(token: str | None, head: str, answers: Renderings) -> frozenset[str] | None:
