@@ -11,17 +11,17 @@ from typing import cast, get_args
 
 from labeling.errors import Permanent
 from labeling.located_yaml import Entry, is_identifier, read_yaml
-from labeling.settings import LabelingSettings
-from labeling.vocabulary import (
-    WHOLE,
-    Code,
-    LabelSchema,
-    Location,
-    Observation,
-    Severity,
-    Site,
-    UncertainPolicy,
+from labeling.schema_terms import (
+    read_code,
+    read_id,
+    read_locations,
+    read_scale,
+    read_scales,
+    read_site,
+    read_texts,
 )
+from labeling.settings import LabelingSettings
+from labeling.vocabulary import LabelSchema, Observation, Severity, UncertainPolicy
 
 _REQUIRED = {"name", "title", "modality", "body_parts", "procedure", "observations"}
 _OPTIONAL = {"sites", "scales", "locations", "modalities"}
@@ -135,14 +135,14 @@ def parse_schema(content: bytes, source: str) -> LabelSchema:
         InvalidSchema: names the line and the key.
     """
     top = read_yaml(content, source, InvalidSchema).fields(_REQUIRED, _OPTIONAL)
-    sites = top["sites"].unique(_site, lambda each: each.id) if "sites" in top else ()
-    locations = _locations(top["locations"]) if "locations" in top else ()
-    scales = _scales(top["scales"]) if "scales" in top else {}
+    sites = top["sites"].unique(read_site, lambda each: each.id) if "sites" in top else ()
+    locations = read_locations(top["locations"]) if "locations" in top else ()
+    scales = read_scales(top["scales"]) if "scales" in top else {}
     known = _Known(
         sites=tuple(each.id for each in sites),
         scales=scales,
         locations=tuple(each.id for each in locations),
-        modalities=_texts(top, "modalities"),
+        modalities=read_texts(top, "modalities"),
     )
     observations = top["observations"].unique(
         lambda entry: _observation(entry, known), lambda each: each.id
@@ -155,93 +155,11 @@ def parse_schema(content: bytes, source: str) -> LabelSchema:
         title=top["title"].text(),
         modality=top["modality"].text(),
         body_parts=top["body_parts"].texts(),
-        procedure=_code(top["procedure"]),
+        procedure=read_code(top["procedure"]),
         sites=sites,
         observations=_with_parents(top["observations"], observations),
         digest=hashlib.sha256(content).hexdigest(),
         locations=locations,
-    )
-
-
-def _id(entry: Entry) -> str:
-    value = entry.identifier()
-    if value == WHOLE:
-        raise entry.refuse(f"not usable as an id: {value!r}")
-    return value
-
-
-def _code(entry: Entry) -> Code:
-    fields = entry.fields({"value", "scheme", "meaning"}, {"unconfirmed"})
-    value, scheme, meaning = (fields[key].text() for key in ("value", "scheme", "meaning"))
-    # Code Value (0008,0100) and Coding Scheme Designator are SH, Code Meaning is LO (PS3.5 6.2).
-    for key, text, limit in (
-        ("value", value, 16),
-        ("scheme", scheme, 16),
-        ("meaning", meaning, 64),
-    ):
-        if len(text) > limit:
-            raise fields[key].refuse(f"longer than {limit} characters")
-    unconfirmed = fields["unconfirmed"].flag() if "unconfirmed" in fields else False
-    return Code(value, scheme, meaning, unconfirmed)
-
-
-def _site(entry: Entry) -> Site:
-    fields = entry.fields({"id", "name", "code"}, {"synonyms"})
-    return Site(
-        id=_id(fields["id"]),
-        name=fields["name"].text(),
-        code=_code(fields["code"]),
-        synonyms=_texts(fields, "synonyms"),
-    )
-
-
-def _texts(fields: Mapping[str, Entry], key: str) -> tuple[str, ...]:
-    return fields[key].texts() if key in fields else ()
-
-
-def _scales(entry: Entry) -> dict[str, tuple[Severity, ...]]:
-    return {name: _scale(each) for name, each in entry.named().items()}
-
-
-def _scale(entry: Entry) -> tuple[Severity, ...]:
-    steps = entry.unique(_severity, lambda each: each.id)
-    if not steps:
-        raise entry.refuse("a scale needs at least one severity; the least stands first")
-    return steps
-
-
-def _severity(entry: Entry) -> Severity:
-    fields = entry.fields({"id", "name"}, {"synonyms"})
-    return Severity(_id(fields["id"]), fields["name"].text(), _texts(fields, "synonyms"))
-
-
-def _locations(entry: Entry) -> tuple[Location, ...]:
-    """Read the words of place; one that excludes another is excluded by it."""
-    listed = entry.unique(_location, lambda each: each.id)
-    known = tuple(each.id for each in listed)
-    excluded: dict[str, set[str]] = {each: set() for each in known}
-    for item, location in zip(entry.items(), listed, strict=True):
-        fields = item.fields({"id", "name"}, {"synonyms", "excludes", "means"})
-        for key in ("excludes", "means"):
-            if key in fields and location.id in fields[key].references(known, "location"):
-                raise fields[key].refuse(f"a location cannot be among its own {key!r}")
-        for other in location.excludes:
-            excluded[location.id].add(other)
-            excluded[other].add(location.id)
-    return tuple(
-        replace(each, excludes=tuple(other for other in known if other in excluded[each.id]))
-        for each in listed
-    )
-
-
-def _location(entry: Entry) -> Location:
-    fields = entry.fields({"id", "name"}, {"synonyms", "excludes", "means"})
-    return Location(
-        id=_id(fields["id"]),
-        name=fields["name"].text(),
-        synonyms=_texts(fields, "synonyms"),
-        excludes=_texts(fields, "excludes"),
-        means=_texts(fields, "means"),
     )
 
 
@@ -257,16 +175,16 @@ def _observation(entry: Entry, known: _Known) -> Observation:
     if "uncertain_policy" in fields:
         policy = cast(UncertainPolicy, fields["uncertain_policy"].choice(get_args(UncertainPolicy)))
     return Observation(
-        id=_id(fields["id"]),
+        id=read_id(fields["id"]),
         name=fields["name"].text(),
         definition=fields["definition"].text(),
         synonyms=fields["synonyms"].texts(),
-        code=_code(fields["code"]),
+        code=read_code(fields["code"]),
         sites=fields["sites"].references(known.sites, "site") if "sites" in fields else known.sites,
         severities=_severities(fields["severities"], known) if "severities" in fields else (),
-        parents=_texts(fields, "parents"),
-        modalities=_texts(fields, "modalities") or known.modalities,
-        body_parts=_texts(fields, "body_parts"),
+        parents=read_texts(fields, "parents"),
+        modalities=read_texts(fields, "modalities") or known.modalities,
+        body_parts=read_texts(fields, "body_parts"),
         uncertain_policy=policy,
         locations=_own_locations(fields["locations"], known) if "locations" in fields else (),
     )
@@ -275,7 +193,7 @@ def _observation(entry: Entry, known: _Known) -> Observation:
 def _severities(entry: Entry, known: _Known) -> tuple[Severity, ...]:
     """Return the scale that is named here, or written out here."""
     if not entry.is_text():
-        return _scale(entry)
+        return read_scale(entry)
     if entry.text() not in known.scales:
         raise entry.refuse(f"no such scale: {entry.text()!r}")
     return known.scales[entry.text()]
