@@ -1,8 +1,10 @@
 """Language packs: the words by which reports of one language are read, as data.
 
-A pack is a folder: ``language.yaml`` (name, frequent words), ``headings.yaml``, ``cues.yaml``
-(negation, hedges), and a file of prompts for each labeler that asks a language model. English
-ships in ``labeling/languages/en``; a site names folders of its own in the settings.
+A pack is a folder: ``language.yaml`` (name, frequent words), ``headings.yaml`` (sections),
+``cues.yaml`` (negation, hedges), ``SCHEMA.rules.yaml`` (findings of a schema, for the labeler by
+rules) and a file of prompts for each labeler that asks a language model. The first two are needed;
+a labeler without its words in a pack fails the reports of that language. English ships in ``labeling/languages/en``, its headings with the node, its lexicons with the
+schemas; a site names folders of its own in the settings.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from dicom_node.reports.headings import Headings, english_headings
+from labeling.cues import Cues, read_cues, read_headings
 from labeling.errors import Permanent
 from labeling.language_detection import choose
 from labeling.located_yaml import Entry, read_yaml
@@ -24,6 +28,7 @@ ENGLISH = "en"
 MAXIMUM_FILES = 64
 
 _LANGUAGE, _HEADINGS, _CUES = "language.yaml", "headings.yaml", "cues.yaml"
+_LEXICON = ".rules.yaml"
 _CODE = re.compile(r"[a-z]{2,3}")
 
 
@@ -43,6 +48,9 @@ class LanguagePack:
         words: frequent words, in lower case, by which a text is taken for this language.
         abbreviations: what a full stop may follow without ending the sentence.
         detected_as: further codes by which the language may be detected ("nb" for "no").
+        headings: how its reports are divided.
+        cues: denials, hedges and the like for the labeler by rules; None: it cannot read it.
+        lexicons: by schema name, the content of ``SCHEMA.rules.yaml``.
         open_endings: words after which a sentence goes on in the next line.
     """
 
@@ -54,6 +62,9 @@ class LanguagePack:
     abbreviations: tuple[str, ...] = ()
     open_endings: tuple[str, ...] = ()
     detected_as: tuple[str, ...] = ()
+    headings: Headings = field(default_factory=english_headings)
+    cues: Cues | None = None
+    lexicons: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,15 +115,18 @@ def _load(folder: Path | Traversable, name: str) -> LanguagePack:
     contents = _contents(folder, name)
     if _LANGUAGE not in contents:
         raise InvalidLanguagePack(f"{name}: the folder holds no {_LANGUAGE}")
+    lexicons = {
+        file.removesuffix(_LEXICON): contents[file] for file in contents if file.endswith(_LEXICON)
+    }
     tops = {
         file: read_yaml(content, f"{name}/{file}", InvalidLanguagePack)
         for file, content in contents.items()
+        if not file.endswith(_LEXICON)
     }
     language = tops.pop(_LANGUAGE).fields(
         {"code", "name", "words"}, {"abbreviations", "open_endings", "detected_as"}
     )
-    tops.pop(_HEADINGS, None)
-    tops.pop(_CUES, None)
+    headings, cues = tops.pop(_HEADINGS, None), tops.pop(_CUES, None)
     return LanguagePack(
         code=_code(language["code"]),
         name=language["name"].text(),
@@ -122,6 +136,9 @@ def _load(folder: Path | Traversable, name: str) -> LanguagePack:
         abbreviations=_texts(language, "abbreviations"),
         open_endings=_words(language, "open_endings"),
         detected_as=_texts(language, "detected_as"),
+        headings=_headings(headings, language["code"]),
+        cues=None if cues is None else read_cues(cues),
+        lexicons=lexicons,
     )
 
 
@@ -143,6 +160,15 @@ def _code(entry: Entry) -> str:
     if not _CODE.fullmatch(entry.text()):
         raise entry.refuse("expected a code of ISO 639, for example de")
     return entry.text()
+
+
+def _headings(top: Entry | None, code: Entry) -> Headings:
+    """Return a pack's headings; without any, a history would be read like findings."""
+    if top is not None:
+        return read_headings(top)
+    if code.text() != ENGLISH:
+        raise code.refuse(f"the folder holds no {_HEADINGS}; only English has headings of its own")
+    return english_headings()
 
 
 def _texts(fields: Mapping[str, Entry], key: str) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dicom_node.reports.sections import READ, Kind, Section, find_sections, with_line_feeds
 from labeling.errors import Permanent
-from labeling.language import LanguagePack, Languages
+from labeling.language import ENGLISH, LanguagePack, Languages, load_languages
 from labeling.settings import LabelingSettings
 
 __all__ = [
@@ -35,6 +36,7 @@ MAXIMUM_CHARACTERS = 50_000
 """Longer texts are not reports; they are refused, not cut."""
 
 _LONGEST_SENTENCE = 2_000
+_LOOK_BACK = 40  # characters; an endless line must not be read again for each of its words
 _UNREADABLE_SHARE = 0.02
 _UNREADABLE = frozenset({"\ufffd", "\x7f", *map(chr, range(0x80, 0xA0))})
 _BLANKS = "\n\r\t\f"
@@ -103,17 +105,19 @@ def labelling_sections(
     the site opted in by ``label_history``. Comparison, title and recommendation never count.
     """
     read = READ | _OPT_IN if settings.label_history else READ
-    return tuple(section for section in find_sections(text) if section.kind in read)
+    found = find_sections(text, pack.headings)
+    return tuple(section for section in found if section.kind in read)
 
 
 def labelling_sentences(
     text: str, pack: LanguagePack, settings: LabelingSettings
 ) -> tuple[Sentence, ...]:
     """Return the sentences of the sections that may label, in the order of the report."""
+    lines, marks = with_line_feeds(text), _marks(pack)
     return tuple(
         sentence
         for section in labelling_sections(text, pack, settings)
-        for sentence in find_sentences(text, section)
+        for sentence in _sentences(lines, section, marks)
     )
 
 
@@ -131,28 +135,51 @@ def refusal(text: str) -> str | None:
     return None
 
 
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:approx|e\.g|i\.e|vs|dr|mr|mrs|ms|prof|fig|incl|resp|cf|max|min|lt|rt|w))\.$",
-    re.IGNORECASE,
-)
-_OPEN_END = re.compile(
-    r"(?:,|\b(?:a|an|and|at|by|from|in|is|are|no|of|on|or|the|through|to|with|without|mild|moderate|severe))$",
-    re.IGNORECASE,
-)
 _SENTENCE_BREAK = re.compile(r"[.!;](?=\s|$)|[.!](?=[A-Z])|\?(?=\s*$|\s+[A-Z])")
 _BULLET = re.compile(r"\s*(?:\(?\d{1,2}[.)]|[-*•>]+)\s+")
 _LINE = re.compile(r"[^\n\r\f]*")
 
 
-def find_sentences(text: str, section: Section) -> Iterator[Sentence]:
-    """Yield the sentences of a section in order, as ranges of the report's text."""
-    text = with_line_feeds(text)
-    for number, (start, end) in enumerate(_lines(text, section.body, section.end)):
-        for first, last in _split(text, start, end):
+def find_sentences(
+    text: str, section: Section, pack: LanguagePack | None = None
+) -> Iterator[Sentence]:
+    """Yield the sentences of a section in order, as ranges of the report's text.
+
+    ``pack`` is that of the report's language; English where none is given.
+    """
+    marks = _marks(pack or load_languages().packs[ENGLISH])
+    yield from _sentences(with_line_feeds(text), section, marks)
+
+
+def _sentences(text: str, section: Section, marks: _Marks) -> Iterator[Sentence]:
+    for number, (start, end) in enumerate(_lines(text, section.body, section.end, marks)):
+        for first, last in _split(text, start, end, marks):
             yield Sentence(first, last, section.kind, number)
 
 
-def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+@dataclass(frozen=True)
+class _Marks:
+    """What tells in a language whether a sentence ends at a full stop or a line's end."""
+
+    abbreviation: re.Pattern[str]
+    open_end: re.Pattern[str]
+
+
+@lru_cache(maxsize=16)
+def _compiled(abbreviations: tuple[str, ...], open_endings: tuple[str, ...]) -> _Marks:
+    short = "|".join(map(re.escape, abbreviations)) or r"(?!)"
+    words = "|".join(map(re.escape, open_endings)) or r"(?!)"
+    return _Marks(
+        abbreviation=re.compile(rf"\b(?:{short})\.$", re.IGNORECASE),
+        open_end=re.compile(rf"(?:,|\b(?:{words}))$", re.IGNORECASE),
+    )
+
+
+def _marks(pack: LanguagePack) -> _Marks:
+    return _compiled(pack.abbreviations, pack.open_endings)
+
+
+def _lines(text: str, start: int, end: int, marks: _Marks) -> Iterator[tuple[int, int]]:
     """Yield logical lines: a hard-wrapped line goes on where the next one begins in lower case."""
     opened: int | None = None
     closed = start
@@ -166,7 +193,8 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
                 yield opened, closed
                 opened = None
             continue
-        if opened is not None and not _goes_on(text[opened:closed], line.lstrip()):
+        end_of_line = text[max(opened or 0, closed - _LOOK_BACK) : closed]
+        if opened is not None and not _goes_on(end_of_line, line.lstrip(), marks):
             yield opened, closed
             opened = None
         if opened is None:
@@ -176,18 +204,20 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield opened, closed
 
 
-def _goes_on(before: str, after: str) -> bool:
+def _goes_on(before: str, after: str, marks: _Marks) -> bool:
     before = before.rstrip()
     if before.endswith((".", ":", ";", "!", "?")):
         return False
-    return after[:1].islower() or _OPEN_END.search(before) is not None
+    return after[:1].islower() or marks.open_end.search(before) is not None
 
 
-def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _split(text: str, start: int, end: int, marks: _Marks) -> Iterator[tuple[int, int]]:
     bullet = _BULLET.match(text, start, end)
     first = bullet.end() if bullet else start
     for match in _SENTENCE_BREAK.finditer(text, first, end):
-        if match.group() == "." and _ABBREVIATION.search(text[first : match.end()]):
+        if match.group() == "." and marks.abbreviation.search(
+            text[max(first, match.end() - _LOOK_BACK) : match.end()]
+        ):
             continue
         yield from _trimmed(text, first, match.end())
         first = match.end()

@@ -49,7 +49,7 @@ def find_sections(text: str, headings: Headings | None = None) -> tuple[Section,
     ends = [mark.start for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
         section = Section(mark.kind, mark.start, end, mark.end)
-        if mark.kind in READ or any(later >= end for later in findings):
+        if mark.kind in READ or (findings and findings[-1] >= end):
             sections.append(section)
         else:
             sections.extend(_until_blank_line(text, section))
