@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from labeling.llm.interface import LanguageModel
-from labeling.llm.model_store import EMBEDDED_NAME, ModelStore
+from labeling.llm.model_store import ModelStore
+from labeling.llm.opening import open_model, stored_model
 from labeling.settings import LanguageModelSettings
 
 
@@ -25,9 +26,7 @@ class LazyLanguageModel:
         self._model = model
         self._digest = "" if model is None else model.digest
         if model is None and settings.backend != "server":
-            if settings.name == EMBEDDED_NAME and EMBEDDED_NAME not in store.names():
-                store.add_embedded()
-            self._digest = store.get(settings.name, sha256=settings.sha256).sha256
+            self._digest = stored_model(settings, store).sha256
 
     @property
     def digest(self) -> str:
@@ -42,7 +41,5 @@ class LazyLanguageModel:
             ModelUnavailable: a server is away.
         """
         if self._model is None:
-            from labeling.llm.opening import open_model
-
             self._model = open_model(self._settings, self._store)
         return self._model

@@ -5,13 +5,11 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from labeling.labeler import LabelerSetup, LabelResult, failed
-from labeling.language import LanguagePack
+from labeling.llm.digest import asked_digest
 from labeling.llm.interface import LanguageModel
 from labeling.llm.lazy import LazyLanguageModel
 from labeling.sections import ReadableReport, UnreadableReport, read_report
@@ -23,6 +21,8 @@ from labeling.vocabulary import WHOLE, State
 
 TOO_LONG = "the report has more tokens than the model may read"
 LEVELS_OFF = "not asked: levels are switched off in the settings"
+
+_FORM = 1  # of the order in which the words are put together
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class TokenScoreLabeler:
             for observation in setup.schema.observations
             for site in (WHOLE, *(observation.sites if self._settings.levels else ()))
         )
-        self.prompt_digest = _prompt_digest(setup)
+        bounds = [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES]
+        form = [self._settings.model_dump(mode="json"), bounds, _FORM]
+        self.prompt_digest = asked_digest(setup, self.name, form)
 
     @property
     def model_digest(self) -> str:
@@ -195,24 +197,3 @@ class TokenScoreLabeler:
         if reply.mention_margin is None or reply.mention_margin < threshold.mention_cut:
             return State.NOT_MENTIONED
         return State.ABSENT
-
-
-def _prompt_digest(setup: LabelerSetup) -> str:
-    """Return the SHA-256 of all that is asked and of every setting that changes an answer."""
-    model = setup.settings.language_model
-    asked = {
-        "schema": setup.schema.digest,
-        "packs": {code: _pack_words(pack) for code, pack in setup.languages.packs.items()},
-        "token_scores": setup.settings.token_scores.model_dump(mode="json"),
-        "label_history": setup.settings.label_history,
-        "backend": model.backend,
-        "dtype": "" if model.backend == "server" else model.dtype,
-        "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES],
-        "form": 1,  # of the order in which the words are put together
-    }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _pack_words(pack: LanguagePack) -> list[object]:
-    # The whole pack counts: its headings decide what is read, its cues where a sentence ends.
-    return [pack.digest, dict(pack.prompts.get("token_scores", {}))]
