@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col
 
 from dicom_node.database import Clock
+from dicom_node.models import Report
 from labeling.labeler import LabelResult
 from labeling.models import Disagreement, Label, LabelingRun
 from labeling.vocabulary import State
@@ -19,12 +24,12 @@ def newest_runs(session: Session, beside: LabelingRun) -> list[LabelingRun]:
     query = (
         select(LabelingRun)
         .where(
-            LabelingRun.labeler != beside.labeler,
-            LabelingRun.schema_digest == beside.schema_digest,
+            col(LabelingRun.labeler) != beside.labeler,
+            col(LabelingRun.schema_digest) == beside.schema_digest,
         )
         .order_by(col(LabelingRun.id))
     )
-    return list({run.labeler: run for run in session.exec(query)}.values())
+    return list({run.labeler: run for run in session.scalars(query)}.values())
 
 
 def note_disagreements(
@@ -65,10 +70,81 @@ def note_disagreements(
     return found
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How often two runs say two different things of an observation, over current reports."""
+
+    labeler: str
+    other: str
+    observation: str
+    site: str
+    state: str
+    other_state: str
+    reports: int
+
+
+def differences(session: Session) -> list[Difference]:
+    """Count the disagreements of current reports, the most frequent first; sites apart."""
+    own, other = aliased(LabelingRun), aliased(LabelingRun)
+    said: tuple[Any, ...] = (
+        own.labeler,
+        other.labeler,
+        Disagreement.observation,
+        Disagreement.site,
+        Disagreement.state,
+        Disagreement.other_state,
+    )
+    query = (
+        select(*said, func.count())
+        .select_from(Disagreement)
+        .join(own, col(own.id) == col(Disagreement.run_id))
+        .join(other, col(other.id) == col(Disagreement.other_run_id))
+        .join(Report, col(Report.id) == col(Disagreement.report_id))
+        .where(col(Report.is_current).is_(True))
+        .group_by(*said)
+        .order_by(func.count().desc(), *said)
+    )
+    return [Difference(*row) for row in session.execute(query)]
+
+
+def disputed_reports(session: Session, limit: int) -> list[tuple[str, str, str, str, str, str]]:
+    """Return the newest disagreements of current reports.
+
+    Returns:
+        report identity, observation, site, the two labelers, and their two states.
+    """
+    own, other = aliased(LabelingRun), aliased(LabelingRun)
+    said: tuple[Any, ...] = (
+        Report.report_identity,
+        Disagreement.observation,
+        Disagreement.site,
+        own.labeler,
+        other.labeler,
+        Disagreement.state,
+        Disagreement.other_state,
+    )
+    query = (
+        select(*said)
+        .select_from(Disagreement)
+        .join(own, col(own.id) == col(Disagreement.run_id))
+        .join(other, col(other.id) == col(Disagreement.other_run_id))
+        .join(Report, col(Report.id) == col(Disagreement.report_id))
+        .where(col(Report.is_current).is_(True))
+        .order_by(col(Disagreement.id).desc())
+        .limit(limit)
+    )
+    return [
+        (identity, observation, site, f"{labeler} / {rival}", state, other_state)
+        for identity, observation, site, labeler, rival, state, other_state in session.execute(
+            query
+        )
+    ]
+
+
 def _states(session: Session, run: LabelingRun, report_id: int) -> States:
-    rows = session.exec(
-        select(Label.observation, Label.site, Label.state).where(
-            Label.run_id == run.id, Label.report_id == report_id
+    rows = session.execute(
+        select(col(Label.observation), col(Label.site), col(Label.state)).where(
+            col(Label.run_id) == run.id, col(Label.report_id) == report_id
         )
     )
     return {(observation, site): State(state) for observation, site, state in rows}

@@ -75,10 +75,24 @@ def cohort_freeze(
     name: str,
     config: ConfigOption,
     labeler: Annotated[str, typer.Option(help="Whose labels become the targets.")] = "rules",
+    accept_uncalibrated: Annotated[
+        bool, typer.Option("--accept-uncalibrated", help="Written into the cohort.")
+    ] = False,
+    accept_unqualified: Annotated[
+        bool, typer.Option("--accept-unqualified", help="Written into the cohort.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion."""
-    result = _operate(config, "cohort freeze", as_json, name=name, labeler=labeler)
+    """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion.
+
+    Labels of a labeler that was not calibrated and qualified on reference labels are for
+    demonstrations: they enter only where a person accepts that.
+    """
+    given = {"uncalibrated": accept_uncalibrated, "unqualified": accept_unqualified}
+    accepted = [name for name, is_given in given.items() if is_given]
+    result = _operate(
+        config, "cohort freeze", as_json, name=name, labeler=labeler, accepted=accepted
+    )
     if not result["members"]:
         raise typer.Exit(1)
 

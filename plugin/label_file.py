@@ -65,13 +65,19 @@ def label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
     Raises:
         Permanent: the input cannot be read, or the output is of another run.
     """
-    with _locked(job.output):
-        return _label_file(job, progress)
-
-
-def _label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
     schema = schema_of(job.settings)
     reports = read_reports(job.reports, job.encoding)
+    with _locked(job.output) as output:
+        return _label(job, schema, reports, output, progress)
+
+
+def _label(
+    job: FileJob,
+    schema: LabelSchema,
+    reports: list[tuple[str, str]],
+    output: IO[str],
+    progress: Progress,
+) -> dict[str, Any]:
     log = job.output.with_name(f"{job.output.name}.log")
     with ChildProcess(log, job.settings.language_model.threads) as child:
         setup = {
@@ -88,13 +94,12 @@ def _label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
         setup["thresholds"] = job.thresholds.to_json()
         rate = Rate(job.labeler, len(waiting), progress, time.monotonic)
         count = 0
-        with job.output.open("a", encoding="utf-8", newline="\n") as output:
-            for start in range(0, len(waiting), _JOB):
-                chunk = waiting[start : start + _JOB]
-                for identifier, results in _read(child, setup, chunk, schema, job, progress):
-                    _write(output, labels_of(identifier, results))
-                    count += all(each.state is State.FAILED for each in results)
-                    rate.done()
+        for start in range(0, len(waiting), _JOB):
+            chunk = waiting[start : start + _JOB]
+            for identifier, results in _read(child, setup, chunk, schema, job, progress):
+                _write(output, labels_of(identifier, results))
+                count += all(each.state is State.FAILED for each in results)
+                rate.done()
     _drop_empty(log)
     return {
         "output": str(job.output),
@@ -109,19 +114,22 @@ def _label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
 
 
 @contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Hold the output for this process alone."""
-    lock = output.with_name(f"{output.name}.lock")
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """Open the output for appending and hold it for this process alone; leave no empty file."""
     try:
-        with lock.open("w") as file:
+        with path.open("a", encoding="utf-8", newline="\n") as output:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Permanent(f"another process writes {output.name}") from None
-            yield
-            lock.unlink(missing_ok=True)
+                raise Permanent(f"another process writes {path.name}") from None
+            try:
+                yield output
+            finally:
+                output.flush()
+                if not path.stat().st_size:
+                    path.unlink()
     except OSError as error:
-        raise Permanent(f"{output} cannot be written: {error.strerror}") from error
+        raise Permanent(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _read(
@@ -160,7 +168,7 @@ def _continue(job: FileJob, schema: LabelSchema, identity: dict[str, Any]) -> li
         "reports_sha256": hashlib.sha256(job.reports.read_bytes()).hexdigest(),
     }
     beside = job.output.with_name(f"{job.output.name}.run.json")
-    if not job.output.exists():
+    if not job.output.stat().st_size:
         write_durably(beside, json.dumps(record, indent=1).encode())
         return []
     try:

@@ -7,6 +7,7 @@ when it is down, the command takes the folder's lock and runs in its own process
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from plugin import control
@@ -32,10 +33,37 @@ def _import_references(
     return import_references(context, arguments["path"])
 
 
+def _calibrate(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from labeling.evaluation.calibration import FitRule
+    from plugin.stages.calibrate import calibrate_labeler
+    from plugin.stages.readings import wanted_of
+
+    return calibrate_labeler(
+        context,
+        wanted_of(arguments),
+        FitRule(**arguments["rule"]),
+        progress,
+        folds=arguments["folds"],
+        by=arguments["by"],
+        output=Path(arguments["output"]) if arguments["output"] else None,
+    )
+
+
+def _qualify(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from labeling.evaluation.qualification import Criteria
+    from plugin.stages.qualify import qualify_labeler
+    from plugin.stages.readings import wanted_of
+
+    wanted, criteria = wanted_of(arguments), Criteria(**arguments["criteria"])
+    return qualify_labeler(context, wanted, criteria, arguments["folds"], arguments["by"], progress)
+
+
 def _freeze(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.cohort import freeze_cohort
 
-    return freeze_cohort(context, arguments["name"], arguments["labeler"])
+    return freeze_cohort(
+        context, arguments["name"], arguments["labeler"], arguments.get("accepted", ())
+    )
 
 
 def _train(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
@@ -177,6 +205,8 @@ def _unmerge(context: Context, arguments: Arguments, progress: Progress) -> dict
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
+    "labeler calibrate": _calibrate,
+    "labeler qualify": _qualify,
     "cohort freeze": _freeze,
     "train": _train,
     "promote": _promote,

@@ -25,10 +25,69 @@ def _labelers(_session: Session, settings: Settings, _arguments: Arguments) -> d
     return {"installed": names("labelers"), "allowed": list(settings.labeling.labelers)}
 
 
+def _disagreements(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from labeling.disagreements import differences, disputed_reports
+
+    names = ("report", "observation", "site", "labelers", "state", "other_state")
+    return {
+        "disagreements": [
+            {
+                "labelers": f"{each.labeler} / {each.other}",
+                "observation": each.observation,
+                "site": each.site,
+                "states": f"{each.state} / {each.other_state}",
+                "reports": each.reports,
+            }
+            for each in differences(session)
+        ],
+        "reports": [
+            dict(zip(names, row, strict=True))
+            for row in disputed_reports(session, arguments["limit"])
+        ],
+    }
+
+
 def _agreement(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.agreement import agreement_of_labelers
 
     return agreement_of_labelers(session, settings)
+
+
+def _evaluation(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.evaluate import evaluate_labeler
+    from plugin.stages.readings import wanted_of
+    from plugin.tables import progress_line
+
+    output = arguments["output"]
+    with progress_line() as progress:
+        return evaluate_labeler(
+            session,
+            settings,
+            wanted_of(arguments),
+            progress,
+            folds=arguments["folds"],
+            resamples=arguments["resamples"],
+            errors=arguments["errors"],
+            folder=Path(output) if output else None,
+        )
+
+
+def _comparison(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.evaluate import compare_labelers
+    from plugin.stages.readings import wanted_of
+    from plugin.tables import progress_line
+
+    other = {**arguments, "labeler": arguments["other"]}
+    with progress_line() as progress:
+        return compare_labelers(
+            session,
+            settings,
+            wanted_of(arguments),
+            wanted_of(other),
+            progress,
+            folds=arguments["folds"],
+            resamples=arguments["resamples"],
+        )
 
 
 def _cohort(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
@@ -195,6 +254,9 @@ def _export_message(session: Session, _settings: Settings, arguments: Arguments)
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
+    "evaluation": _evaluation,
+    "comparison": _comparison,
+    "disagreements": _disagreements,
     "cohort": _cohort,
     "impact": _impact,
     "models": _models,

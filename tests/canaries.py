@@ -19,7 +19,7 @@ from dicom_node.storage import DicomStore
 from dicom_node.studies import instances_of, study_digest
 from plugin.context import Context
 from plugin.linking import study_linker
-from plugin.stages.cohort import freeze_cohort, newest_cohort
+from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort, newest_cohort
 from plugin.stages.label import label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.reference import import_references
@@ -204,7 +204,7 @@ def _freeze_and_predict(context: Context, people: list[Person]) -> None:
     import_references(context, str(labels))
     for person in people:
         complete(context, person.study)
-    freeze_cohort(context, "spine", "rules")
+    freeze_cohort(context, "spine", "rules", SHORTCOMINGS)
     with context.database.write() as session:
         cohort = newest_cohort(session, "spine")
         run = TrainingRun(

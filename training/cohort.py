@@ -208,6 +208,8 @@ def _query_record(query: CohortQuery, settings: TrainingSettings) -> dict[str, A
         "validation_share": settings.validation_share,
         "test_share": settings.test_share,
         "result_statuses": sorted(FINAL_STATUSES),
+        # Only where there is something to say: earlier cohorts keep their digests.
+        **({"accepted": sorted(query.accepted)} if query.accepted else {}),
     }
 
 

@@ -41,6 +41,8 @@ class CohortQuery:
         include_reference_only_tests: whether a test member may lack a final report.
         lock_reference_patients: whether the test fold is exactly the patients with image-level
             reference labels; otherwise the patient's key alone decides the fold.
+        accepted: shortcomings of the labels that a person accepted ("uncalibrated",
+            "unqualified"); they stand in the cohort for good.
     """
 
     name: str
@@ -52,6 +54,7 @@ class CohortQuery:
     uncertain_policy: UncertainPolicy | None = None
     include_reference_only_tests: bool = True
     lock_reference_patients: bool = True
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

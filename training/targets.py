@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from labeling.vocabulary import WHOLE, LabelSchema, Observation, State
+from labeling.vocabulary import WHOLE, LabelSchema, Observation, State, UncertainPolicy
 
-UncertainPolicy = Literal["mask", "inclusive", "exclusive"]
+__all__ = ["Place", "Targets", "UncertainPolicy", "target", "targets_of", "usable"]
+
 Place = tuple[str, str]
 """Observation and site."""
 Targets = dict[str, dict[str, float | None]]
@@ -41,9 +41,12 @@ def targets_of(
     Args:
         states: state by observation and site; None where readers disagree.
         schema: the observations and their sites.
-        policy: what "uncertain" becomes.
+        policy: what "uncertain" becomes where the observation has no policy of its own.
     """
-    return {each.id: _by_site(each, states, policy) for each in schema.observations}
+    return {
+        each.id: _by_site(each, states, each.uncertain_policy or policy)
+        for each in schema.observations
+    }
 
 
 def _by_site(

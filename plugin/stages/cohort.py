@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlmodel import Session, col, select
 from dicom_node.durable import write_durably
 from dicom_node.studies import complete_studies
 from labeling.models import LabelingRun
+from labeling.standing import configuration_of, qualification_of
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.stages.complete import Completeness
@@ -22,18 +24,36 @@ from training.models import Cohort
 from training.settings import PredictionRule
 from training.standing import counted, in_words
 
+SHORTCOMINGS = ("uncalibrated", "unqualified")
+"""What a person can accept of a labeler whose labels enter a cohort; it is written into it."""
 
-def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
+
+_REMEDY = {
+    "uncalibrated": "`radloop labeler calibrate` on reference labels and `radloop label` first",
+    "unqualified": "`radloop labeler qualify` on reference labels first",
+}
+
+
+def freeze_cohort(
+    context: Context, name: str, labeler: str, accepted: Sequence[str] = ()
+) -> dict[str, Any]:
     """Freeze the studies that the labeler's newest run has labels for.
 
     The image rule is that of the first [[prediction]] section, so that a model is trained on what
     it will see; without one, the schema's modality and body parts decide.
 
+    Args:
+        context: the open node.
+        name: what people call the cohort.
+        labeler: whose newest run labels it.
+        accepted: shortcomings of the labeler that may be (``SHORTCOMINGS``).
+
     Returns:
         The cohort's digest, members by fold, exclusions by reason, and the manifest's path.
 
     Raises:
-        Permanent: the labeler has not read any report yet.
+        Permanent: the labeler has not read any report yet, or is not calibrated or not qualified
+            and nobody accepted that.
     """
     schema = context.schema()
     rules = context.settings.prediction
@@ -41,10 +61,12 @@ def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
     Completeness(context).sweep()
     ground = ground_of(context.settings)
     with context.database.write() as session:
+        run_id = newest_run(session, labeler)
         query = CohortQuery(
             name=name,
             schema=schema,
-            run_id=newest_run(session, labeler),
+            run_id=run_id,
+            accepted=_accepted(session, run_id, accepted),
             modality=rule.modality,
             body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
             series_description=rule.series_description,
@@ -66,6 +88,27 @@ def freeze_cohort(context: Context, name: str, labeler: str) -> dict[str, Any]:
     return {**summary, "manifest": str(_relative(path, context))}
 
 
+def _accepted(session: Session, run_id: int, accepted: Sequence[str]) -> tuple[str, ...]:
+    """Return the shortcomings that the run has, all of which were accepted.
+
+    Raises:
+        Permanent: it has one that was not.
+    """
+    run = session.get_one(LabelingRun, run_id)
+    verdict = qualification_of(session, configuration_of(run), run.calibration_digest)
+    found = {
+        "uncalibrated": not run.calibration_digest,
+        "unqualified": verdict is None or not verdict.qualified,
+    }
+    for shortcoming in SHORTCOMINGS:
+        if found[shortcoming] and shortcoming not in accepted:
+            raise Permanent(
+                f"the labels of {run.labeler!r} are {shortcoming}: no cohort is made of them. "
+                f"{_REMEDY[shortcoming]}, or --accept-{shortcoming}, which the cohort will say"
+            )
+    return tuple(each for each in SHORTCOMINGS if found[each])
+
+
 def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any]:
     """Return digest, members by fold and exclusions by reason of a cohort, JSON-ready.
 
@@ -81,6 +124,7 @@ def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any
         "digest": cohort.digest,
         "frozen_at": cohort.frozen_at.isoformat(),
         "superseded": _superseded(session, cohort, ground),
+        "accepted": ", ".join(cohort.query.get("accepted", [])),
         "members": sum(folds.values()),
         "folds": folds,
         "exclusions": exclusions(session, cohort),

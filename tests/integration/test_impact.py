@@ -20,7 +20,7 @@ from plugin.errors import Permanent
 from plugin.pipeline import waiting_transmissions
 from plugin.settings import load_settings
 from plugin.settings_template import render
-from plugin.stages.cohort import freeze_cohort, newest_cohort
+from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort, newest_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.ground import ground_of
@@ -60,7 +60,7 @@ def _fill(context: Context) -> None:
             add_labels(session, run, report, {("stenosis", "L4-L5"): "present"})
     for uid in STUDIES:
         complete_study(context, uid, by="test", reason="a test")
-    assert freeze_cohort(context, "spine", "rules")["members"] == len(STUDIES)
+    assert freeze_cohort(context, "spine", "rules", SHORTCOMINGS)["members"] == len(STUDIES)
     with context.database.write() as session:
         training = TrainingRun(
             cohort_id=1, classifier="c", seed=1, code_version="t", started_at=NOW, finished_at=NOW
@@ -149,7 +149,7 @@ def test_a_withdrawn_link_is_noted_once_shown_everywhere_and_stops_training(
     (model,) = found["models"]
     assert model["stands"] == "trained on 3 links since withdrawn or suspended"
     assert [each["said"] for each in found["notes"]] == ["its link is not confirmed any more"] * 2
-    assert freeze_cohort(context, "spine", "rules")["members"] == len(STUDIES) - 3
+    assert freeze_cohort(context, "spine", "rules", SHORTCOMINGS)["members"] == len(STUDIES) - 3
 
 
 @pytest.mark.parametrize(

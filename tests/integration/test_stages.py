@@ -2,11 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
 from dicom_node.messages import receive as file_messages
+from labeling.disagreements import newest_runs, note_disagreements
+from labeling.models import Calibration, Label, LabelingRun
+from labeling.runs import LabelerIdentity, open_run, result_of_label, store_labels
+from labeling.standing import configuration_of
+from labeling.thresholds import Threshold, Thresholds
+from labeling.vocabulary import State
 from plugin.context import Context, open_context
 from plugin.control import ControlServer
 from plugin.errors import ChildFailed, Permanent
@@ -15,7 +23,7 @@ from plugin.operations import operate, run_operation
 from plugin.questions import ask
 from plugin.settings import Settings, load_settings
 from plugin.settings_template import render
-from plugin.stages.label import label_reports
+from plugin.stages.label import anything_unread, label_reports
 from tests.hl7_builders import oru
 
 TEXT = ("FINDINGS: L4-L5: severe spinal canal stenosis. No disc herniation.",)
@@ -52,10 +60,90 @@ def test_a_labeler_reads_each_report_once_in_a_child(context: Context) -> None:
     lines: list[str] = []
     first = label_reports(context, "rules", lines.append)
     assert first["reports"] == 3
-    assert first["labels"] == 3 * 4 * 6  # observations x (whole and five levels)
-    assert lines[-1] == "rules: 3 of 3 reports"
+    places = sum(1 + len(each.sites) for each in context.schema().observations)
+    assert first["labels"] == 3 * places
+    assert lines[-1].startswith("rules: 3 of 3 reports, ")
     receive(context, 3)
     assert label_reports(context, "rules", lines.append)["reports"] == 1
+
+
+def states(context: Context, run: int) -> dict[tuple[int, str, str], str]:
+    with context.database.read() as session:
+        rows = session.exec(select(Label).where(Label.run_id == run))
+        return {(row.report_id, row.observation, row.site): row.state for row in rows}
+
+
+def calibrate(context: Context, run: int, thresholds: Thresholds) -> None:
+    with context.database.write() as session:
+        of = configuration_of(session.get_one(LabelingRun, run))
+        session.add(
+            Calibration(
+                **asdict(of),
+                thresholds=thresholds.to_json(),
+                digest=thresholds.digest,
+                n_reports=10,
+                reference_digest="of a test",
+                fitted_at=context.clock(),
+            )
+        )
+
+
+def test_a_new_calibration_decides_stored_margins_and_reads_nothing_again(
+    context: Context,
+) -> None:
+    receive(context, 1)
+    first = label_reports(context, "rules", lambda _: None)
+    # No margin of the rules is as high as this: nothing is present any more.
+    nothing = Threshold(1e9, 1e9, fitted_on=10, positives=5)
+    names = [each.id for each in context.schema().observations]
+    strict = Thresholds(dict.fromkeys(names, nothing), dict.fromkeys(names, nothing))
+    calibrate(context, first["run"], strict)
+    with context.database.read() as session:
+        assert anything_unread(session, "rules")
+    again = label_reports(context, "rules", lambda _: None)
+    assert (again["reports"], again["decided_again"], again["calibrated"]) == (1, 1, True)
+    assert again["run"] != first["run"]
+    assert "present" in states(context, first["run"]).values()
+    assert "present" not in states(context, again["run"]).values()
+    with context.database.read() as session:
+        assert not anything_unread(session, "rules")
+
+
+def test_labels_that_nobody_calibrated_or_qualified_enter_no_cohort(context: Context) -> None:
+    receive(context, 1)
+    run = label_reports(context, "rules", lambda _: None)["run"]
+    arguments = {"name": "c", "labeler": "rules"}
+
+    def freeze(*accepted: str) -> dict[str, object]:
+        given = {**arguments, "accepted": accepted}
+        return run_operation(context, "cohort freeze", given, lambda _: None)
+
+    with pytest.raises(Permanent, match="uncalibrated"):
+        freeze()
+    with pytest.raises(Permanent, match="unqualified"):
+        freeze("uncalibrated")
+    assert freeze("uncalibrated", "unqualified")["accepted"] == "uncalibrated, unqualified"
+    calibrate(context, run, Thresholds({"stenosis": Threshold(0.0, 0.0, fitted_on=10)}))
+    label_reports(context, "rules", lambda _: None)
+    assert freeze("uncalibrated", "unqualified")["accepted"] == "unqualified"
+
+
+def test_where_two_labelers_differ_is_stored_once(context: Context) -> None:
+    receive(context, 1)
+    run = label_reports(context, "rules", lambda _: None)["run"]
+    with context.database.write() as session:
+        other = LabelerIdentity("other", "m", "p")
+        rival = open_run(session, other, context.schema(), context.clock)
+        rows = session.exec(select(Label).where(Label.run_id == run)).all()
+        told = [result_of_label(row) for row in rows]
+        told = [replace(each, state=State.ABSENT) for each in told]
+        others = newest_runs(session, rival)
+        store_labels(session, rival, 1, told, context.clock)
+        found = note_disagreements(session, rival, others, 1, told, context.clock)
+        assert found == sum(row.state != "absent" for row in rows) > 0
+    listed = ask(context.settings, "disagreements", {"limit": 5})
+    assert listed["disagreements"][0]["labelers"] == "other / rules"
+    assert len(listed["reports"]) <= 5
 
 
 def test_a_labeler_that_the_settings_do_not_name_is_refused(context: Context) -> None:
