@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import InvalidSettings
-from plugin.settings import load_settings
+from plugin.settings import API_KEY_VARIABLE, load_settings
 from plugin.settings_template import render
 
 REPOSITORY = Path(__file__).parents[3]
@@ -88,3 +88,27 @@ def test_files_of_tls_stand_beside_the_settings(tmp_path: Path) -> None:
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="radloop init"):
         load_settings(tmp_path / "radloop.toml")
+
+
+def test_the_key_of_a_model_server_comes_from_the_environment_alone(tmp_path, monkeypatch):
+    path = tmp_path / "radloop.toml"
+    path.write_text(render(), encoding="utf-8")
+    monkeypatch.setenv(API_KEY_VARIABLE, "hush")
+    settings = load_settings(path)
+    assert settings.labeling.language_model.api_key.get_secret_value() == "hush"
+    assert "hush" not in repr(settings)
+    assert settings.labeling.for_child()["language_model"]["api_key"] == "hush"
+    path.write_text('[labeling.language_model]\napi_key = "hush"\n', encoding="utf-8")
+    with pytest.raises(InvalidSettings, match=API_KEY_VARIABLE) as caught:
+        load_settings(path)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_sites_own_schema_and_packs_lie_beside_the_settings(tmp_path):
+    path = tmp_path / "radloop.toml"
+    path.write_text(
+        '[labeling]\nschema_file = "knee.yaml"\nlanguage_packs = ["packs/de"]\n', encoding="utf-8"
+    )
+    labeling = load_settings(path).labeling
+    assert labeling.schema_file == str(tmp_path / "knee.yaml")
+    assert labeling.language_packs == (str(tmp_path / "packs" / "de"),)
