@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,11 +135,22 @@ def _thresholds_by_digest(session: Session, digest: str) -> Thresholds:
 
 
 def fresh_readings(
-    settings: Settings, labeler: str, reports: Sequence[ReferenceReport], progress: Progress
+    settings: Settings,
+    labeler: str,
+    reports: Sequence[ReferenceReport],
+    progress: Progress,
+    thresholds_for: Callable[[Configuration], Thresholds],
 ) -> Judged:
     """Let a labeler read reports in a child process, timed; nothing is stored.
 
     The first report is not timed: with it the model is loaded.
+
+    Args:
+        settings, labeler: what reads.
+        reports: what is read.
+        progress: takes lines as it goes.
+        thresholds_for: gives the thresholds that hold for a configuration: the labeler looks for
+            evidence where a label would count.
 
     Raises:
         Permanent: the labeler cannot be loaded, or there is no report.
@@ -158,26 +169,36 @@ def fresh_readings(
     seconds = 0.0
     with ChildProcess(folder.child_log, settings.labeling.language_model.threads) as child:
         (identity,) = child.run("identify_labeler", job, progress)
+        digests = identity["model_digest"], identity["prompt_digest"]
+        configuration = Configuration(labeler, schema.digest, *digests)
+        thresholds = thresholds_for(configuration)
+        job["thresholds"] = thresholds.to_json()
         rate = Rate(labeler, len(reports), progress, time.monotonic)
         for chunk in (reports[:1], *_chunks(reports[1:])):
-            texts = [[place, each.text] for place, each in enumerate(chunk)]
             began = time.monotonic()
-            for place, rows in child.run("label", {**job, "reports": texts}, progress):
-                results = [result_of(row) for row in rows]
-                cases.append(case_of(chunk[place], checked(results, schema, chunk[place].text)))
+            for report, results in _read(child, job, chunk, progress):
+                cases.append(case_of(report, checked(results, schema, report.text)))
                 rate.done()
             seconds += time.monotonic() - began if len(cases) > 1 else 0.0
         (peak,) = child.run("peak_memory", {}, progress)
-    of = Configuration(labeler, schema.digest, identity["model_digest"], identity["prompt_digest"])
     return Judged(
-        configuration=of,
-        calibration_digest="",
+        configuration=configuration,
+        calibration_digest=thresholds.digest,
         model_name=identity["model_name"],
         schema=schema,
         cases=tuple(cases),
         reports={each.name: each for each in reports},
+        sought=thresholds,
         effort=Effort(max(len(reports) - 1, 0), seconds, peak),
     )
+
+
+def _read(
+    child: ChildProcess, job: dict[str, Any], chunk: Sequence[ReferenceReport], progress: Progress
+) -> Iterator[tuple[ReferenceReport, list[LabelResult]]]:
+    texts = [[place, each.text] for place, each in enumerate(chunk)]
+    for place, rows in child.run("label", {**job, "reports": texts}, progress):
+        yield chunk[place], [result_of(row) for row in rows]
 
 
 def node_reports(session: Session) -> list[ReferenceReport]:

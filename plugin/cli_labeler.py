@@ -1,0 +1,206 @@
+"""Commands about how good labelers are: calibrate, evaluate, compare, qualify."""
+
+from __future__ import annotations
+
+import getpass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_research import labeler as group
+
+LabelerOption = Annotated[str, typer.Option("--labeler", help="As the settings name it.")]
+ReportsOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="CSV or JSONL with id and report, read now; default: the labels of the node.",
+    ),
+]
+EncodingOption = Annotated[str, typer.Option(help="Of the file of reports.")]
+FoldsOption = Annotated[
+    int, typer.Option(min=0, help="Of the cross-validation by patient; 0: none.")
+]
+ResamplesOption = Annotated[int, typer.Option(min=0, help="Bootstrap samples for intervals.")]
+ByOption = Annotated[str, typer.Option(help="Who does it; it is recorded.")]
+
+
+class Cut(StrEnum):
+    """What a cut makes best."""
+
+    BALANCED_ACCURACY = "balanced_accuracy"
+    EQUAL_ERROR_RATE = "equal_error_rate"
+
+
+class Band(StrEnum):
+    """Where the uncertain band comes from."""
+
+    REFERENCES = "references"
+    SHARE = "share"
+    NONE = "none"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    group.command("calibrate")(calibrate)
+    group.command("evaluate")(evaluate)
+    group.command("compare")(compare)
+    group.command("qualify")(qualify)
+
+
+def calibrate(
+    config: ConfigOption,
+    labeler: LabelerOption = "rules",
+    reports: ReportsOption = None,
+    encoding: EncodingOption = "utf-8-sig",
+    cut: Annotated[Cut, typer.Option(help="What the cut makes best.")] = Cut.BALANCED_ACCURACY,
+    band: Annotated[
+        Band,
+        typer.Option(
+            help="The uncertain band: of the readers' uncertain labels (where there are enough, "
+            "else as share), a share of reports nearest to the cut, or none."
+        ),
+    ] = Band.REFERENCES,
+    share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Of reports, for share.")] = 0.05,
+    minimum: Annotated[int, typer.Option(min=1, help="Positives, and negatives, needed.")] = 3,
+    folds: FoldsOption = 5,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
+    ] = None,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Fit thresholds for each condition on the labels of readers; they hold from then on.
+
+    They are for this model, these questions and this schema alone; whatever changes makes the
+    labeler uncalibrated again. Patients of the test fold are left out.
+    """
+    rule = {"cut": str(cut), "band": str(band), "share": share, "minimum": minimum}
+    result = operate(
+        config,
+        "labeler calibrate",
+        labeler=labeler,
+        reports=_path(reports),
+        encoding=encoding,
+        rule=rule,
+        folds=folds,
+        output=_path(output),
+        by=by or getpass.getuser(),
+    )
+    show(result, as_json)
+
+
+def evaluate(
+    config: ConfigOption,
+    labeler: LabelerOption = "rules",
+    reports: ReportsOption = None,
+    encoding: EncodingOption = "utf-8-sig",
+    folds: FoldsOption = 5,
+    resamples: ResamplesOption = 1000,
+    errors: Annotated[int, typer.Option(min=0, help="How many of the worst to show.")] = 10,
+    output: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for pictures (PNG), figures and errors."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a labeler against readers: figures with intervals, calibration, worst errors.
+
+    Shows words of reports: mind who sees the screen and the folder.
+    """
+    result = ask(
+        config,
+        "evaluation",
+        labeler=labeler,
+        reports=_path(reports),
+        encoding=encoding,
+        folds=folds,
+        resamples=resamples,
+        errors=errors,
+        output=_path(output),
+    )
+    show(result, as_json)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A labeler of the settings.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    config: ConfigOption,
+    reports: ReportsOption = None,
+    encoding: EncodingOption = "utf-8-sig",
+    folds: FoldsOption = 5,
+    resamples: ResamplesOption = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two labelers on the same reports: paired differences (first - second)."""
+    result = ask(
+        config,
+        "comparison",
+        labeler=first,
+        other=second,
+        reports=_path(reports),
+        encoding=encoding,
+        folds=folds,
+        resamples=resamples,
+    )
+    show(result, as_json)
+
+
+def qualify(
+    config: ConfigOption,
+    labeler: LabelerOption = "rules",
+    reports: ReportsOption = None,
+    encoding: EncodingOption = "utf-8-sig",
+    folds: FoldsOption = 5,
+    min_reports: Annotated[int, typer.Option(min=1, help="Readers' labels a figure needs.")] = 30,
+    min_positives: Annotated[int, typer.Option(min=1, help="Of them present.")] = 5,
+    balanced_accuracy: Annotated[float, typer.Option(help="Of each condition, at least.")] = 0.75,
+    mean_balanced_accuracy: Annotated[float, typer.Option(help="At least.")] = 0.85,
+    calibration_error: Annotated[float, typer.Option(help="Of each condition, at most.")] = 0.15,
+    failed: Annotated[float, typer.Option(help="Share of failed labels, at most.")] = 0.02,
+    reports_per_hour: Annotated[float, typer.Option(help="At least.")] = 60.0,
+    memory_gib: Annotated[float, typer.Option(help="Peak of the child process, at most.")] = 24.0,
+    allow_unjudged: Annotated[
+        bool,
+        typer.Option("--allow-unjudged", help="Let conditions pass that readers hardly labelled."),
+    ] = False,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a labeler read the readers' reports, and store whether it is good enough for cohorts.
+
+    Exit status 1 where it is not; the verdict says why.
+    """
+    criteria = {
+        "reports": min_reports,
+        "positives": min_positives,
+        "balanced_accuracy": balanced_accuracy,
+        "mean_balanced_accuracy": mean_balanced_accuracy,
+        "calibration_error": calibration_error,
+        "failed": failed,
+        "reports_per_hour": reports_per_hour,
+        "memory_gib": memory_gib,
+        "allow_unjudged": allow_unjudged,
+    }
+    result = operate(
+        config,
+        "labeler qualify",
+        labeler=labeler,
+        reports=_path(reports),
+        encoding=encoding,
+        folds=folds,
+        criteria=criteria,
+        by=by or getpass.getuser(),
+    )
+    show(result, as_json)
+    if not result["qualified"]:
+        raise typer.Exit(1)
+
+
+def _path(path: Path | None) -> str:
+    """Return an absolute path: the node that answers may stand in another folder."""
+    return "" if path is None else str(path.absolute())

@@ -1,0 +1,123 @@
+"""Stage: thresholds of a labeler are fitted on readers' labels and stored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dicom_node.durable import write_durably
+from labeling.evaluation.agreement import agreement, judgements
+from labeling.evaluation.calibration import FitRule, cross_fitted, fit_thresholds
+from labeling.models import Calibration
+from labeling.thresholds import Threshold, Thresholds
+from plugin.context import Context, Progress
+from plugin.errors import Permanent
+from plugin.stages.judged import Judged
+from plugin.stages.readings import Wanted, judged_of
+
+
+def calibrate_labeler(
+    context: Context,
+    wanted: Wanted,
+    rule: FitRule,
+    progress: Progress,
+    *,
+    folds: int = 5,
+    by: str = "",
+    output: Path | None = None,
+) -> dict[str, Any]:
+    """Fit thresholds on the readers' labels of training patients; the new row holds from now on.
+
+    Args:
+        context: the open node.
+        wanted: whose readings, of which reports.
+        rule: how the thresholds are fitted.
+        progress: takes lines while reports are read.
+        folds: for the figures of other patients' folds; 0: none are computed.
+        by: who fits; it is recorded.
+        output: takes the thresholds, too, for ``radloop label --reports --thresholds``.
+
+    Returns:
+        ``labeler``, ``reports``, ``digest``, and ``thresholds``: a row for each condition with cut,
+        band, interval, and the balanced accuracy that thresholds of other patients' folds reach.
+
+    Raises:
+        Permanent: readers' labels are missing, or too few for every condition.
+    """
+    judged = judged_of(context.database.read, context.settings, wanted, progress)
+    thresholds = fit_thresholds(judged.cases, rule)
+    if not thresholds.digest:
+        raise Permanent(
+            f"no condition has {rule.minimum} reports that readers call present and as many that "
+            f"they do not, among {len(judged.cases)} that {wanted.labeler!r} gave margins for"
+        )
+    rows = _rows(judged, thresholds, rule, folds)
+    with context.database.write() as session:
+        session.add(
+            Calibration(
+                **asdict(judged.configuration),
+                thresholds=thresholds.to_json(),
+                digest=thresholds.digest,
+                n_reports=len(judged.cases),
+                reference_digest=judged.reference_digest,
+                summary={"rule": asdict(rule), "reference_labels": spans_of(judged.label_ids)},
+                fitted_by=by,
+                fitted_at=context.clock(),
+            )
+        )
+    if output is not None:
+        write_durably(output, thresholds.to_json().encode())
+    return {
+        "labeler": wanted.labeler,
+        "model": judged.model_name or judged.configuration.model_digest[:16],
+        "reports": len(judged.cases),
+        "digest": thresholds.digest,
+        "thresholds": rows,
+        "next": "radloop label decides the stored labels anew; labels without margins stay",
+    }
+
+
+def spans_of(numbers: list[int]) -> list[list[int]]:
+    """Return sorted numbers as first and last of each unbroken run."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return found
+
+
+def _rows(
+    judged: Judged, thresholds: Thresholds, rule: FitRule, folds: int
+) -> list[dict[str, Any]]:
+    held_out: dict[str, dict[str, Any]] = {"whole": {}, "sites": {}}
+    if folds > 1:
+        cases = cross_fitted(
+            judged.cases, judged.schema, folds=folds, rule=rule, sought=judged.sought
+        )
+        held_out["whole"] = agreement(judgements(cases), resamples=0)
+        held_out["sites"] = agreement(judgements(cases, at_sites=True), resamples=0)
+    return [
+        _row(name, where, each, held_out[where].get(name))
+        for where, fitted in (("whole", thresholds.whole), ("sites", thresholds.at_sites))
+        for name, each in sorted(fitted.items())
+    ]
+
+
+def _row(name: str, where: str, each: Threshold, held_out: Any) -> dict[str, Any]:
+    low, high = each.cut_interval or (None, None)
+    value = None if held_out is None else held_out.balanced_accuracy.value
+    return {
+        "observation": name,
+        "at": where,
+        "labels": each.fitted_on,
+        "present": each.positives,
+        "uncertain_from": round(each.low, 3),
+        "present_above": round(each.high, 3),
+        "cut_low": None if low is None else round(low, 3),
+        "cut_high": None if high is None else round(high, 3),
+        "probabilities": each.slope != 0.0,
+        "held_out_balanced_accuracy": None if value is None or value != value else round(value, 3),
+    }

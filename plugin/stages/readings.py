@@ -1,0 +1,108 @@
+"""Which readings of a labeler are judged: those that are stored, or new ones of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session
+
+from labeling.standing import Configuration, thresholds_of
+from labeling.thresholds import Thresholds
+from plugin.context import Progress
+from plugin.errors import Permanent
+from plugin.settings import Settings
+from plugin.stages.judged import (
+    Judged,
+    ReferenceReport,
+    file_reports,
+    fresh_readings,
+    node_reports,
+    stored_readings,
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to judge.
+
+    Args:
+        labeler: entry-point name.
+        reports: a file of reports whose ids readers labelled (level "file"); None: the node's.
+        encoding: of that file.
+    """
+
+    labeler: str
+    reports: Path | None = None
+    encoding: str = "utf-8-sig"
+
+
+def wanted_of(arguments: dict[str, Any]) -> Wanted:
+    """Return what a command asks for."""
+    file = arguments.get("reports")
+    encoding = arguments.get("encoding") or "utf-8-sig"
+    return Wanted(arguments["labeler"], Path(file) if file else None, encoding)
+
+
+Read = Callable[[], AbstractContextManager[Session]]
+"""Opens a session for reading; none stays open while a labeler reads."""
+
+
+def judged_of(read: Read, settings: Settings, wanted: Wanted, progress: Progress) -> Judged:
+    """Return the labeler's stored readings, or read the file's reports now.
+
+    Raises:
+        Permanent: the settings do not allow the labeler, or nothing can be judged.
+    """
+    if wanted.reports is not None:
+        return read_now(read, settings, wanted, progress)
+    check_allowed(settings, wanted.labeler)
+    with read() as session:
+        return stored_readings(session, settings, wanted.labeler)
+
+
+def read_now(read: Read, settings: Settings, wanted: Wanted, progress: Progress) -> Judged:
+    """Let the labeler read the reports that readers labelled, of the file or of the node.
+
+    Raises:
+        Permanent: the settings do not allow the labeler, or nothing can be judged.
+    """
+    check_allowed(settings, wanted.labeler)
+    with read() as session:
+        reports = reports_of(session, wanted)
+
+    def thresholds_for(configuration: Configuration) -> Thresholds:
+        with read() as session:
+            return thresholds_of(session, configuration)
+
+    return fresh_readings(settings, wanted.labeler, reports, progress, thresholds_for)
+
+
+def reports_of(session: Session, wanted: Wanted) -> list[ReferenceReport]:
+    """Return the reports that readers labelled, of the file or of the node.
+
+    Raises:
+        Permanent: there are none.
+    """
+    if wanted.reports is None:
+        found, where = node_reports(session), "of the node (level report)"
+    else:
+        found = file_reports(session, wanted.reports, wanted.encoding)
+        where = "of this file (level file)"
+    if not found:
+        raise Permanent(f"readers have labelled no report {where}: radloop reference import first")
+    return found
+
+
+def check_allowed(settings: Settings, labeler: str) -> None:
+    """Refuse a labeler that the settings do not name.
+
+    Raises:
+        Permanent: it stands not in labeling.labelers.
+    """
+    if labeler not in settings.labeling.labelers:
+        known = ", ".join(settings.labeling.labelers)
+        raise Permanent(f"labeler {labeler!r} is not in the settings (labeling.labelers: {known})")

@@ -1,0 +1,248 @@
+"""Calibrate, evaluate, compare and qualify on a small node, and on a file that no node knows."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+from typer.testing import CliRunner
+
+from dicom_node.messages import receive as file_messages
+from labeling.labeler import LabelResult
+from labeling.models import Calibration, Qualification
+from labeling.reference import COLUMNS, OPTIONAL_COLUMNS
+from labeling.runs import LabelerIdentity, open_run, reports_without_labels, store_labels
+from labeling.thresholds import Thresholds
+from labeling.vocabulary import WHOLE, State
+from plugin.cli import app
+from plugin.context import Context, open_context
+from plugin.errors import Permanent
+from plugin.operations import run_operation
+from plugin.questions import ask
+from plugin.settings import load_settings
+from plugin.settings_template import render
+from plugin.stages.evaluate import HELD_OUT, SAME_LABELS, UNCALIBRATED_STATES
+from tests.hl7_builders import oru
+
+COUNT = 30
+PRESENT = "L4-L5: severe spinal canal stenosis."
+ABSENT = "L4-L5: no spinal canal stenosis."
+QUOTE = "spinal canal stenosis"
+RULE = {"cut": "balanced_accuracy", "band": "none"}
+CALIBRATE = {"labeler": "token_scores", "rule": RULE, "folds": 5, "by": "me", "output": ""}
+EVALUATE = {"labeler": "token_scores", "folds": 5, "resamples": 50, "errors": 5, "output": ""}
+
+
+def is_present(number: int) -> bool:
+    return number % 2 == 0
+
+
+def margin_of(number: int) -> float:
+    """Return margins around 7, of which two lie on the wrong side."""
+    turned = number in {4, 9}
+    return 7.0 + (1 if is_present(number) is not turned else -1) * (1 + number / 100)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "radloop.toml"
+    text = render().replace('default_charset = "ascii"', 'default_charset = "utf-8"')
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def context(config: Path) -> Iterator[Context]:
+    with open_context(load_settings(config)) as context:
+        for number in range(COUNT):
+            receive(context, number)
+        yield context
+
+
+def receive(context: Context, number: int) -> None:
+    message = oru(
+        control_id=f"M{number}",
+        filler=f"F{number}",
+        accession=f"A{number}",
+        patient=f"P{number // 2}^^^HOSP^MR",
+        lines=(f"FINDINGS: {PRESENT if is_present(number) else ABSENT}",),
+    )
+    file_messages(
+        context.database,
+        message,
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
+    )
+
+
+def references(path: Path, level: str, subjects: list[str]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow((*COLUMNS, *OPTIONAL_COLUMNS))
+        for number, subject in enumerate(subjects):
+            state = "present" if is_present(number) else "absent"
+            said = ("severe" if is_present(number) else "", QUOTE, "yes", "random")
+            writer.writerow((level, subject, "stenosis", WHOLE, "reader 1", state, *said))
+    return path
+
+
+def import_references(context: Context, path: Path) -> None:
+    done = run_operation(context, "reference import", {"path": str(path)}, lambda _: None)
+    assert (done["imported"], done["problems"]) == (COUNT, [])
+
+
+def store_margins(context: Context, calibration: str = "") -> None:
+    schema = context.schema()
+    identity = LabelerIdentity("token_scores", "1" * 64, "2" * 64, "a model")
+    with context.database.write() as session:
+        run = open_run(session, identity, schema, context.clock, calibration)
+        for report in reports_without_labels(session, run):
+            number = int(report.accession_number[1:])
+            start = report.text.index(QUOTE)
+            results = [
+                LabelResult(each.id, site, State.NOT_MENTIONED)
+                for each in schema.observations
+                for site in (WHOLE, *each.sites)
+                if (each.id, site) != ("stenosis", WHOLE)
+            ]
+            span = (start, start + len(QUOTE))
+            margin = margin_of(number)
+            said = State.PRESENT if margin > 0 else State.ABSENT
+            results.append(
+                LabelResult("stenosis", WHOLE, said, margin=margin, evidence=(span,))
+            )
+            store_labels(session, run, report.id or 0, results, context.clock)
+
+
+def prepared(context: Context, tmp_path: Path) -> None:
+    path = references(tmp_path / "read.csv", "report", [f"A{n}" for n in range(COUNT)])
+    import_references(context, path)
+    store_margins(context)
+
+
+def evaluation(context: Context, **changed: Any) -> dict[str, Any]:
+    return ask(context.settings, "evaluation", {**EVALUATE, **changed})
+
+
+def test_a_calibration_is_stored_and_later_figures_are_held_out(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    before = evaluation(context)
+    assert before["judged_by"] == UNCALIBRATED_STATES
+    [stenosis] = before["figures"]
+    assert (stenosis["n"], stenosis["present"], stenosis["specificity"]) == (COUNT, 15, 0.0)
+    assert stenosis["brier"] is None
+    output = tmp_path / "thresholds.json"
+    arguments = {**CALIBRATE, "output": str(output)}
+    done = run_operation(context, "labeler calibrate", arguments, lambda _: None)
+    [row] = done["thresholds"]
+    assert 6 < row["present_above"] < 8
+    # Two of thirty margins lie on the wrong side; a fold's own cut may miss another one.
+    assert 0.8 < row["held_out_balanced_accuracy"] < 0.94
+    with context.database.read() as session:
+        stored = session.exec(select(Calibration)).one()
+        assert stored.summary["reference_labels"] == [[1, COUNT]]
+    assert Thresholds.from_json(output.read_text("utf-8")).digest == stored.digest == done["digest"]
+    after = evaluation(context)
+    assert after["judged_by"].startswith("5-fold cross-validation by patient")
+    [stenosis] = after["figures"]
+    assert stenosis["balanced_accuracy"] == pytest.approx(row["held_out_balanced_accuracy"], 1e-3)
+    assert stenosis["auroc_low"] <= stenosis["auroc"] <= stenosis["auroc_high"]
+    assert stenosis["calibration_error"] is not None
+    assert after["readers"].startswith(f"1; blinded to machines for {COUNT} of {COUNT} labels")
+    [evidence] = after["evidence"]
+    assert (evidence["touched"], evidence["overlap"]) == (1.0, 1.0)
+    assert evaluation(context, folds=0)["judged_by"] == SAME_LABELS
+
+
+def test_an_evaluation_leaves_pictures_figures_and_the_words_of_errors(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    run_operation(context, "labeler calibrate", CALIBRATE, lambda _: None)
+    found = evaluation(context, output=str(tmp_path / "seen"))
+    assert {error["report"] for error in found["worst_errors"]} >= {"A4", "A9"}
+    assert {error["words_of_evidence"] for error in found["worst_errors"]} == {QUOTE}
+    names = {Path(each).name for each in found["files"]}
+    assert names >= {"figures.png", "reliability.png", "confusion.png"}
+    for name in names:
+        content = (tmp_path / "seen" / name).read_bytes()
+        assert content.startswith(b"\x89PNG") or json.loads(content)
+    assert QUOTE not in (tmp_path / "seen" / "evaluation.json").read_text("utf-8")
+
+
+def test_a_later_reader_judges_by_the_thresholds_that_were_fitted_before(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    run_operation(context, "labeler calibrate", CALIBRATE, lambda _: None)
+    with context.database.write() as session:
+        calibration = session.exec(select(Calibration)).one()
+        calibration.summary = {**calibration.summary, "reference_labels": [[1000, 2000]]}
+        session.add(calibration)
+    assert evaluation(context)["judged_by"] == HELD_OUT
+
+
+def test_two_labelers_are_compared_report_by_report(context: Context, tmp_path: Path) -> None:
+    prepared(context, tmp_path)
+    same = {**EVALUATE, "other": "token_scores"}
+    found = ask(context.settings, "comparison", same)
+    assert {row["difference"] for row in found["differences"]} == {0.0}
+    assert {row["same_state"] for row in found["differences"]} == {1.0}
+
+
+def test_nothing_to_judge_is_said(context: Context, tmp_path: Path) -> None:
+    with pytest.raises(Permanent, match="has read no report that a reader has labelled"):
+        evaluation(context)
+    with pytest.raises(Permanent, match="not in the settings"):
+        evaluation(context, labeler="student")
+    path = tmp_path / "reports.csv"
+    path.write_text("id,report\n1,No stenosis.\n", encoding="utf-8")
+    with pytest.raises(Permanent, match="labelled no report of this file"):
+        evaluation(context, labeler="rules", reports=str(path))
+    import_references(
+        context, references(tmp_path / "r.csv", "report", [f"A{n}" for n in range(COUNT)])
+    )
+    with context.database.write() as session:
+        identity = LabelerIdentity("rules", "1" * 64, "")
+        run = open_run(session, identity, context.schema(), context.clock)
+        whole = [LabelResult("stenosis", WHOLE, State.ABSENT)]
+        store_labels(session, run, 1, whole, context.clock)
+    with pytest.raises(Permanent, match="no condition has 3 reports"):
+        arguments = {**CALIBRATE, "labeler": "rules"}
+        run_operation(context, "labeler calibrate", arguments, lambda _: None)
+
+
+def test_rules_qualify_on_a_file_or_it_is_said_why_not(config: Path, tmp_path: Path) -> None:
+    names = [f"note {number}" for number in range(COUNT)]
+    reports = tmp_path / "reports.csv"
+    with reports.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("id", "report"))
+        writer.writerows(
+            (name, PRESENT if is_present(n) else ABSENT) for n, name in enumerate(names)
+        )
+    runner = CliRunner()
+    path = references(tmp_path / "read.csv", "file", names)
+    common = ["--config", str(config), "--json"]
+    assert runner.invoke(app, ["reference", "import", str(path), *common]).exit_code == 0
+    done = runner.invoke(
+        app, ["labeler", "qualify", "--reports", str(reports), *common], catch_exceptions=False
+    )
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert not found["qualified"]
+    assert found["failings"][0] == {"why": "no thresholds are fitted for this configuration"}
+    [stenosis] = [row for row in found["observations"] if row["observation"] == "stenosis"]
+    assert stenosis["balanced_accuracy"] == 1.0
+    assert found["figures"]["reports_per_hour"] > 0
+    assert found["figures"]["peak_gib"] > 0
+    with open_context(load_settings(config)) as context, context.database.read() as session:
+        verdict = session.exec(select(Qualification)).one()
+    assert not verdict.qualified
+    assert len(verdict.failings) == len(found["failings"])
