@@ -16,6 +16,7 @@ from plugin import (
     cli_impact,
     cli_import,
     cli_label,
+    cli_labeler,
     cli_link,
     cli_quarantine,
     cli_research,
@@ -109,6 +110,7 @@ def demo(
 
 cli_send.register(app)
 cli_label.register(app)
+cli_labeler.register(app)
 cli_research.register(app)
 cli_studies.register(app)
 cli_quarantine.register(app)

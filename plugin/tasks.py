@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def _label(job: dict[str, Any], emit: Emit) -> None:
         emit("item", [report_id, [row_of(each) for each in results]])
 
 
+def _peak_memory(_job: dict[str, Any], emit: Emit) -> None:
+    """Say how many bytes of memory this process has held at most."""
+    emit("item", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # Linux counts KiB
+
+
 def _train(job: dict[str, Any], emit: Emit) -> None:
     from training.experiment import train_on_members
     from training.settings import TrainingSettings
@@ -103,6 +109,7 @@ def _predict(job: dict[str, Any], emit: Emit) -> None:
 TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "identify_labeler": _identify_labeler,
     "label": _label,
+    "peak_memory": _peak_memory,
     "train": _train,
     "predict": _predict,
 }
