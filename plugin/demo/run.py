@@ -68,7 +68,7 @@ def run_demo(out: Path, *, patients: int, images: Path | None, seed: int) -> int
     with ExitStack() as stack:
         display = stack.enter_context(Display(console))
         demo = _start(stack, display, out, patients, images, seed)
-        for stage in (_send, _link, _label, _train, _predict, _render):
+        for stage in (_send, _link, _label, _qualify, _train, _predict, _render):
             stage(demo)
     demo.summary["seconds"] = display.seconds
     problems = find_problems(demo.summary)
@@ -203,15 +203,34 @@ def _label(demo: _Demo) -> None:
             )
 
 
-def _train(demo: _Demo) -> None:
-    with demo.display.stage("cohort", "choosing a labeler and freezing a cohort") as say:
+def _qualify(demo: _Demo) -> None:
+    """Choose a labeler, fit its thresholds on the reader's labels, and judge it."""
+    with demo.display.stage("qualify", "choosing, calibrating and judging a labeler") as say:
         choice = demo.node.command("labeler", "agreement")
         demo.summary["labeler"] = choice
+        named = ("--labeler", choice["chosen"])
+        demo.node.command("labeler", "calibrate", *named, "--by", "demo", progress=say)
+        again = demo.node.command("label", *named, progress=say)
+        verdict = demo.node.command("labeler", "qualify", *named, "--by", "demo", progress=say)
+        demo.summary["qualification"] = {
+            "qualified": verdict["qualified"],
+            "failings": [each["why"] for each in verdict["failings"]],
+            "decided_again": again["decided_again"],
+        }
+        judged = "qualified" if verdict["qualified"] else "not qualified, accepted for a demo"
+        say(f"labels by {choice['chosen']}: {judged}")
+
+
+def _train(demo: _Demo) -> None:
+    with demo.display.stage("cohort", "freezing a cohort") as say:
+        accepted = [] if demo.summary["qualification"]["qualified"] else ["--accept-unqualified"]
+        chosen = demo.summary["labeler"]["chosen"]
         cohort = demo.node.command(
-            "cohort", "freeze", _COHORT, "--labeler", choice["chosen"], progress=say
+            "cohort", "freeze", _COHORT, "--labeler", chosen, *accepted, progress=say
         )
         demo.summary["cohort"] = cohort
-        say(f"{cohort['members']} members, labels by {choice['chosen']}")
+        said = f" ({cohort['accepted']})" if cohort["accepted"] else ""
+        say(f"{cohort['members']} members, labels by {chosen}{said}")
     with demo.display.stage("train", "training on the cohort") as say:
         trained = demo.node.command("train", _COHORT, "--name", MODEL_NAME, progress=say)
         observations = trained["test"]["observations"]
