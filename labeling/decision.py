@@ -16,7 +16,8 @@ from labeling.vocabulary import WHOLE, LabelSchema, State
 UNCALIBRATED_NOTE = "uncalibrated"
 NO_SPAN = "no span of the report carries it"
 _OTHERWISE = "the report as a whole says otherwise"
-_IMPLIED = "implied by "
+IMPLIED = "implied by "
+"""Begins the note of a label that stands only because a child of it is present."""
 
 
 def decide(
@@ -64,14 +65,14 @@ def redecide(
 
 def is_implied(result: LabelResult) -> bool:
     """Return whether a decided label is present only because a child of it is."""
-    return any(note.startswith(_IMPLIED) for note in result.detail.split("; "))
+    return any(note.startswith(IMPLIED) for note in result.detail.split("; "))
 
 
 def measured(result: LabelResult) -> LabelResult:
     """Return a decided result without what the decision added to it."""
     notes = result.detail.split("; ") if result.detail else []
     ours = {UNCALIBRATED_NOTE, NO_SPAN, _OTHERWISE}
-    kept = [note for note in notes if note not in ours and not note.startswith(_IMPLIED)]
+    kept = [note for note in notes if note not in ours and not note.startswith(IMPLIED)]
     return replace(
         result,
         probability=None,
@@ -137,7 +138,7 @@ def _raise(decided: dict[tuple[str, str], LabelResult], child: str, parent: str)
                 above,
                 state=State.PRESENT,
                 evidence=given.evidence,
-                detail=_noted(above.detail, f"{_IMPLIED}{child}"),
+                detail=_noted(above.detail, f"{IMPLIED}{child}"),
             )
 
 
