@@ -30,21 +30,43 @@ class ChatFormat:
     """Turns readings and turns into token ids by a tokenizer of transformers."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        self.size = len(tokenizer)
         added = tokenizer.get_added_vocab()
         special = frozenset({*tokenizer.all_special_tokens, *map(str, added)})
         self.markers: frozenset[str] = special | _ROLE_MARKERS
         self._special = {*tokenizer.all_special_ids, *added.values()} - {tokenizer.unk_token_id}
+        self.stops = frozenset(self._special | {tokenizer.eos_token_id} - {None})
         self.frame = lru_cache(maxsize=64)(self._frame)
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text in which no special token is recognised."""
         if not text:
             return []
-        ids: list[int] = self._tokenizer.encode(
+        ids: list[int] = self.tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=True
         )
         return [token for token in ids if token not in self._special]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens as it stands, without special ones."""
+        return str(
+            self.tokenizer.decode(
+                list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def decode_each(self, tokens: Sequence[int]) -> list[str]:
+        """Return what each token adds to the text; a character in parts comes with its last."""
+        texts: list[str] = []
+        whole = ""
+        for count in range(1, len(tokens) + 1):
+            longer = self.decode(tokens[:count])
+            if longer.endswith("\ufffd") and count < len(tokens):
+                longer = whole
+            texts.append(longer[len(whole) :])
+            whole = longer
+        return texts
 
     def prefix(self, reading: Reading) -> list[int]:
         """Return the tokens up to the end of what all questions share."""
@@ -90,13 +112,13 @@ class ChatFormat:
         ids: set[int] = set()
         for case in sorted(cases):
             for text in (case, f" {case}"):
-                encoded = self._tokenizer.encode(text, add_special_tokens=False)
+                encoded = self.tokenizer.encode(text, add_special_tokens=False)
                 ids.update(encoded if len(encoded) == 1 else ())
             # SentencePiece marks a blank in its vocabulary, and encodes it as a token apart.
             for piece in (case, f"\u2581{case}"):
-                found = self._tokenizer.convert_tokens_to_ids(piece)
+                found = self.tokenizer.convert_tokens_to_ids(piece)
                 ids.update(() if found is None else (found,))
-        ids -= self._special | {self._tokenizer.unk_token_id}
+        ids -= self._special | {self.tokenizer.unk_token_id}
         if not ids:
             raise UnusableLanguageModel(f"the tokenizer has no single token for {choice!r}")
         return sorted(ids)
@@ -109,20 +131,20 @@ class ChatFormat:
             piece, found, text = text.partition(mark)
             if not found:
                 raise UnusableLanguageModel("the model's chat template drops a turn")
-            pieces.append(tuple(self._tokenizer.encode(piece, add_special_tokens=False)))
-        pieces.append(tuple(self._tokenizer.encode(text, add_special_tokens=False)))
+            pieces.append(tuple(self.tokenizer.encode(piece, add_special_tokens=False)))
+        pieces.append(tuple(self.tokenizer.encode(text, add_special_tokens=False)))
         return Frame(self._begun(pieces[0]), pieces[1], tuple(pieces[2:]))
 
     def _begun(self, start: tuple[int, ...]) -> tuple[int, ...]:
         """Return the first tokens with the token that begins a text, where the model has one."""
-        bos = self._tokenizer.bos_token_id
-        plain = self._tokenizer.encode("x", add_special_tokens=True)
+        bos = self.tokenizer.bos_token_id
+        plain = self.tokenizer.encode("x", add_special_tokens=True)
         begins = bos is not None and plain[:1] == [bos] and start[:1] != (bos,)
         return (bos, *start) if begins else start
 
     def _render(self, system: str, first: str, later: Sequence[str]) -> str:
         """Return a chat with placeholders, up to where the model answers."""
-        if not self._tokenizer.chat_template:
+        if not self.tokenizer.chat_template:
             return _plain(system, first, later)
         roles = ["assistant", "user"] * (len(later) // 2)
         rest = [{"role": r, "content": c} for r, c in zip(roles, later, strict=True)]
@@ -133,7 +155,7 @@ class ChatFormat:
         failure: Exception = ValueError("the template drops a message")
         for chat in chats:
             try:
-                text = self._tokenizer.apply_chat_template(
+                text = self.tokenizer.apply_chat_template(
                     chat + rest, tokenize=False, add_generation_prompt=True
                 )
             except Exception as error:  # noqa: BLE001 - templates raise what they like

@@ -101,6 +101,16 @@ class Forest:
         distances = positions[:, :, None] - self.positions[:, None, :]
         return self._network.forward(tokens, positions, sees, distances, self.cache)
 
+    def seen_by(self, row: int, index: int) -> torch.Tensor:
+        """Return which columns a token that follows this one of the tree sees: bool [columns]."""
+        return (self.opens[row] <= index) & (self.closes[row] > index)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows."""
+        chosen = torch.tensor(rows, device=self.positions.device)
+        self.positions = self.positions[chosen]
+        self.cache.batch_select_indices(chosen)
+
     def _pass(self, start: int, stop: int) -> torch.Tensor:
         tokens, depths, closes = (
             torch.tensor([_cut(values, start, stop, filler) for values in each])

@@ -83,6 +83,7 @@ class Ask:
     maximum_tokens: int
     grammar: Grammar | None = None
     alternatives: int = 0  # how many alternatives each step reports
+    repetition_penalty: float = 1.0  # on tokens of the text so far, where the model offers it
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class GenerateRequest:
 class Step:
     """A generated token's text, and natural log-probabilities of what could stand there.
 
-    The probabilities are the model's own, before a grammar takes choices away.
+    The probabilities are the model's own, before a grammar takes choices away. A token that the
+    grammar leaves no choice about may have none.
     """
 
     text: str

@@ -56,7 +56,7 @@ def load(path: Path, dtype: str) -> tuple[Any, Any]:
                 place,
                 config=config,
                 dtype=precision(dtype),
-                attn_implementation="eager" if capped else "sdpa",
+                **({"attn_implementation": "eager"} if capped else {}),
                 **({} if options else {"use_safetensors": True}),
                 **common,
             )
@@ -96,6 +96,7 @@ class Network:
         self._scale = scale / float(getattr(config, "logits_scaling", None) or 1.0)
         self._head = model.get_output_embeddings()
         self._check_head()
+        self.vocabulary = int(self._head.weight.shape[0])
         self.packs = kinds <= {_SLIDING, _FULL} and self._packs()
 
     def forward(
@@ -146,9 +147,35 @@ class Network:
         return self._finished(found)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the scores of all tokens as float32 [n, vocabulary], in the network's precision."""
+        """Return the scores of all tokens [n, vocabulary], precise as the network is."""
         with torch.inference_mode():
             return self._finished(self._head(hidden).float())
+
+    def precise(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return scores in float32 where each row asks for its own ids: [n, k]."""
+        with torch.inference_mode():
+            found = torch.einsum("nkd,nd->nk", self._head.weight[ids].float(), hidden.float())
+            if self._head.bias is not None:
+                found = found + self._head.bias[ids].float()
+        return self._finished(found)
+
+    def alone(self, tokens: Sequence[int], cache: DynamicCache | None = None) -> torch.Tensor:
+        """Read tokens as the model itself does; return the state after the last one: [1, width].
+
+        Args:
+            tokens: of one text, or what continues the text in ``cache``.
+            cache: from ``own_cache``; None where nothing will follow.
+        """
+        with torch.inference_mode():
+            kept = {"past_key_values": cache, "use_cache": True} if cache is not None else {}
+            ids = torch.tensor([list(tokens)], device=self.device)
+            read = self.model.base_model(input_ids=ids, **(kept or {"use_cache": False}))
+        last: torch.Tensor = read.last_hidden_state[0, -1:]
+        return last
+
+    def own_cache(self) -> DynamicCache:
+        """Return an empty memory of the kind that the model's layers keep."""
+        return DynamicCache(config=self.model.config)
 
     def plain_logits(self, tokens: Sequence[int]) -> torch.Tensor:
         """Read one text as the model itself does; return the scores after its last token."""

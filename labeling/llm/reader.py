@@ -37,10 +37,16 @@ class Job:
 
 
 class Reader:
-    """Reads jobs with one network."""
+    """Reads jobs with one network.
 
-    def __init__(self, network: Network, chat: ChatFormat, side_by_side: int) -> None:
+    ``shares`` tells whether texts share their beginnings, or each is read on its own.
+    """
+
+    def __init__(
+        self, network: Network, chat: ChatFormat, *, side_by_side: int, shares: bool
+    ) -> None:
         self._network = network
+        self.shares = shares
         self._chat = chat
         self._side_by_side = side_by_side
         self._recent = _Recent()
@@ -51,14 +57,14 @@ class Reader:
         limit = min(MAXIMUM_REPORT_TOKENS, self._network.longest // 2)
         return len(self._chat.prefix(reading)) <= limit
 
-    def job(self, reading: Reading, paths: Sequence[Sequence[int]]) -> Job:
-        """Return the tokens of a reading and of what follows it.
+    def job(self, reading: Reading, paths: Sequence[Sequence[int]], room: int = 0) -> Job:
+        """Return the tokens of a reading and of what follows it, with room for as many more.
 
         Raises:
             UnusableLanguageModel: too many for the model.
         """
         prefix = self._chat.prefix(reading)
-        longest = len(prefix) + max(map(len, paths), default=0)
+        longest = len(prefix) + max(map(len, paths), default=0) + room
         if not self.fits(reading) or longest > self._network.longest:
             raise UnusableLanguageModel("the report has more tokens than the model may read")
         return Job(self._chat.head(reading), tuple(prefix), paths)
@@ -69,6 +75,9 @@ class Reader:
         States are [paths, width], in the order of the job's paths.
         """
         for some in self.batches(jobs):
+            if not self.shares:
+                yield some, [self._alone(jobs[number]) for number in some]
+                continue
             forest = self.plant([jobs[number] for number in some])
             yield some, forest.read(forget=True)
             self.remember(forest, [jobs[number] for number in some])
@@ -102,6 +111,10 @@ class Reader:
             unread = len(job.prefix) - len(forest.roots[row].tokens)
             if job.head and unread:
                 self._recent.add(forest.kept(row, unread))
+
+    def _alone(self, job: Job) -> torch.Tensor:
+        texts = ([*job.prefix, *path] for path in job.paths)
+        return torch.cat([self._network.alone(text) for text in texts])
 
     def _root(self, job: Job) -> Kept:
         if not job.head:

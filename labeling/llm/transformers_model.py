@@ -14,7 +14,10 @@ from pathlib import Path
 import torch
 
 from labeling.llm.chat import ChatFormat
+from labeling.llm.generation import Generator
 from labeling.llm.interface import (
+    Generated,
+    GenerateRequest,
     Question,
     Reading,
     ScoreRequest,
@@ -28,19 +31,36 @@ from labeling.llm.reader import Job, Reader
 class TransformersModel:
     """A loaded model. Not for use by several threads at once.
 
-    ``chat`` and ``reader`` are open to measurements that compare ways to read the same questions.
+    A model whose layers remember otherwise than by keys and values (recurrent ones) is read text
+    by text.
     """
 
     def __init__(
-        self, network: Network, chat: ChatFormat, *, name: str, digest: str, side_by_side: int = 8
+        self,
+        network: Network,
+        chat: ChatFormat,
+        *,
+        name: str,
+        digest: str,
+        side_by_side: int = 8,
+        shares: bool = True,
     ) -> None:
         self.name = name
         self.digest = digest
         self.markers = chat.markers
         self.chat = chat
-        self.reader = Reader(network, chat, side_by_side)
-        self._network = network
+        self.network = network
+        self.reader = Reader(
+            network, chat, side_by_side=side_by_side, shares=shares and network.packs
+        )
+        self._generator = Generator(network, chat, self.reader)
         self._known_choices: dict[tuple[str, ...], list[list[int]]] = {}
+
+    def unshared(self) -> TransformersModel:
+        """Return a model of the same weights that reads all of each prompt, one after another."""
+        return TransformersModel(
+            self.network, self.chat, name=self.name, digest=self.digest, shares=False
+        )
 
     @classmethod
     def load(
@@ -94,6 +114,14 @@ class TransformersModel:
                 found[number] = self._answers(questions[number], states)
         return [_by_stem(r, scores) for r, scores in zip(requests, found, strict=True)]
 
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Generated]]:
+        """Return the texts by request and ask, each generated greedily.
+
+        Raises:
+            UnusableLanguageModel: a grammar cannot be used, or a report does not fit.
+        """
+        return self._generator.generate(requests)
+
     def _job(self, request: ScoreRequest) -> Job:
         paths: list[list[int]] = []
         for stem in request.stems:
@@ -107,7 +135,7 @@ class TransformersModel:
         found: list[Scores] = []
         for question, state in zip(questions, hidden, strict=True):
             ids = self._choices(question.choices)
-            flat = self._network.scores(state[None], [each for some in ids for each in some])
+            flat = self.network.scores(state[None], [each for some in ids for each in some])
             found.append(_summed(flat[0], ids))
         return found
 
