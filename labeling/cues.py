@@ -30,14 +30,17 @@ class Cues:
         boundaries: a new statement begins, denials and doubts end.
         soft_boundaries: the same unless a list goes on, which ``list_words`` tell.
         tail_ends: end what may be said of a finding behind it.
-        clause_breaks: part the clauses of a sentence, to tell whose level is whose.
+        clause_breaks: part the clauses of a sentence, to tell whose level is whose;
+            ``weak_breaks`` do so only behind a finding.
+        changes: a degree before one of these is one of change, not of the finding.
         prepositions: tie a finding to the level behind it.
         level_openings: may stand before a level that opens a sentence.
         level_nouns: "level", "disc": a level with no more than these is a headline.
         turns_away: turn from the level under discussion to something else.
         normal: say that nothing is wrong; ``stable`` that nothing changed.
         since: since when it did not change; ``filler`` may stand around both.
-        level_joins: join levels of a list ("and"); ``level_ranges`` fill them ("to").
+        level_joins: join levels of a list; the first is the plain "and".
+        level_ranges: fill a range of levels ("to").
         level_over: join the two vertebrae of a slip ("L4 on L5").
         level_all: all levels; ``level_remaining`` those not named before.
         level_except: part of "all levels except".
@@ -58,6 +61,8 @@ class Cues:
     list_words: tuple[str, ...]
     tail_ends: tuple[str, ...]
     clause_breaks: tuple[str, ...]
+    weak_breaks: tuple[str, ...]
+    changes: tuple[str, ...]
     prepositions: tuple[str, ...]
     level_openings: tuple[str, ...]
     level_nouns: tuple[str, ...]

@@ -3,8 +3,9 @@
 A pack is a folder: ``language.yaml`` (name, frequent words), ``headings.yaml`` (sections),
 ``cues.yaml`` (negation, hedges), ``SCHEMA.rules.yaml`` (findings of a schema, for the labeler by
 rules) and a file of prompts for each labeler that asks a language model. The first two are needed;
-a labeler without its words in a pack fails the reports of that language. English ships in ``labeling/languages/en``, its headings with the node, its lexicons with the
-schemas; a site names folders of its own in the settings.
+a labeler without its words in a pack fails the reports of that language. English ships in
+``labeling/languages/en``, its headings with the node, its lexicons with the schemas; a site names
+folders of its own in the settings.
 """
 
 from __future__ import annotations
@@ -104,6 +105,14 @@ def load_languages(folders: Sequence[Path] = ()) -> Languages:
         own.add(pack.code)
         packs[pack.code] = pack
     return Languages(packs)
+
+
+def english_cues() -> Cues:
+    """Return the cues that come with the package."""
+    cues = _english().cues
+    if cues is None:
+        raise InvalidLanguagePack(f"{ENGLISH}: the folder holds no {_CUES}")
+    return cues
 
 
 @lru_cache(maxsize=1)

@@ -102,14 +102,20 @@ def english_headings() -> Headings:
 
 def headings_of(content: Mapping[str, Any]) -> Headings:
     """Return headings from what such a file holds; sections by their names in ``Kind``."""
-    by_kind = {"headings", "in_line", "leading"}
+
+    def kinds(key: str) -> dict[Kind, tuple[str, ...]]:
+        return {Kind(kind): tuple(texts) for kind, texts in content.get(key, {}).items()}
+
+    def words(key: str) -> tuple[str, ...]:
+        return tuple(content.get(key, ()))
+
     return Headings(
-        **{
-            key: {Kind(kind): tuple(texts) for kind, texts in value.items()}
-            if key in by_kind
-            else tuple(value)
-            for key, value in content.items()
-        }
+        headings=kinds("headings"),
+        in_line=kinds("in_line"),
+        leading=kinds("leading"),
+        claims=words("claims"),
+        without_prior=words("without_prior"),
+        summary=words("summary"),
     )
 
 

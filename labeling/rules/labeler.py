@@ -1,7 +1,7 @@
 """A rule labeler: negation- and uncertainty-aware, per level, each label with its sentence.
 
-It is the floor that a language model has to beat. Rules give no probability and no margin: a
-number invented for a rule would look calibrated and is not.
+It is the floor that a language model has to beat. Its margins are an order of states, not a
+measurement: probabilities come from a calibration only.
 
 How statements become labels:
 
@@ -21,35 +21,64 @@ from dataclasses import replace
 from importlib import resources
 
 from labeling.labeler import LabelerSetup, LabelResult, failed
-from labeling.rules.lexicon import load_lexicon
+from labeling.language import LanguagePack
+from labeling.rules.attributes import worst
+from labeling.rules.lexicon import NoLexicon, load_lexicon
 from labeling.rules.statements import Statement, StatementFinder
 from labeling.sections import Kind, UnreadableReport, read_report
-from labeling.vocabulary import WHOLE, State
+from labeling.vocabulary import WHOLE, Observation, State
 
 _PRECEDENCE = (State.PRESENT, State.UNCERTAIN, State.ABSENT, State.STABLE_UNKNOWN)
+# An order, not a measure: surer of "present" from left to right, the middle is doubt.
+_ORDER = {
+    State.ABSENT: -3.0,
+    State.NOT_MENTIONED: -2.0,
+    State.STABLE_UNKNOWN: -1.0,
+    State.UNCERTAIN: 0.0,
+    State.PRESENT: 2.0,
+}
+_MOST_SPANS = 3
+_SAID_AGAIN_FROM = 2
 _SOURCES = (
     "rules/labeler.py",
     "rules/assertion.py",
+    "rules/attributes.py",
     "rules/levels.py",
     "rules/lexicon.py",
     "rules/statements.py",
+    "cues.py",
     "sections.py",
 )
 
 
 class RuleLabeler:
-    """Labels reports by rules; needs no model, so the settings and the store are not used."""
+    """Labels reports by rules; needs no model, so the store is not used.
+
+    Margins are ordinal: they say which of two labels is the surer one and nothing else, so only
+    a calibration makes a probability of them.
+    """
 
     name = "rules"
 
     def __init__(self, setup: LabelerSetup) -> None:
-        schema = setup.schema
-        lexicon = load_lexicon(schema)
-        self._schema = schema
-        self._settings, self._languages = setup.settings, setup.languages
-        self._statements = StatementFinder(schema, lexicon)
-        self.model_digest = _source_digest(lexicon.digest)
-        self.prompt_digest = ""
+        self._schema, self._settings = setup.schema, setup.settings
+        self._languages = setup.languages
+        self._finders: dict[str, StatementFinder] = {}
+        digests = [self._add(pack) for _, pack in sorted(setup.languages.packs.items())]
+        self.model_digest = _source_digest("".join(digests))
+        asked = f"{setup.languages.digest} {setup.settings.label_history}"
+        self.prompt_digest = hashlib.sha256(asked.encode()).hexdigest()
+
+    def _add(self, pack: LanguagePack) -> str:
+        """Make ready for a language where its pack has the words; return their digest."""
+        if pack.cues is None:
+            return ""
+        try:
+            lexicon = load_lexicon(self._schema, pack)
+        except NoLexicon:
+            return ""
+        self._finders[pack.code] = StatementFinder(self._schema, lexicon, pack.cues)
+        return lexicon.digest
 
     def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
         """Yield the results of each text, in order."""
@@ -61,13 +90,18 @@ class RuleLabeler:
             report = read_report(text, self._languages, self._settings)
         except UnreadableReport as error:
             return failed(self._schema, str(error))
-        statements = list(self._statements.find(text, report.sentences))
+        finder = self._finders.get(report.pack.code)
+        if finder is None:
+            name = report.pack.name
+            return failed(self._schema, f"language: the pack for {name} has no words for rules")
+        statements = list(finder.find(text, report.sentences))
         results: list[LabelResult] = []
         for observation in self._schema.observations:
             own = [each for each in statements if each.observation == observation.id]
             own = _amended(own, observation.sites)
-            results.append(_whole(observation.id, own, observation.sites))
-            results.extend(_at_site(observation.id, site, own) for site in observation.sites)
+            order = [severity.id for severity in observation.severities]
+            results.append(_whole(observation, own, order))
+            results += [_at_site(observation.id, site, own, order) for site in observation.sites]
         return results
 
 
@@ -89,16 +123,18 @@ def _amended(statements: list[Statement], sites: Sequence[str]) -> list[Statemen
     return kept
 
 
-def _decisive(statements: Sequence[Statement]) -> Statement | None:
+def _decisive(statements: Sequence[Statement]) -> list[Statement]:
+    """Return the statements of the state that wins, in the order of the report."""
     for state in _PRECEDENCE:
-        for statement in statements:
-            if statement.state is state:
-                return statement
-    return None
+        if found := [each for each in statements if each.state is state]:
+            return found
+    return []
 
 
-def _whole(observation: str, statements: list[Statement], sites: Sequence[str]) -> LabelResult:
-    statement = _decisive(
+def _whole(
+    observation: Observation, statements: list[Statement], order: Sequence[str]
+) -> LabelResult:
+    decisive = _decisive(
         [
             each
             for each in statements
@@ -106,29 +142,60 @@ def _whole(observation: str, statements: list[Statement], sites: Sequence[str]) 
             if each.sites is None or each.sites or each.state is not State.ABSENT
         ]
     )
-    if statement is None:
-        return LabelResult(observation, WHOLE, State.NOT_MENTIONED)
+    if not decisive:
+        return _silent(observation.id, WHOLE)
     detail = ""
-    if statement.state is State.ABSENT and all(each.sites is not None for each in statements):
+    if decisive[0].state is State.ABSENT and all(each.sites is not None for each in statements):
         denied = {site for each in statements for site in each.sites or ()}
-        if missing := [site for site in sites if site not in denied]:
+        if missing := [site for site in observation.sites if site not in denied]:
             detail = f"denied at some levels; nothing said of {', '.join(missing)}"
-    return _result(observation, WHOLE, statement, detail)
+    return _result(observation.id, WHOLE, decisive, order, detail)
 
 
-def _at_site(observation: str, site: str, statements: list[Statement]) -> LabelResult:
+def _at_site(
+    observation: str, site: str, statements: list[Statement], order: Sequence[str]
+) -> LabelResult:
     own = _decisive([each for each in statements if each.sites is not None and site in each.sites])
-    if own is not None:
-        return _result(observation, site, own)
+    if own:
+        return _result(observation, site, own, order)
     general = _decisive([each for each in statements if each.sites is None])
-    if general is not None and general.state is State.ABSENT:
-        return _result(observation, site, general, "denied for the whole examination")
-    return LabelResult(observation, site, State.NOT_MENTIONED)
+    if general and general[0].state is State.ABSENT:
+        return _result(observation, site, general, order, "denied for the whole examination")
+    return _silent(observation, site)
 
 
-def _result(observation: str, site: str, statement: Statement, detail: str = "") -> LabelResult:
-    evidence = ((statement.start, statement.end),)
-    return LabelResult(observation, site, statement.state, evidence=evidence, detail=detail)
+def _silent(observation: str, site: str) -> LabelResult:
+    return LabelResult(observation, site, State.NOT_MENTIONED, margin=_ORDER[State.NOT_MENTIONED])
+
+
+def _result(
+    observation: str,
+    site: str,
+    decisive: Sequence[Statement],
+    order: Sequence[str],
+    detail: str = "",
+) -> LabelResult:
+    state = decisive[0].state
+    spans = tuple(dict.fromkeys((each.start, each.end) for each in decisive))
+    said = [each.attributes for each in decisive]
+    places = frozenset[str]().union(*(each.locations for each in said))
+    return LabelResult(
+        observation,
+        site,
+        state,
+        margin=_ORDER[state] + _said_again(state, len(spans)),
+        evidence=spans[:_MOST_SPANS],
+        severity=worst((each.severity for each in said), order),
+        locations=tuple(sorted(places)),
+        detail=detail,
+    )
+
+
+def _said_again(state: State, spans: int) -> float:
+    """Return what a second sentence that says the same adds: it takes a misreading away."""
+    if spans < _SAID_AGAIN_FROM:
+        return 0.0
+    return {State.PRESENT: 0.5, State.ABSENT: -0.5}.get(state, 0.0)
 
 
 def _source_digest(lexicon: str) -> str:

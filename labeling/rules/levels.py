@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from labeling.cues import Cues, one_of, word_of
+from labeling.language import english_cues
 from labeling.vocabulary import LabelSchema
 
 _ORDER = [*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)),
@@ -17,47 +19,52 @@ _ORDER = [*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)),
 _PLACE = {name: index for index, name in enumerate(_ORDER)}
 _VERTEBRA = r"(?:[LTCD]\s?1[0-2]|[LTCD]\s?[1-9]|S\s?1)"
 _NUMBER = r"(?:1[0-2]|[1-9])"
+_LOOK_BACK = 40
 
-# "L4-L5", "L4/5", "L4L5", "L4-5", "L4 on L5", and chains: "L3/4/5".
-_PAIR = re.compile(
-    rf"\b(?P<first>{_VERTEBRA})"
-    rf"(?P<rest>(?:\s?(?:[-–—/]|\son\s|\sover\s|\supon\s)\s?(?:{_VERTEBRA}|{_NUMBER}(?!\d|\.\d|\s?[mc]m))"
-    rf"|(?<=\d){_VERTEBRA})+)(?!\d)",
-    re.IGNORECASE,
-)
-# "L4 and L5 are aligned": two neighbours mean the disc between them.
-_NEIGHBOURS = re.compile(
-    r"(?<![\w\-/–])(?P<first>[LTC]\s?\d{1,2})\s+and\s+(?P<second>[LTCS]\s?\d{1,2})(?!\s?[-/–]|\d)",
-    re.IGNORECASE,
-)
 # "... L3/4, 4/5 and 5/1": a bare pair counts only after a level.
-_BARE_PAIR = re.compile(
-    r"\s*(?:,|and|&|\+|or)+\s*(?P<first>[1-5])\s?[-–/]\s?(?P<second>[1-5]|S\s?1)(?!\d|[/.]\d)",
-    re.IGNORECASE,
-)
-_SPAN = re.compile(
-    rf"\b(?P<first>{_VERTEBRA})\s+(?:to|through|thru|until)\s+(?P<second>{_VERTEBRA})\b(?!\s?[-/])",
-    re.IGNORECASE,
-)
-_JOINED = re.compile(r"\s*(?:,|and|&|\+|or|as well as|,\s*and)\s*(?:at\s+|the\s+)*", re.IGNORECASE)
-_THROUGH = re.compile(r"\s*(?:to|through|thru|until)\s+", re.IGNORECASE)
-_ALL = re.compile(
-    r"\b(?:all|every|each|any)\s+(?:of\s+the\s+)?(?:visuali[sz]ed\s+|imaged\s+|examined\s+)?"
-    r"(?:lumbar\s+)?(?:intervertebral\s+)?(?:dis[ck]\s+)?(?:levels?|dis[ck]s?|segments?|interspaces?)\b"
-    r"|\bthroughout\s+(?:the\s+)?lumbar\b",
-    re.IGNORECASE,
-)
-_REMAINING = re.compile(
-    r"\b(?:(?:all\s+)?(?:the\s+)?(?:other|remaining|rest\s+of\s+the)\s+(?:visuali[sz]ed\s+)?(?:lumbar\s+)?"
-    r"(?:intervertebral\s+)?(?:dis[ck]\s+)?(?:levels?|dis[ck]s?|segments?|interspaces?|spaces?)"
-    r"|elsewhere|(?:at\s+)?(?:the\s+)?others?(?=\s+(?:are|is)\b)|no\s+(?:other|further|additional))",
-    re.IGNORECASE,
-)
-_EXCEPT = re.compile(
-    r"\s*(?:levels?)?,?\s*(?:except|apart\s+from|other\s+than|but|save)(?:\s+(?:for|at|the))*\s*",
-    re.IGNORECASE,
-)
-_ABOVE = re.compile(r"\b(?P<side>above|below)\s+(?:the\s+)?(?:level\s+of\s+)?$", re.IGNORECASE)
+_BARE = r"(?P<first>[1-5])\s?[-–/]\s?(?P<second>[1-5]|S\s?1)(?!\d|[/.]\d)"
+# "L4 and L5 are aligned": two neighbours mean the disc between them.
+_NEIGHBOUR = r"(?<![\w\-/–])(?P<first>[LTC]\s?\d{1,2})"
+_NEXT_NEIGHBOUR = r"(?P<second>[LTCS]\s?\d{1,2})(?!\s?[-/–]|\d)"
+
+
+class _LevelPatterns:
+    """How a language writes levels; the names of vertebrae are the same in all."""
+
+    def __init__(self, cues: Cues) -> None:
+        over, ranges = one_of(cues.level_over), one_of(cues.level_ranges)
+        joins, fillers = one_of(cues.level_joins), one_of(cues.level_openings)
+        # "L4-L5", "L4/5", "L4L5", "L4-5", "L4 on L5", and chains: "L3/4/5".
+        self.pair = _compiled(
+            rf"\b(?P<first>{_VERTEBRA})"
+            rf"(?P<rest>(?:\s?(?:[-–—/]|\s{over}\s)\s?(?:{_VERTEBRA}|{_NUMBER}(?!\d|\.\d|\s?[mc]m))"
+            rf"|(?<=\d){_VERTEBRA})+)(?!\d)"
+        )
+        self.neighbours = _compiled(
+            rf"{_NEIGHBOUR}\s+{one_of(cues.level_joins[:1])}\s+{_NEXT_NEIGHBOUR}"
+        )
+        self.bare_pair = _compiled(rf"\s*(?:,|{joins})+\s*{_BARE}")
+        self.span = _compiled(
+            rf"\b(?P<first>{_VERTEBRA})\s+{ranges}\s+(?P<second>{_VERTEBRA})\b(?!\s?[-/])"
+        )
+        self.joined = _compiled(rf"\s*(?:,|{joins}|,\s*{joins})\s*(?:{fillers}\s+)*")
+        self.through = _compiled(rf"\s*{ranges}\s+")
+        self.all = _compiled(word_of(cues.level_all))
+        self.remaining = _compiled(rf"\b{one_of(cues.level_remaining)}(?!\w)")
+        nouns = one_of(cues.level_nouns)
+        self.excepted = _compiled(
+            rf"\s*(?:{nouns})?,?\s*{one_of(cues.level_except)}(?:\s+(?:for|{fillers}))*\s*"
+        )
+        self.above = _compiled(_side(cues.level_above))
+        self.below = _compiled(_side(cues.level_below))
+
+
+def _side(words: tuple[str, ...]) -> str:
+    return rf"\b{one_of(words)}\s+(?:the\s+)?(?:level\s+of\s+)?$"
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,9 +80,13 @@ class Mention:
 
 
 class LevelFinder:
-    """Finds mentions of the sites of a schema; disc sites are those named like ``L4-L5``."""
+    """Finds mentions of the sites of a schema; disc sites are those named like ``L4-L5``.
 
-    def __init__(self, schema: LabelSchema) -> None:
+    ``cues`` are those of the report's language; English where none are given.
+    """
+
+    def __init__(self, schema: LabelSchema, cues: Cues | None = None) -> None:
+        self._patterns = _LevelPatterns(cues or english_cues())
         self._sites = tuple(site.id for site in schema.sites)
         self._discs = {
             _PLACE[upper]: f"{upper}-{lower}"
@@ -104,7 +115,7 @@ class LevelFinder:
             if (
                 groups
                 and groups[-1].all
-                and _EXCEPT.fullmatch(text[groups[-1].end : mention.start])
+                and self._patterns.excepted.fullmatch(text[groups[-1].end : mention.start])
             ):
                 groups[-1] = replace(groups[-1], sites=groups[-1].sites - mention.sites)
             if groups and (joined := self._join(text, groups[-1], mention)):
@@ -114,19 +125,19 @@ class LevelFinder:
         return groups
 
     def _single(self, text: str) -> Iterator[Mention]:
-        for match in _ALL.finditer(text):
+        for match in self._patterns.all.finditer(text):
             yield Mention(match.start(), match.end(), frozenset(self._sites), all=True)
-        for match in _REMAINING.finditer(text):
+        for match in self._patterns.remaining.finditer(text):
             yield Mention(match.start(), match.end(), frozenset(), remaining=True)
-        for match in _SPAN.finditer(text):
+        for match in self._patterns.span.finditer(text):
             first, last = _vertebra(match["first"]), _vertebra(match["second"])
             if first is not None and last is not None and first < last:
                 yield self._mention(match.start(), match.end(), range(first, last))
-        for match in _NEIGHBOURS.finditer(text):
+        for match in self._patterns.neighbours.finditer(text):
             first, last = _vertebra(match["first"]), _vertebra(match["second"])
             if first is not None and last == first + 1:
                 yield self._mention(match.start(), match.end(), [first])
-        for match in _PAIR.finditer(text):
+        for match in self._patterns.pair.finditer(text):
             yield from self._pair(text, match)
         for match in self._name.finditer(text):
             site = self._names[match.group().lower()]
@@ -137,19 +148,25 @@ class LevelFinder:
         if not places:
             return
         start, end, discs = match.start(), match.end(), set(places)
-        while bare := _BARE_PAIR.match(text, end):
+        while bare := self._patterns.bare_pair.match(text, end):
             more = _chain(f"L{bare['first']}/{bare['second']}")
             if not more:
                 break
             discs |= set(more)
             end = bare.end()
-        side = _ABOVE.search(text, 0, start)
-        if side is not None and self._discs:
-            start = side.start()
-            top, bottom = min(self._discs), max(self._discs)
-            above = side["side"].lower() == "above"
-            discs = set(range(top, min(discs)) if above else range(max(discs) + 1, bottom + 1))
+        start, discs = self._beyond(text, start, discs)
         yield self._mention(start, end, discs)
+
+    def _beyond(self, text: str, start: int, discs: set[int]) -> tuple[int, set[int]]:
+        """Return the levels that "above L3-L4" or "below" means, and where those words begin."""
+        if not self._discs:
+            return start, discs
+        near = max(0, start - _LOOK_BACK)
+        if side := self._patterns.above.search(text[near:start]):
+            return near + side.start(), set(range(min(self._discs), min(discs)))
+        if side := self._patterns.below.search(text[near:start]):
+            return near + side.start(), set(range(max(discs) + 1, max(self._discs) + 1))
+        return start, discs
 
     def _mention(self, start: int, end: int, discs: Iterable[int]) -> Mention:
         discs = list(discs)
@@ -162,10 +179,10 @@ class LevelFinder:
         if first.remaining or second.remaining or first.all or second.all:
             return None
         between = text[first.end : second.start]
-        if _THROUGH.fullmatch(between) and first.sites and second.sites:
+        if self._patterns.through.fullmatch(between) and first.sites and second.sites:
             indices = [self._sites.index(site) for site in first.sites | second.sites]
             sites = frozenset(self._sites[min(indices) : max(indices) + 1])
-        elif _JOINED.fullmatch(between) or between.strip() == "":
+        elif self._patterns.joined.fullmatch(between) or between.strip() == "":
             sites = first.sites | second.sites
         else:
             return None

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from labeling.errors import Permanent
+from labeling.language import ENGLISH, LanguagePack
+from labeling.located_yaml import Entry, read_yaml
 from labeling.vocabulary import LabelSchema, Observation
 
+_SUFFIX = ".rules.yaml"
 _WORD = re.compile(r"[A-Za-z]{7,}")
 
 
@@ -21,19 +21,8 @@ class InvalidLexicon(Permanent):
     """The file of rule words cannot be used."""
 
 
-class _Terms(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    present: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-
-
-class _LexiconFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    words: tuple[str, ...] = ()
-    observations: dict[str, _Terms] = {}
+class NoLexicon(Permanent):
+    """A language has no words for a schema."""
 
 
 @dataclass(frozen=True)
@@ -60,34 +49,50 @@ class Lexicon:
         return _WORD.sub(lambda match: _nearest(match.group(), self.words), sentence)
 
 
-def load_lexicon(schema: LabelSchema) -> Lexicon:
-    """Return the lexicon for a schema: the packaged file of its name, and always its synonyms.
+def load_lexicon(schema: LabelSchema, pack: LanguagePack | None = None) -> Lexicon:
+    """Return the words of a schema's findings in a language; its own synonyms always count.
+
+    A pack brings them as ``SCHEMA.rules.yaml``. English has them beside the schemas that ship, and
+    for a site's own schema its synonyms suffice.
 
     Raises:
-        InvalidLexicon: the file is not what it should be; the message names the key.
+        InvalidLexicon: the file is not what it should be; names file, line and key.
+        NoLexicon: a pack other than English has no words for this schema.
     """
-    file = resources.files("labeling") / "schemas" / f"{schema.name}.rules.yaml"
-    content = file.read_bytes() if file.is_file() else b"{}"
-    try:
-        read = _LexiconFile.model_validate(yaml.safe_load(content))
-        terms = {
-            each.id: _compile(each, read.observations.get(each.id)) for each in schema.observations
-        }
-    except (yaml.YAMLError, ValidationError, re.error) as error:
-        raise InvalidLexicon(f"{schema.name}.rules.yaml: {error}") from error
+    source = f"{schema.name}{_SUFFIX}"
+    content = pack.lexicons.get(schema.name) if pack is not None else None
+    if content is None and (pack is None or pack.code == ENGLISH):
+        file = resources.files("labeling") / "schemas" / source
+        content = file.read_bytes() if file.is_file() else b"{}"
+    if content is None:
+        raise NoLexicon(f"the pack {pack.code if pack else ENGLISH} holds no {source}")
+    top = read_yaml(content, source, InvalidLexicon).fields(set(), {"words", "observations"})
+    terms = top["observations"].named() if "observations" in top else {}
+    compiled = {each.id: _compile(each, terms.get(each.id)) for each in schema.observations}
+    words = frozenset(top["words"].texts()) if "words" in top else frozenset()
     digest = hashlib.sha256(content + schema.digest.encode()).hexdigest()
-    return Lexicon(terms, frozenset(read.words), digest)
+    return Lexicon(compiled, words, digest)
 
 
-def _compile(observation: Observation, terms: _Terms | None) -> Terms:
-    terms = terms or _Terms()
+def _compile(observation: Observation, entry: Entry | None) -> Terms:
+    found = entry.fields(set(), {"present", "absent", "ignore"}) if entry is not None else {}
+    terms = {key: tuple(map(_pattern, each.items())) for key, each in found.items()}
     names = {observation.name, *observation.synonyms}
     plain = [rf"(?<!\w){_plain(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)]
     return Terms(
-        present=_any([*terms.present, *plain]),
-        absent=_any(terms.absent),
-        ignore=_any(terms.ignore),
+        present=_any([*terms.get("present", ()), *plain]),
+        absent=_any(terms.get("absent", ())),
+        ignore=_any(terms.get("ignore", ())),
     )
+
+
+def _pattern(entry: Entry) -> str:
+    text = entry.text()
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise entry.refuse(f"not a regular expression: {error.msg}") from error
+    return text
 
 
 def _plain(name: str) -> str:
@@ -109,12 +114,20 @@ def _nearest(word: str, words: frozenset[str]) -> str:
         return word
     limit = 1 if len(lower) < 10 else 2
     best, least = word, limit + 1
-    for known in sorted(words):
-        if known[0] != lower[0] or abs(len(known) - len(lower)) > limit:
+    for known in _by_initial(words).get(lower[0], ()):
+        if abs(len(known) - len(lower)) > limit:
             continue
         if (distance := _edits(lower, known, least)) < least:
             best, least = known, distance
     return best
+
+
+@lru_cache(maxsize=16)
+def _by_initial(words: frozenset[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for word in sorted(words):
+        groups.setdefault(word[0], []).append(word)
+    return groups
 
 
 def _edits(first: str, second: str, stop: int) -> int:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from labeling.rules.assertion import assertion
+from labeling.cues import Cues, one_of, word_of
+from labeling.rules.assertion import Assertion
+from labeling.rules.attributes import NOTHING_SAID, AttributeFinder, Attributes
 from labeling.rules.levels import LevelFinder, Mention
 from labeling.rules.lexicon import Lexicon, Terms
 from labeling.sections import Kind, Sentence
@@ -23,47 +25,34 @@ class Statement:
     start: int
     end: int
     kind: Kind
+    attributes: Attributes = NOTHING_SAID
 
 
-_FILLER = (
-    r"(?:at|the|this|these|that|levels?|is|are|appears?|appear|remains?|looks?|otherwise|also|essentially|entirely"
-    r"|grossly|relatively|completely|and|all|both|in|appearances?|of|segments?|lumbar|spine|study|examination|exam|scan"
-    r"|mri?|findings?|changes?|degenerative|here|again|seen|noted|there)"
-)
-_NORMAL = (
-    r"(?:normal|unremarkable|within\s+normal\s+limits|wnl|nad"
-    r"|(?:no|without)\s+(?:(?:evidence|of|significant|focal|other|further|discrete|notable|appreciable|acute|relevant|any)\s+)*"
-    r"(?:abnormalit(?:y|ies)|findings?|patholog\w+|lesions?|disease))"
-)
-_STABLE = (
-    r"(?:unchanged|stable"
-    r"|(?:no|without)\s+(?:(?:significant|interval|relevant|appreciable|substantial)\s+)*changes?)"
-)
-_SINCE = (
-    r"(?:(?:since|from|compared|as|to|with|when|the|prior|previous|last|study|examination|exam|mri?"
-    r"|scan|report)\b[\s\W]*)*"
-)
-_ALL_NORMAL = re.compile(
-    rf"[\s\W]*(?:{_FILLER}\b[\s\W]*)*{_NORMAL}[\s\W]*(?:{_FILLER}\b[\s\W]*)*", re.IGNORECASE
-)
-_ALL_STABLE = re.compile(
-    rf"[\s\W]*(?:{_FILLER}\b[\s\W]*)*{_STABLE}[\s\W]*(?:{_FILLER}\b[\s\W]*)*{_SINCE}", re.IGNORECASE
-)
-# Words that turn from the level under discussion to the whole spine or another part of it.
-_TURNS_AWAY = re.compile(
-    r"\b(?:conus|cord|sacr\w+|sacroiliac|paraspinal|paravertebral|marrow|alignment|lordosis|overall|otherwise"
-    r"|multi-?level|multiple\s+levels|lumbar\s+spine|vertebral\s+bod\w+|summary|impression|kidney\w*|aort\w+|retroperitone\w+)\b",
-    re.IGNORECASE,
-)
-_HEADER = re.compile(r"[\s\W]*(?:at|at\s+the|the|in|on)?\s*", re.IGNORECASE)
-_HEADER_REST = re.compile(r"\b(?:levels?|dis[ck]s?|space|interspace)\b", re.IGNORECASE)
-_CLAUSE_BREAK = re.compile(r"[,;]|\b(?:and|while|whereas|but|with)\b", re.IGNORECASE)
-_PREPOSITION = re.compile(
-    r"\b(?:at|of|in|on|involving|affecting|from|above|below|level)\s*(?:the\s+)?(?:level\s+)?(?:of\s+)?$",
-    re.IGNORECASE,
-)
 _LAST_WORD = re.compile(r"[\w?]+\W*$")
 _OPPOSITE = {State.PRESENT: State.ABSENT, State.ABSENT: State.PRESENT}
+
+
+class _Patterns:
+    """The cues of a language, compiled for sentences."""
+
+    def __init__(self, cues: Cues) -> None:
+        around = rf"[\s\W]*(?:{one_of(cues.filler)}\b[\s\W]*)*"
+        since = rf"(?:{one_of(cues.since)}\b[\s\W]*)*"
+        openings, nouns = one_of(cues.level_openings), one_of(cues.level_nouns)
+        self.all_normal = _compiled(rf"{around}{one_of(cues.normal)}{around}")
+        self.all_stable = _compiled(rf"{around}{one_of(cues.stable)}{around}{since}")
+        # Words that turn from the level under discussion to the whole spine or a part of it.
+        self.turns_away = _compiled(word_of(cues.turns_away))
+        self.opening = _compiled(rf"[\s\W]*{openings}?\s*")
+        self.nouns = _compiled(word_of(cues.level_nouns))
+        self.breaks = _compiled(one_of(cues.clause_breaks))
+        self.weak_breaks = _compiled(word_of(cues.weak_breaks))
+        ties = one_of(cues.prepositions)
+        self.preposition = _compiled(rf"\b{ties}(?:\s+(?:{ties}|{openings}|{nouns}))*\s*$")
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -74,18 +63,23 @@ class _Context:
     line: tuple[Kind, int]
     alone: bool
 
-    def reaches(self, sentence: Sentence, words: str) -> bool:
+    def reaches(self, sentence: Sentence, words: str, patterns: _Patterns) -> bool:
         same_line = (sentence.kind, sentence.paragraph) == self.line
         same_section = sentence.kind is self.line[0]
-        return (same_line or (self.alone and same_section)) and not _TURNS_AWAY.search(words)
+        return (same_line or (self.alone and same_section)) and not patterns.turns_away.search(
+            words
+        )
 
 
 class StatementFinder:
-    """Finds the statements about the observations of a schema."""
+    """Finds the statements about the observations of a schema, by the cues of a language."""
 
-    def __init__(self, schema: LabelSchema, lexicon: Lexicon) -> None:
+    def __init__(self, schema: LabelSchema, lexicon: Lexicon, cues: Cues) -> None:
         self._lexicon = lexicon
-        self._levels = LevelFinder(schema)
+        self._assertion = Assertion(cues)
+        self._attributes = AttributeFinder(schema, cues)
+        self._patterns = _Patterns(cues)
+        self._levels = LevelFinder(schema, cues)
         self._all = frozenset(site.id for site in schema.sites)
 
     def find(self, text: str, sentences: Iterable[Sentence]) -> Iterator[Statement]:
@@ -99,7 +93,7 @@ class StatementFinder:
             words = re.sub(r"\s", " ", text[sentence.start : sentence.end])
             words = self._lexicon.correct(words)
             mentions = self._levels.find(words)
-            context = _next_context(context, sentence, words, mentions)
+            context = self._next_context(context, sentence, words, mentions)
             here = context.sites if context is not None and not mentions else None
             claims = list(self._claims(words, mentions, here))
             said.add(claims, mentions)
@@ -111,6 +105,7 @@ class StatementFinder:
                     sentence.start,
                     sentence.end,
                     sentence.kind,
+                    claim.attributes,
                 )
 
     def _claims(
@@ -118,19 +113,100 @@ class StatementFinder:
     ) -> Iterator[_Claim]:
         found: list[tuple[int, int]] = []
         for observation, terms in self._lexicon.terms.items():
-            for start, end, state in _named(words, terms):
+            for start, end, state in self._named(words, terms):
                 found.append((start, end))
-                mention = _attached(words, start, end, mentions)
+                said = NOTHING_SAID
+                if state in {State.PRESENT, State.UNCERTAIN}:
+                    said = self._attributes.find(words, start, end, observation)
+                mention = self._attached(words, start, end, mentions)
                 if mention is None:
-                    yield _Claim(observation, context, state)
+                    yield _Claim(observation, context, state, attributes=said)
                 elif not mention.other_region:
-                    yield _Claim(observation, mention.sites, state, mention.remaining)
-        for mention, state in _general(words, mentions, found):
+                    yield _Claim(
+                        observation, mention.sites, state, mention.remaining, attributes=said
+                    )
+        for mention, state in self._general(words, mentions, found):
             for observation in self._lexicon.terms:
                 if mention is None:
                     yield _Claim(observation, context, state, general=True)
                 else:
                     yield _Claim(observation, mention.sites, state, mention.remaining, True)
+
+    def _next_context(
+        self, context: _Context | None, sentence: Sentence, words: str, mentions: list[Mention]
+    ) -> _Context | None:
+        if mentions and mentions[0].remaining:
+            return None
+        if mentions and self._patterns.opening.fullmatch(words[: mentions[0].start]):
+            rest = words[mentions[0].end :]
+            alone = len(mentions) == 1 and not re.search(r"\w", self._patterns.nouns.sub("", rest))
+            line = (sentence.kind, sentence.paragraph)
+            return _Context(None if mentions[0].other_region else mentions[0].sites, line, alone)
+        if (
+            context is not None
+            and not mentions
+            and not context.reaches(sentence, words, self._patterns)
+        ):
+            return None
+        return context
+
+    def _named(self, words: str, terms: Terms) -> Iterator[tuple[int, int, State]]:
+        """Yield where a sentence names an observation or its normal opposite, and its state."""
+        masked = terms.ignore.sub(lambda match: " " * len(match.group()), words)
+        present = [(m.start(), m.end()) for m in terms.present.finditer(masked)]
+        for start, end in present:
+            # Cues may stand inside a match ("canal is not narrowed"): its last word is the term.
+            last = _LAST_WORD.search(masked, start, end)
+            state = self._assertion.state(masked, last.start() if last else start, end)
+            if state is not None:
+                yield start, end, state
+        for match in terms.absent.finditer(masked):
+            start, end = match.span()
+            if any(start < other_end and other_start < end for other_start, other_end in present):
+                continue
+            last = _LAST_WORD.search(masked, start, end)
+            state = self._assertion.state(masked, last.start() if last else start, end)
+            if state is not None:
+                yield start, end, _OPPOSITE.get(state, state)
+
+    def _attached(
+        self, words: str, start: int, end: int, mentions: list[Mention]
+    ) -> Mention | None:
+        """Return the group of levels that a finding at ``[start, end)`` belongs to."""
+        inside = [each for each in mentions if start <= each.start < end]
+        if inside:
+            return inside[0]
+        before = max((m for m in mentions if m.end <= start), key=lambda m: m.end, default=None)
+        after = min((m for m in mentions if m.start >= end), key=lambda m: m.start, default=None)
+        if before is None or after is None:
+            return before or after
+        gap_after = words[end : after.start]
+        breaks_after = self._breaks(gap_after) + len(self._patterns.weak_breaks.findall(gap_after))
+        if breaks_after == 0 and self._patterns.preposition.search(gap_after):
+            return after
+        level_first = self._patterns.opening.fullmatch(words[: mentions[0].start]) is not None
+        breaks_before = self._breaks(words[before.end : start])
+        return before if level_first or breaks_before <= breaks_after else after
+
+    def _breaks(self, gap: str) -> int:
+        return len(self._patterns.breaks.findall(gap))
+
+    def _general(
+        self, words: str, mentions: list[Mention], found: list[tuple[int, int]]
+    ) -> Iterator[tuple[Mention | None, State]]:
+        """Yield statements that name none: a level or the study is normal, or unchanged."""
+        for mention, start, end in _pieces(words, mentions):
+            if any(start < last and first < end for first, last in found):
+                continue
+            piece = words[start:end]
+            if mention is not None:
+                if mention.other_region:
+                    continue
+                piece = words[start : mention.start] + " " + words[mention.end : end]
+            if self._patterns.all_normal.fullmatch(piece):
+                yield mention, State.ABSENT
+            elif self._patterns.all_stable.fullmatch(piece):
+                yield mention, State.STABLE_UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -142,6 +218,7 @@ class _Claim:
     state: State
     remaining: bool = False
     general: bool = False
+    attributes: Attributes = NOTHING_SAID
 
 
 class _Said:
@@ -165,77 +242,6 @@ class _Said:
         if claim.general:
             return self._sites - self._named
         return self._sites - self._stated.get(claim.observation, set())
-
-
-def _next_context(
-    context: _Context | None, sentence: Sentence, words: str, mentions: list[Mention]
-) -> _Context | None:
-    if mentions and mentions[0].remaining:
-        return None
-    if mentions and _HEADER.fullmatch(words[: mentions[0].start]):
-        rest = words[mentions[0].end :]
-        alone = len(mentions) == 1 and not re.search(r"\w", _HEADER_REST.sub("", rest))
-        line = (sentence.kind, sentence.paragraph)
-        return _Context(None if mentions[0].other_region else mentions[0].sites, line, alone)
-    if context is not None and not mentions and not context.reaches(sentence, words):
-        return None
-    return context
-
-
-def _named(words: str, terms: Terms) -> Iterator[tuple[int, int, State]]:
-    """Yield where the sentence names the observation or its normal opposite, and in what state."""
-    masked = terms.ignore.sub(lambda match: " " * len(match.group()), words)
-    present = [(m.start(), m.end()) for m in terms.present.finditer(masked)]
-    for start, end in present:
-        # Cues may stand inside a match ("canal is not narrowed"): only its last word is the term.
-        last = _LAST_WORD.search(masked, start, end)
-        state = assertion(masked, last.start() if last else start, end)
-        if state is not None:
-            yield start, end, state
-    for match in terms.absent.finditer(masked):
-        start, end = match.span()
-        if any(start < other_end and other_start < end for other_start, other_end in present):
-            continue
-        last = _LAST_WORD.search(masked, start, end)
-        state = assertion(masked, last.start() if last else start, end)
-        if state is not None:
-            yield start, end, _OPPOSITE.get(state, state)
-
-
-def _attached(words: str, start: int, end: int, mentions: list[Mention]) -> Mention | None:
-    """Return the group of levels that a finding at ``[start, end)`` belongs to."""
-    inside = [each for each in mentions if start <= each.start < end]
-    if inside:
-        return inside[0]
-    before = max((m for m in mentions if m.end <= start), key=lambda m: m.end, default=None)
-    after = min((m for m in mentions if m.start >= end), key=lambda m: m.start, default=None)
-    if before is None or after is None:
-        return before or after
-    gap_after = words[end : after.start]
-    breaks_after = len(_CLAUSE_BREAK.findall(gap_after))
-    if breaks_after == 0 and _PREPOSITION.search(gap_after):
-        return after
-    level_first = _HEADER.fullmatch(words[: mentions[0].start]) is not None
-    breaks_before = len(_CLAUSE_BREAK.findall(words[before.end : start].replace("with", " ")))
-    return before if level_first or breaks_before <= breaks_after else after
-
-
-def _general(
-    words: str, mentions: list[Mention], found: list[tuple[int, int]]
-) -> Iterator[tuple[Mention | None, State]]:
-    """Yield statements that name no observation: a level or the study is normal, or unchanged."""
-    for mention, start, end in _pieces(words, mentions):
-        if any(start < last and first < end for first, last in found):
-            continue
-        piece = words[start:end]
-        if mention is not None:
-            if mention.other_region:
-                continue
-            piece = words[start : mention.start] + " " + words[mention.end : end]
-        if _ALL_NORMAL.fullmatch(piece):
-            yield mention, State.ABSENT
-        elif _ALL_STABLE.fullmatch(piece):
-            yield mention, State.STABLE_UNKNOWN
 
 
 def _pieces(words: str, mentions: list[Mention]) -> Iterator[tuple[Mention | None, int, int]]:

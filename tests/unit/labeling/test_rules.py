@@ -109,7 +109,7 @@ def test_evidence_is_the_sentence():
     assert result.evidence
     assert text[slice(*result.evidence[0])] == "Herniation at L4-L5."
     assert result.probability is None
-    assert result.margin is None
+    assert result.margin == 2.0  # an order of states, not a measure
 
 
 def test_an_unreadable_report_fails_with_a_reason():
