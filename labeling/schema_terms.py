@@ -77,8 +77,10 @@ def read_locations(entry: Entry) -> tuple[Location, ...]:
     for item, location in zip(entry.items(), listed, strict=True):
         fields = item.fields(*_LOCATION)
         for key in ("excludes", "means"):
-            if key in fields and location.id in fields[key].references(known, "location"):
-                raise fields[key].refuse(f"a location cannot be among its own {key!r}")
+            if key in fields:
+                fields[key].references(known, "location")
+        if location.id in location.excludes:
+            raise fields["excludes"].refuse("a location cannot exclude itself")
         for other in location.excludes:
             excluded[location.id].add(other)
             excluded[other].add(location.id)

@@ -151,6 +151,8 @@ def test_what_a_location_excludes_excludes_it():
     left, right, both = parse(RICH).locations
     assert (left.excludes, right.excludes, both.excludes) == (("right",), ("left",), ())
     assert both.means == ("left", "right")
+    lingula = next(each for each in shipped_schema("chest").locations if each.id == "lingula")
+    assert lingula.means == ("left", "lingula")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_what_a_location_excludes_excludes_it():
         (("parents: [wear]", "parents: [narrowing]"), 40, "circle"),
         (("sites: []", "sites: []\n    parents: [narrowing]"), 25, "circle"),
         (("excludes: [right]", "excludes: [up]"), 15, "locations[0].excludes[0]: no such location"),
-        (("excludes: [right]", "excludes: [left]"), 15, "among its own"),
+        (("excludes: [right]", "excludes: [left]"), 15, "cannot exclude itself"),
         (("means: [left, right]", "implies: [left]"), 17, "locations[2].implies: unknown key"),
         (("locations: [left, right]", "locations: []"), 42, "every location can be said"),
         (("locations: [left, right]", "locations: [up]"), 42, "no such location: 'up'"),
