@@ -1,0 +1,292 @@
+"""Labelers on real chest X-ray reports, beside human gold labels and MeSH strings.
+
+    python -m tests.acceptance.chest_reports [--labelers rules,student,tree] [--subset 300]
+        [--model PATH.gguf] [--dtype bfloat16] [--out FILE.json]
+
+Gold: 14 findings of 3,080 reports (NegBio), to which labeling/schemas/chest.gold14.yaml maps the
+observations of the schema. Headline: F1 of present by finding and their mean (macro F1) over the
+findings that occur. ``student`` is trained on four fifths of the reports and reads the last fifth,
+five times; nothing of it is kept. The other labelers learn nothing here. Severity and location are
+held against the MeSH strings, where the labeler says present and a string names the finding. What a
+labeler that asks a model said is kept (RADLOOP_READINGS), so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from labeling.decision import IMPLIED, decide
+from labeling.evaluation.metrics import Estimate, estimates
+from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
+from labeling.labeler import LabelResult
+from labeling.settings import LabelingSettings
+from labeling.thresholds import UNCALIBRATED
+from labeling.vocabulary import WHOLE, LabelSchema, State
+from tests.acceptance.open_i import ChestReport, Finding, chest_reports, findings
+from tests.acceptance.readings import Reader, Reading, for_json, number, read_reports, table
+
+Said = Mapping[str, LabelResult]
+"""Decided labels of a report by observation."""
+
+
+def settings_of(options: argparse.Namespace) -> LabelingSettings:
+    """Return the settings that the labelers read under."""
+    return LabelingSettings.model_validate(
+        {
+            "schema_name": "chest",
+            "labelers": tuple(options.labelers),
+            "language_model": {
+                "dtype": options.dtype,
+                "batch_reports": options.batch,
+                "threads": options.threads,
+                "backend": options.backend,
+                "url": options.url,
+            },
+            "token_scores": {"evidence": False},
+        }
+    )
+
+
+def read(
+    labeler: str, reports: Sequence[ChestReport], options: argparse.Namespace
+) -> tuple[dict[str, Reading], LabelSchema]:
+    """Return what a labeler says of each report."""
+    settings = settings_of(options)
+    if labeler == "student":
+        from tests.acceptance.chest_student import read_by_folds
+
+        return read_by_folds(reports, settings, options)
+    texts = {each.name: each.text for each in reports}
+    reader = Reader(labeler, labeler, settings, options.model)
+    found, schema, _ = read_reports(reader, texts, batch=options.batch)
+    return found, schema
+
+
+def measure(
+    labeler: str, reports: Sequence[ChestReport], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Let one labeler read the reports and return its figures."""
+    readings, schema = read(labeler, reports, options)
+    said = {name: _said(each.results, schema) for name, each in readings.items()}
+    return {
+        "labeler": labeler,
+        "reports": len(reports),
+        "seconds_per_report": median(each.seconds for each in readings.values()),
+        "failed": sum(
+            any(each.state is State.FAILED for each in labels.values()) for labels in said.values()
+        ),
+        **presence(reports, said, findings(schema), Bootstrap(options.resamples, 0)),
+        "location": location_agreement(reports, said, schema),
+        "severity": severity_agreement(reports, said),
+    }
+
+
+def _said(results: Sequence[LabelResult], schema: LabelSchema) -> Said:
+    decided = decide(results, schema, UNCALIBRATED)
+    return {each.observation: each for each in decided if each.site == WHOLE}
+
+
+def presence(
+    reports: Sequence[ChestReport],
+    said: Mapping[str, Said],
+    mapping: Sequence[Finding],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """Return F1 and more by finding, and macro F1 with its interval, over findings that occur."""
+    goal = {
+        each.name: np.array([report.gold[each.name] for report in reports], dtype=np.float64)
+        for each in mapping
+    }
+    found = {
+        each.name: np.array([_is_present(said[r.name], each) for r in reports]) for each in mapping
+    }
+    scores = {each.name: _scores(reports, said, each) for each in mapping}
+    occurring = [name for name, target in goal.items() if 0 < target.sum() < target.size]
+    rows = {}
+    for name in occurring:
+
+        def figures(weights: Floats, name: str = name) -> dict[str, Floats]:
+            values = decision(goal[name], found[name], weights)
+            score = scores[name]
+            if score is not None:
+                values["auroc"] = auroc(goal[name], score, weights)
+            return values
+
+        patients = [each.name for each in reports]
+        rows[name] = {
+            "positives": int(goal[name].sum()),
+            "said": int(found[name].sum()),
+            **estimates(figures, patients, bootstrap),
+        }
+
+    def mean_f1(weights: Floats) -> dict[str, Floats]:
+        values = [decision(goal[name], found[name], weights)["f1"] for name in occurring]
+        return {"macro_f1": np.nanmean(values, axis=0)}
+
+    macro = estimates(mean_f1, [each.name for each in reports], bootstrap)["macro_f1"]
+    return {"findings": rows, "macro_f1": macro}
+
+
+def _is_present(said: Said, finding: Finding) -> bool:
+    for name in finding.observations:
+        label = said[name]
+        implied = any(note.startswith(IMPLIED) for note in label.detail.split("; "))
+        if label.state is State.PRESENT and (finding.implied or not implied):
+            return True
+    return False
+
+
+def _scores(
+    reports: Sequence[ChestReport], said: Mapping[str, Said], finding: Finding
+) -> Floats | None:
+    given = [
+        [said[report.name][name].margin for name in finding.observations] for report in reports
+    ]
+    if any(each is None for row in given for each in row):
+        return None
+    return np.array([max(each for each in row if each is not None) for row in given])
+
+
+def location_agreement(
+    reports: Sequence[ChestReport], said: Mapping[str, Said], schema: LabelSchema
+) -> dict[str, float]:
+    """Return how far the places that are said are those of the MeSH strings.
+
+    Both are sets of places; "bilateral" stands for both sides. ``precision`` and ``recall`` count
+    places; ``contradicted`` is the share of labels with a place that the string's exclude.
+    """
+    means = {each.id: set(each.means) or {each.id} for each in schema.locations}
+    excludes = {each.id: set(each.excludes) for each in schema.locations}
+    hits = ours_total = theirs_total = compared = opposed = 0
+    for report in reports:
+        for name, theirs in report.locations().items():
+            label = said[report.name].get(name)
+            if label is None or label.state is not State.PRESENT or not theirs:
+                continue
+            ours = set().union(*(means[each] for each in label.locations))
+            compared += 1
+            hits += len(ours & theirs)
+            ours_total += len(ours)
+            theirs_total += len(theirs)
+            sides = {"left", "right"}
+            wrong = (ours & sides) and (theirs & sides) and not (ours & theirs & sides)
+            wrong = wrong or any(excludes[each] & theirs and each not in theirs for each in ours)
+            opposed += bool(wrong)
+    precision, recall = _ratio(hits, ours_total), _ratio(hits, theirs_total)
+    return {
+        "labels": compared,
+        "precision": precision,
+        "recall": recall,
+        "f1": _ratio(2 * hits, ours_total + theirs_total),
+        "contradicted": _ratio(opposed, compared),
+    }
+
+
+def severity_agreement(
+    reports: Sequence[ChestReport], said: Mapping[str, Said]
+) -> dict[str, float]:
+    """Return how often the severity is that of the MeSH string, where one of three is named."""
+    same = given = compared = 0
+    for report in reports:
+        for name, theirs in report.severities().items():
+            label = said[report.name].get(name)
+            if label is None or label.state is not State.PRESENT:
+                continue
+            compared += 1
+            given += bool(label.severity)
+            same += label.severity == theirs
+    return {"labels": compared, "said": _ratio(given, compared), "same": _ratio(same, compared)}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of one labeler's table."""
+    rows = [
+        [
+            name,
+            str(each["positives"]),
+            str(each["said"]),
+            _interval(each["f1"]),
+            number(each["precision"].value),
+            number(each["sensitivity"].value),
+            number(each["balanced_accuracy"].value),
+            number(each["auroc"].value if "auroc" in each else None),
+        ]
+        for name, each in found["findings"].items()
+    ]
+    seconds = found["seconds_per_report"]
+    yield f"{found['labeler']}: {found['reports']} reports, {seconds:.4f} s a report"
+    header = "finding|positives|said|F1|precision|sensitivity|balanced acc.|AUROC"
+    yield from table(header.split("|"), rows)
+    yield f"macro F1 {_interval(found['macro_f1'])}"
+    for name in ("location", "severity"):
+        figures = ", ".join(f"{key} {number(value)}" for key, value in found[name].items())
+        yield f"{name} against MeSH strings: {figures}"
+
+
+def _interval(given: Estimate) -> str:
+    return f"{number(given.value)} ({number(given.low, 2)}-{number(given.high, 2)})"
+
+
+def json_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one labeler's figures as values of JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Estimate):
+            return vars(value)
+        if isinstance(value, Mapping):
+            return {key: plain(each) for key, each in value.items()}
+        return value
+
+    done: dict[str, Any] = for_json(plain(found))
+    return done
+
+
+def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--labelers", default="rules", type=lambda names: names.split(","))
+    parser.add_argument("--subset", type=int, help="so many reports, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", type=Path, help="a GGUF file or folder; default: SmolLM2")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--backend", default="transformers")
+    parser.add_argument("--url", default="", help="of a model server, with --backend server")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folds", type=int, default=5, help="of the student")
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--out", type=Path, help="the line of JSON goes here, too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the labelers that the command line names."""
+    options = options_of(arguments)
+    reports = chest_reports()
+    if options.subset:
+        drawn = random.Random(options.seed).sample(range(len(reports)), options.subset)
+        reports = [reports[index] for index in sorted(drawn)]
+    found = []
+    for labeler in options.labelers:
+        found.append(measure(labeler, reports, options))
+        print("\n".join(lines_of(found[-1])), flush=True)
+    line = json.dumps({"chest": [json_of(each) for each in found]})
+    if options.out:
+        options.out.write_text(line + "\n", encoding="utf-8")
+    print(line)
+
+
+if __name__ == "__main__":
+    main()
