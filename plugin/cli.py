@@ -21,6 +21,7 @@ from plugin import (
     cli_quarantine,
     cli_research,
     cli_send,
+    cli_student,
     cli_studies,
 )
 from plugin.cli_calls import ConfigOption
@@ -112,6 +113,7 @@ cli_send.register(app)
 cli_label.register(app)
 cli_labeler.register(app)
 cli_research.register(app)
+cli_student.register(app)
 cli_studies.register(app)
 cli_quarantine.register(app)
 cli_hl7.register(app)

@@ -106,10 +106,17 @@ def _predict(job: dict[str, Any], emit: Emit) -> None:
         emit("item", row._asdict())
 
 
+def _train_student(job: dict[str, Any], emit: Emit) -> None:
+    from plugin.student_training import learn
+
+    emit("item", learn(job, lambda line: emit("progress", line)))
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "identify_labeler": _identify_labeler,
     "label": _label,
     "peak_memory": _peak_memory,
     "train": _train,
     "predict": _predict,
+    "train_student": _train_student,
 }
