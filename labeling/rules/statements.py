@@ -81,6 +81,7 @@ class StatementFinder:
         self._patterns = _Patterns(cues)
         self._levels = LevelFinder(schema, cues)
         self._all = frozenset(site.id for site in schema.sites)
+        self._at_levels = {each.id for each in schema.observations if each.sites}
 
     def find(self, text: str, sentences: Iterable[Sentence]) -> Iterator[Statement]:
         """Yield the statements of sentences that are given in the order of ``text``."""
@@ -126,7 +127,11 @@ class StatementFinder:
                         observation, mention.sites, state, mention.remaining, attributes=said
                     )
         for mention, state in self._general(words, mentions, found):
+            sites = context if mention is None else mention.sites
             for observation in self._lexicon.terms:
+                # That a level is normal says nothing of what is not labelled by level.
+                if sites is not None and observation not in self._at_levels:
+                    continue
                 if mention is None:
                     yield _Claim(observation, context, state, general=True)
                 else:

@@ -38,7 +38,10 @@ CHEST = [
     ("The lungs are hyperexpanded but clear.", OPAQUE),
     ("No focal consolidation, pleural effusion or pneumothorax.",
      {"consolidation": A, "pleural_effusion": A, "pneumothorax": A}),
+    ("The lungs are clear of focal airspace disease, pneumothorax, or pleural effusion.",
+     {"lung_opacity": A, "pneumothorax": A, "pleural_effusion": A}),
     ("Heart size is normal.", {"cardiomegaly": A}),
+    ("Heart size is borderline enlarged.", {"cardiomegaly": U}),
     ("The heart size is at the upper limits of normal.", {"cardiomegaly": A}),
     ("The cardiomediastinal silhouette is within normal limits.",
      {"cardiomegaly": A, "enlarged_cardiomediastinum": A}),
@@ -108,6 +111,9 @@ SPINE = [
     ("Ligamentum flavum bulging at L4-5.", {}),
     ("Broad based disc bulge at L3-4.", {"disc_bulging": P}),
     ("Desiccated L3-L4 and L5-S1 discs.", {"disc_degeneration": P}),
+    ("L4-L5: normal.", dict.fromkeys(
+        ["disc_narrowing", "herniation", "stenosis", "spondylolisthesis", "disc_bulging",
+         "disc_degeneration"], A)),
     ("The discs are well hydrated.", {"disc_degeneration": A}),
     ("Pfirrmann grade II at L1-L2 disc.", {"disc_degeneration": A}),
     ("Pfirrmann grade IV at L4-L5 disc.", {"disc_degeneration": P}),
@@ -124,6 +130,35 @@ SENTENCES = [
 @pytest.mark.parametrize(("schema", "sentence", "expected"), SENTENCES)
 def test_a_sentence_says_what_it_says(schema, sentence, expected):
     assert said(schema, f"FINDINGS: {sentence}") == expected
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence", "observation", "severity", "locations"),
+    [
+        ("chest", "Small bilateral pleural effusions.", "pleural_effusion", "mild",
+         {"bilateral", "left", "right"}),
+        ("chest", "Moderate right upper lobe consolidation.", "consolidation", "moderate",
+         {"right", "upper"}),
+        ("chest", "Streaky left basilar opacity.", "lung_opacity", "", {"left", "base"}),
+        ("spine", "Pfirrmann grade IV degeneration of the L4-L5 disc.", "disc_degeneration",
+         "pfirrmann_4", set()),
+        ("spine", "Grade 2 anterolisthesis of L5 on S1.", "spondylolisthesis", "meyerding_2",
+         set()),
+        ("spine", "Severe left foraminal stenosis at L3-L4.", "stenosis", "severe",
+         {"left", "foraminal"}),
+        ("neuro", "Fazekas 2 small vessel disease is seen.", "small_vessel_disease", "fazekas_2",
+         set()),
+        ("upper_extremity", "Undisplaced fracture of the radial head.", "radial_head_fracture",
+         "undisplaced", set()),
+        ("upper_extremity", "Slightly displaced fracture of the distal left clavicle.",
+         "clavicle_fracture", "slightly_displaced", {"left", "distal"}),
+    ],
+)  # fmt: skip
+def test_severity_and_place_are_read(schema, sentence, observation, severity, locations):
+    results = labeler(schema).label_report(f"FINDINGS: {sentence}")
+    found = next(each for each in results if (each.observation, each.site) == (observation, WHOLE))
+    assert found.state is P
+    assert (found.severity, set(found.locations)) == (severity, locations)
 
 
 @pytest.mark.parametrize("name", shipped_names())
