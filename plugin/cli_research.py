@@ -70,6 +70,16 @@ def labeler_agreement(config: ConfigOption, as_json: JsonOption = False) -> None
     _read(config, "agreement", as_json)
 
 
+@labeler.command("disagreements")
+def labeler_disagreements(
+    config: ConfigOption,
+    limit: Annotated[int, typer.Option(min=0, help="How many single reports to list.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Count and list where two labelers said different things of the same report."""
+    _read(config, "disagreements", as_json, limit=limit)
+
+
 @cohort.command("freeze")
 def cohort_freeze(
     name: str,
