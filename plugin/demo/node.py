@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,17 @@ class DemoNode:
         return self.command("status")
 
     def command(
-        self, *arguments: str, progress: Callable[[str], None] | None = None
+        self,
+        *arguments: str,
+        progress: Callable[[str], None] | None = None,
+        statuses: Collection[int] = (0,),
     ) -> dict[str, Any]:
         """Run a radloop command with ``--json`` and return its result.
+
+        Args:
+            arguments: of the command.
+            progress: takes each line of progress.
+            statuses: the exit statuses with which it gives a result.
 
         Raises:
             ChildFailed: the command failed; the message is its own.
@@ -87,7 +95,7 @@ class DemoNode:
                     said.append(line.strip())
                     if progress is not None:
                         progress(line.strip())
-            if process.returncode:
+            if process.returncode not in statuses:
                 raise ChildFailed(f"radloop {' '.join(arguments)}: {said[-1]}")
             output.seek(0)
             result: dict[str, Any] = json.load(output)
