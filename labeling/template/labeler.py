@@ -14,6 +14,7 @@ from labeling.language import LanguagePack
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import Ask, Generated, GenerateRequest, Grammar, LanguageModel
 from labeling.llm.lazy import LazyLanguageModel
+from labeling.rules.levels import LevelFinder
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.template.answer import members
 from labeling.template.form import LABELER, fullest, json_schema, numbered, task
@@ -53,6 +54,7 @@ class TemplateLabeler:
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
         self._schema, self._settings = setup.schema, setup.settings
         self._languages = setup.languages
+        self._levels = LevelFinder(setup.schema)
         self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
         self._tasks = {
             code: task(setup.schema, pack) for code, pack in setup.languages.packs.items()
@@ -116,7 +118,13 @@ class TemplateLabeler:
             result
             for observation in self._schema.observations
             for result in results_of(
-                self._schema, observation, answer, entries, form.report.text, form.sentences
+                self._schema,
+                observation,
+                answer,
+                entries,
+                form.report.text,
+                form.sentences,
+                self._levels,
             )
         ]
 

@@ -36,6 +36,7 @@ def results_of(
     entries: Mapping[str, Member],
     text: str,
     sentences: Sequence[Span],
+    finder: LevelFinder,
 ) -> list[LabelResult]:
     """Return the results of an observation, whole and at each of its sites.
 
@@ -46,6 +47,7 @@ def results_of(
         entries: the members of the generated object.
         text: the stored report.
         sentences: the numbered sentences, as ranges of ``text``.
+        finder: of the schema's sites in a sentence.
     """
     finding = read_finding(answer.text, entries, observation, len(sentences))
     spans = tuple(sentences[index] for index in finding.sentences)
@@ -53,7 +55,6 @@ def results_of(
     quoted = " ".join(text[start:end] for start, end in spans)
     places = without_contradictions(schema, finding.locations, quoted)
     whole = _whole(observation, finding, places, spans, steps)
-    finder = LevelFinder(schema)
     named = {
         span: frozenset(site for m in finder.find(text[span[0] : span[1]]) for site in m.sites)
         for span in spans
