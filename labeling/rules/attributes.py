@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from labeling.cues import Cues, one_of
-from labeling.vocabulary import LabelSchema, Location, Severity
+from labeling.cues import Cues, one_of, word_of
+from labeling.vocabulary import LabelSchema, Location, Severity, State
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,22 @@ class AttributeFinder:
         self._break = re.compile(breaks, re.IGNORECASE)
         self._sentence, self._breaks = "", tuple[int, ...]()  # of the sentence read last
         self._change = re.compile(rf"\s*{one_of(cues.changes)}", re.IGNORECASE)
+        self._denial = re.compile(word_of(cues.denials), re.IGNORECASE)
         ranges = one_of((*cues.level_ranges, *cues.level_joins))
         self._range = re.compile(rf"\s*(?:[-–/]|{ranges})\s*", re.IGNORECASE)
 
-    def find(self, words: str, start: int, end: int, observation: str) -> Attributes:
-        """Return what the clause around ``[start, end)`` of a sentence says of an observation."""
+    def find(
+        self, words: str, start: int, end: int, observation: str, state: State = State.PRESENT
+    ) -> Attributes:
+        """Return what the clause around ``[start, end)`` of a sentence says of an observation.
+
+        Where it is only possible, a denied degree ("no severe stenosis") is none.
+        """
         first, last = self._clause(words, start, end)
-        severity = self._severity(words, (first, last), (start, end), observation)
+        denied = state is State.UNCERTAIN and self._denial.search(words, first, start)
+        severity = ""
+        if not denied:
+            severity = self._severity(words, (first, last), (start, end), observation)
         said = {name for _, _, name in self._places.find(words, first, last)}
         meant = said.union(*(self._means[name] for name in said))
         return Attributes(severity, frozenset(meant & self._allowed[observation]))

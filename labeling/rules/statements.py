@@ -118,7 +118,7 @@ class StatementFinder:
                 found.append((start, end))
                 said = NOTHING_SAID
                 if state in {State.PRESENT, State.UNCERTAIN}:
-                    said = self._attributes.find(words, start, end, observation)
+                    said = self._attributes.find(words, start, end, observation, state)
                 mention = self._attached(words, start, end, mentions)
                 if mention is None:
                     yield _Claim(observation, context, state, attributes=said)

@@ -135,3 +135,54 @@ def test_rules_and_labelers_load_no_heavy_library():
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "observation", "severity", "locations"),
+    [
+        ("Mild stenosis at L4-L5.", "stenosis", "mild", ()),
+        ("Mild to moderate stenosis at L4-L5.", "stenosis", "moderate", ()),
+        ("Mild left foraminal stenosis and severe right foraminal stenosis at L4-L5.", "stenosis",
+         "severe", ("foraminal", "left", "right")),
+        ("Mild bulge with severe bilateral foraminal narrowing at L4-L5.", "stenosis", "severe",
+         ("bilateral", "foraminal", "left", "right")),
+        ("Stenosis has mildly increased at L4-L5.", "stenosis", "", ()),
+        ("Moderate stenosis at L3-L4. Severe stenosis at L4-L5.", "stenosis", "severe", ()),
+        ("Grade I anterolisthesis of L4 on L5.", "spondylolisthesis", "meyerding_1", ()),
+        ("No severe herniation, left or right.", "herniation", "", ()),
+        ("No stenosis.", "stenosis", "", ()),
+    ],
+)  # fmt: skip
+def test_severity_and_places_are_those_of_the_clause(text, observation, severity, locations):
+    whole = next(
+        each
+        for each in LABELER.label_report(text)
+        if (each.observation, each.site) == (observation, WHOLE)
+    )
+    assert (whole.severity, whole.locations) == (severity, locations)
+
+
+def test_margins_are_an_order_of_states():
+    said = {
+        P: "Stenosis.",
+        U: "Possible stenosis.",
+        S: "FINDINGS: Unchanged.",
+        "not_mentioned": "Normal heart size is seen.",
+        A: "No stenosis.",
+    }
+    margins = []
+    for state, text in said.items():
+        labels = LABELER.label_report(text)
+        whole = next(e for e in labels if (e.observation, e.site) == ("stenosis", WHOLE))
+        assert whole.state == state
+        margins.append(whole.margin)
+    assert margins == sorted(set(margins), reverse=True)
+
+
+def test_a_second_sentence_that_says_the_same_is_evidence_too():
+    text = "FINDINGS: Stenosis at L4-L5.\nIMPRESSION: Canal stenosis L4-L5."
+    whole = next(
+        e for e in LABELER.label_report(text) if (e.observation, e.site) == ("stenosis", WHOLE)
+    )
+    assert [text[a:b] for a, b in whole.evidence] == ["Stenosis at L4-L5.", "Canal stenosis L4-L5."]
+    assert whole.margin == 2.5
