@@ -87,6 +87,8 @@ def test_abbreviations_do_not_end_a_sentence():
         ("\x00\x01\x02" * 50 + "stenosis", "not text"),
         ("�" * 20 + " stenosis", "not text"),
         ("12345 67", "no words"),
+        ("stenosis " * 120_000, "longer"),
+        ("\x89PNG\x9d\x81\x8f" * 9, "not text"),
     ],
 )
 def test_what_cannot_be_read_is_refused(text, reason):
