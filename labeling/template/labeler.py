@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labeling.labeler import LabelerSetup, LabelResult, Span, failed
 from labeling.language import LanguagePack
 from labeling.llm.digest import asked_digest
-from labeling.llm.interface import Ask, Generated, GenerateRequest, Grammar, LanguageModel
+from labeling.llm.interface import (
+    Ask,
+    Generated,
+    GenerateRequest,
+    Grammar,
+    LanguageModel,
+    UnusableLanguageModel,
+)
 from labeling.llm.lazy import LazyLanguageModel
 from labeling.rules.levels import LevelFinder
 from labeling.sections import ReadableReport, UnreadableReport, read_report
@@ -29,11 +36,15 @@ _SLACK = 1.25  # a model may break words into more tokens than the measured form
 
 @dataclass(frozen=True)
 class _Form:
-    """A report as it is asked: its numbered sentences, and the request."""
+    """A report as it is asked: its numbered sentences, and the request.
+
+    ``fits`` says that report, task and the longest answer surely fit into the model.
+    """
 
     report: ReadableReport
     sentences: tuple[Span, ...]
     request: GenerateRequest
+    fits: bool
 
 
 class TemplateLabeler:
@@ -81,11 +92,22 @@ class TemplateLabeler:
                 forms[index] = self._form(text)
             except UnreadableReport as error:
                 results[index] = failed(self._schema, str(error))
-        if forms:
-            answers = self._model.open().generate([form.request for form in forms.values()])
-            for (index, form), answer in zip(forms.items(), answers, strict=True):
+        easy = {index: form for index, form in forms.items() if form.fits}
+        if easy:
+            answers = self._model.open().generate([form.request for form in easy.values()])
+            for (index, form), answer in zip(easy.items(), answers, strict=True):
                 results[index] = self._results(form, answer[0])
+        for index in forms.keys() - easy.keys():
+            results[index] = self._tried(forms[index])
         return [results[index] for index in range(len(texts))]
+
+    def _tried(self, form: _Form) -> list[LabelResult]:
+        """Return the results of a form that may be too long, so it is asked alone."""
+        try:
+            ((answer,),) = self._model.open().generate([form.request])
+        except UnusableLanguageModel as error:
+            return failed(self._schema, str(error))
+        return self._results(form, answer)
 
     def _form(self, text: str) -> _Form:
         report = read_report(text, self._languages, self._settings)
@@ -110,7 +132,10 @@ class TemplateLabeler:
             grammar=Grammar(json_schema(self._schema, len(lines))),
             alternatives=ALTERNATIVES,
         )
-        return _Form(report, tuple(lines), GenerateRequest(reading, (ask,)))
+        # A model says what it can read only of a report, so the form is measured as if it were one.
+        everything = replace(reading, report="\n".join([reading.report, words, longest]))
+        request = GenerateRequest(reading, (ask,))
+        return _Form(report, tuple(lines), request, model.fits(everything))
 
     def _results(self, form: _Form, answer: Generated) -> list[LabelResult]:
         entries = members(answer.text)
