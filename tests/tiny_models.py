@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 TEMPLATE = (
@@ -29,21 +29,25 @@ SIZES = {
 def write_tokenizer(
     folder: Path, *, template: str = TEMPLATE, answers: Sequence[str] = ("yes", "no")
 ) -> int:
-    """Write a tokenizer of whole words, signs and bytes; return the size of its vocabulary."""
+    """Write a tokenizer of bytes with a token for each of some words; return its size."""
     folder.mkdir(parents=True)
-    words = [*answers, *WORDS.split(), *(chr(code) for code in range(33, 127))]
     specials = ["<unk>", "<|im_start|>", "<|im_end|>"]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*specials, *words, "Ġ", "Ċ"]))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens(specials)
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    words = [*answers, *WORDS.split()]
+    tokenizer.train_from_iterator([*words, *(f" {word}" for word in words)], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}
     settings |= {"eos_token": "<|im_end|>", "model_max_length": 2048}
     if template:
         settings["chat_template"] = template
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return len(vocabulary)
+    return int(tokenizer.get_vocab_size())
 
 
 def write_model(

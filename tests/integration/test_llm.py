@@ -166,8 +166,8 @@ def test_half_precision_keeps_the_answers_close(tmp_path):
 def test_choices_are_summed_over_their_spellings(tmp_path):
     model = loaded(write_model(tmp_path / "model", answers=("yes", "Yes", "no")))
     both = model.chat.choice_ids("yes")
-    assert len(both) == 2
-    assert len(model.chat.choice_ids("a")) == 1
+    assert len(both) > 2
+    assert not {*model.chat.choice_ids("a")} & {*model.chat.choice_ids("A")}
     request = requests(REPORTS[:1], (Stem(("Answer",), (Question(" ?"),)),))
     job = model.reader.job(
         request[0].reading,
@@ -247,7 +247,7 @@ def test_a_grammar_gives_json_with_its_keys_in_order(tiny, shares):
         assert chosen
         for step in (*chosen, *text.steps):
             assert all(share <= 0 for share in step.alternatives.values())
-        assert all(len(step.alternatives) == 3 for step in text.steps)
+        assert all(1 <= len(step.alternatives) <= 3 for step in text.steps)
     alone = model.generate([GenerateRequest(reading(REPORTS[0]), (form,))])
     assert alone[0][0].text == found[0][0].text
 
