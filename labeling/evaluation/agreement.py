@@ -178,10 +178,17 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
     )
 
 
+def scores_of(given: Sequence[Judgement]) -> Floats | None:
+    """Return the scores, failed labels below all; None where one that did not fail lacks it."""
+    known = [each.score for each in given if each.score is not None]
+    lowest = min(known, default=0.0) - 1.0
+    return _numbers(given, lambda each: each.score, failed=lowest)
+
+
 def _area(
     given: Sequence[Judgement], positive: set[State], bootstrap: Bootstrap
 ) -> Estimate | None:
-    scores = _numbers(given, lambda each: each.score, failed=-np.inf)
+    scores = scores_of(given)
     if scores is None:
         return None
     target = np.array([each.reference in positive for each in given], dtype=np.float64)

@@ -24,7 +24,7 @@ from labeling.vocabulary import WHOLE, LabelSchema, State
 
 _NOT_JUDGED = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
 _MENTIONED_BUT_NOT_PRESENT = frozenset({State.ABSENT, State.STABLE_UNKNOWN})
-_FEW_VALUES = 6
+_FEW_VALUES = 8
 _MOST_EDGES = 64
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-from labeling.evaluation.agreement import NOT_JUDGED, Judgement
+from labeling.evaluation.agreement import NOT_JUDGED, Judgement, scores_of
 from labeling.evaluation.metrics import Estimate, estimates
 from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
 from labeling.vocabulary import State
@@ -91,7 +91,7 @@ def _compared(
     target = np.array([ours.reference is State.PRESENT for ours, _ in pairs], dtype=bool)
     goal = target.astype(np.float64)
     said = [np.array([pair[i].label is State.PRESENT for pair in pairs]) for i in (0, 1)]
-    scores = [_scores([pair[i] for pair in pairs]) for i in (0, 1)]
+    scores = [scores_of([pair[i] for pair in pairs]) for i in (0, 1)]
     first, second = scores
     patients = [ours.patient for ours, _ in pairs]
 
@@ -113,15 +113,6 @@ def _compared(
         p_auroc=p_auroc,
         same=sum(ours.label is theirs.label for ours, theirs in pairs) / len(pairs),
     )
-
-
-def _scores(judgements: Sequence[Judgement]) -> Floats | None:
-    """Return the margins, a failed label below all; None where one that did not fail lacks it."""
-    known = [each.score for each in judgements if each.score is not None]
-    lowest = min(known, default=0.0) - 1.0
-    found = [lowest if each.label is State.FAILED else each.score for each in judgements]
-    given = [each for each in found if each is not None]
-    return np.array(given) if len(given) == len(found) and known else None
 
 
 def _key(judgement: Judgement) -> tuple[str, str, str]:

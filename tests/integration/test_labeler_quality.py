@@ -112,9 +112,7 @@ def store_margins(context: Context, calibration: str = "") -> None:
             span = (start, start + len(QUOTE))
             margin = margin_of(number)
             said = State.PRESENT if margin > 0 else State.ABSENT
-            results.append(
-                LabelResult("stenosis", WHOLE, said, margin=margin, evidence=(span,))
-            )
+            results.append(LabelResult("stenosis", WHOLE, said, margin=margin, evidence=(span,)))
             store_labels(session, run, report.id or 0, results, context.clock)
 
 
@@ -213,8 +211,8 @@ def test_nothing_to_judge_is_said(context: Context, tmp_path: Path) -> None:
         run = open_run(session, identity, context.schema(), context.clock)
         whole = [LabelResult("stenosis", WHOLE, State.ABSENT)]
         store_labels(session, run, 1, whole, context.clock)
+    arguments = {**CALIBRATE, "labeler": "rules"}
     with pytest.raises(Permanent, match="no condition has 3 reports"):
-        arguments = {**CALIBRATE, "labeler": "rules"}
         run_operation(context, "labeler calibrate", arguments, lambda _: None)
 
 

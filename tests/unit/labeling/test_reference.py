@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from labeling.errors import Permanent
 from labeling.models import ReferenceLabel
-from labeling.reference import COLUMNS, import_reference_labels, reference_states
+from labeling.reference import COLUMNS, import_reference_labels, reader_labels, reference_states
 from labeling.vocabulary import State
 from tests.cohort_builders import NOW, SCHEMA, add_reference, blank_session, clock
 
@@ -157,3 +157,34 @@ def test_readers_who_disagree_leave_no_truth(session):
     assert found["1.3"] == {here: State.PRESENT}
     assert reference_states(session, "image", ["1.3", "1.9"]).keys() == {"1.3"}
     assert reference_states(session, "report") == {}
+
+
+def test_readers_may_say_more(session, tmp_path):
+    path = tmp_path / "labels.jsonl"
+    row = dict(zip(COLUMNS, ("file", "note 1", "fracture", "whole", "r1", "present"), strict=True))
+    more = {"quote": "old fracture", "blinded": "yes", "sampling": "random"}
+    other = {**row, "reader": "r2", "severity": None}
+    path.write_text("\n".join(map(json.dumps, ({**row, **more}, other))), encoding="utf-8")
+    result = load(session, path)
+    assert (result.imported, result.problems) == (2, ())
+    together = reader_labels(session, "file")["note 1"]["fracture", "whole"]
+    assert together.state is State.PRESENT
+    assert (together.quotes, together.readers) == (("old fracture",), ("r1", "r2"))
+    assert (together.blinded, together.sampling, len(together.ids)) == ("", "", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("severity", "dreadful", "severity is not one of the observation's"),
+        ("quote", "x" * 2001, "quote is too long"),
+        ("blinded", "half", "blinded is neither yes nor no"),
+        ("sampling", "a\nb", "sampling is too long or not printable"),
+        ("quote", 7, "a column is missing or not text"),
+    ],
+)
+def test_what_more_they_say_is_checked(session, tmp_path, name, value, reason):
+    path = tmp_path / "labels.jsonl"
+    row = {**dict(zip(COLUMNS, GOOD, strict=True)), name: value}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    assert load(session, path).problems == ((1, reason),)
