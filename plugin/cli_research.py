@@ -45,11 +45,13 @@ def _read(config: Path, question: str, as_json: bool, **arguments: Any) -> None:
 
 @reference.command("import")
 def reference_import(
-    file: Annotated[Path, typer.Argument(exists=True, help="CSV or JSONL; see README.")],
+    file: Annotated[Path, typer.Argument(exists=True, help="CSV or JSONL; see deploy/evaluation.md.")],
     config: ConfigOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Import human labels: level (report or image), subject, observation, site, reader, state.
+    """Import human labels: level (report, image, file), subject, observation, site, reader, state.
+
+    Optional: severity, quote, blinded (yes or no), sampling.
 
     Exit status 1 when a row was refused; the other rows are imported.
     """
