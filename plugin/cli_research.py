@@ -45,7 +45,9 @@ def _read(config: Path, question: str, as_json: bool, **arguments: Any) -> None:
 
 @reference.command("import")
 def reference_import(
-    file: Annotated[Path, typer.Argument(exists=True, help="CSV or JSONL; see deploy/evaluation.md.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, help="CSV or JSONL; see deploy/evaluation.md.")
+    ],
     config: ConfigOption,
     as_json: JsonOption = False,
 ) -> None:
