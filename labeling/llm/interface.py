@@ -6,7 +6,7 @@ here knows a library: the adapters are ``transformers_model``, ``llama_cpp_model
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,10 @@ YES_NO = ("yes", "no")
 
 class UnusableLanguageModel(Permanent):
     """A model cannot be loaded, or cannot answer what it is asked."""
+
+
+class UnansweredReport(UnusableLanguageModel):
+    """The model cannot be asked about this one report; others it may read."""
 
 
 class ModelUnavailable(Transient):
@@ -117,6 +121,31 @@ class Generated:
 
 Scores = tuple[float, ...]
 """Log-probability of each choice in order; only differences between choices mean something."""
+
+
+class BoundedScores(tuple[float, ...]):
+    """Scores of which some are the most that a choice can have had.
+
+    A server lists the likeliest tokens only. ``unlisted`` are the indices of the choices that were
+    not among them; at least one was.
+    """
+
+    unlisted: frozenset[int]
+
+    def __new__(cls, scores: Sequence[float], unlisted: Iterable[int]) -> BoundedScores:
+        """Return the scores with the indices of those that are bounds."""
+        made = super().__new__(cls, scores)
+        made.unlisted = frozenset(unlisted)
+        return made
+
+
+BOUND_NOTE = "the margin is a bound: an answer was not among the model's alternatives"
+"""What a label says whose margin rests on ``BoundedScores``."""
+
+
+def is_bound(scores: Scores) -> bool:
+    """Tell whether the difference between the first two choices is a bound, not a value."""
+    return isinstance(scores, BoundedScores) and not scores.unlisted.isdisjoint({0, 1})
 
 
 class LanguageModel(Protocol):
