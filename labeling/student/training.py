@@ -204,7 +204,9 @@ def predict(
             if k.startswith(ENCODER_PREFIX)
         }
     )
-    source = _source(corpus.tokens, encoder, TrainingOptions(layers=options.layers))
+    read = {sentence for each in reports for sentence in each.report.sentences}
+    tokens = {sentence: each for sentence, each in corpus.tokens.items() if sentence in read}
+    source = _source(tokens, encoder, TrainingOptions(layers=options.layers))
     network.eval()
     found = []
     with torch.inference_mode():
