@@ -85,12 +85,19 @@ class Grammars:
     def _tokens(self) -> LLTokenizer:
         if self._tokenizer is None:
             try:
-                self._tokenizer = from_tokenizer(self._source, n_vocab=self._vocabulary)
+                self._tokenizer = self._read_tokens()
             except (ValueError, TypeError, AttributeError) as error:
                 raise UnusableLanguageModel(
                     "the model's tokenizer cannot be held to a grammar"
                 ) from error
         return self._tokenizer
+
+    def _read_tokens(self) -> LLTokenizer:
+        if vocabulary := getattr(self._source, "llama_vocabulary", None):
+            from llguidance.llamacpp import lltokenizer_from_vocab
+
+            return lltokenizer_from_vocab(vocabulary)
+        return from_tokenizer(self._source, n_vocab=self._vocabulary)
 
 
 def _compiled(schema: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ def grow(paths: Sequence[Sequence[int]]) -> Tree:
     """Return the tree of these paths of tokens; none may be empty."""
     tree = Tree([], [], [], [0] * len(paths))
     above: list[int] = []  # indices of the tokens on the path at hand
-    for number in sorted(range(len(paths)), key=lambda index: paths[index]):
+    for number in sorted(range(len(paths)), key=lambda index: tuple(paths[index])):
         path = paths[number]
         shared = _shared(tree, above, path)
         _close(tree, above, shared)

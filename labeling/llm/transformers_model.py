@@ -154,7 +154,7 @@ def _questions(request: ScoreRequest) -> list[Question]:
 
 def _summed(scores: torch.Tensor, ids: Sequence[Sequence[int]]) -> Scores:
     """Return one score a choice: the log of the sum over its spellings."""
-    parts = scores.double().split([len(some) for some in ids])
+    parts = torch.split(scores.double(), [len(some) for some in ids])
     summed: Scores = tuple(float(torch.logsumexp(part, dim=0)) for part in parts)
     if not all(math.isfinite(score) for score in summed):
         raise UnusableLanguageModel("the model answers with numbers that are not finite")

@@ -1,12 +1,16 @@
-"""Reports and labels per second of the labelers, beside the plain loop on the same model.
+"""Reports and tokens per second of the labeler ``token_scores``, beside the plain published loop.
 
-    python -m tests.benchmarks.labeling [--rounds 5] [--threads 2]
+    python -m tests.benchmarks.labeling [--model PATH] [--dtype auto] [--reports 4] [--rounds 5]
 
-``rules`` needs no model. ``token_scores`` reads a report once and asks all its questions side by
-side; ``plain loop`` asks the same questions of the same model one by one, each with the whole
-prompt again, as the published code does. Rounds are interleaved; each round takes one new
-simulated report for both. Only the ratios mean something on a shared machine. The last line is
-JSON.
+Both ask the same model, with the same weights, the same questions about the same new reports.
+``plain`` does it as the published code does: report by report, the whole prompt again for each
+question, one text generated after another. ``shared`` reads a report once for all its questions
+and writes all summaries of several reports at once. ``one-step`` asks at once; ``two-step`` lets
+the model first write a summary aimed at each condition. Rounds are interleaved, and the order
+alternates; only the ratios within a round mean something on a shared machine. The answers of both
+ways are compared, too. ``tokens/s`` counts the tokens of the prompts that were answered and of the
+summaries that were written, so it says how much work of the plain loop is done in a second. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,110 +20,222 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from labeling.llm.model_store import EMBEDDED_NAME
-from labeling.llm.transformers_model import LanguageModel
-from labeling.rules.labeler import RuleLabeler
-from labeling.schema_file import shipped_schema
+from labeling.labeler import LabelResult
+from labeling.llm.interface import Generated, GenerateRequest, Reading, ScoreRequest, Scores
+from labeling.llm.model_store import EMBEDDED_NAME, ModelStore
+from labeling.llm.opening import stored_model
+from labeling.llm.transformers_model import TransformersModel
+from labeling.schema_file import narrowed, shipped_schema
+from labeling.settings import LanguageModelSettings
 from labeling.token_scores.labeler import TokenScoreLabeler
-from labeling.token_scores.prompt import Prompt, build_prompt, report_for_prompt
 from plugin.simulation.reports import Habits, write_report
 from plugin.simulation.truth import draw_truth
 from tests.labeling_builders import rules_of, setup_of
 
-SCHEMA = shipped_schema("spine")
+CONDITIONS = (
+    "stenosis", "herniation", "spondylolisthesis", "cauda_equina_compression", "cancer",
+)  # fmt: skip
+SCHEMA = narrowed(shipped_schema("spine"), CONDITIONS)
+STEPS = ("one-step", "two-step")
 RULES_PER_ROUND = 50
 
 
-def _reports(number: int) -> list[str]:
+@dataclass
+class Counted:
+    """A language model that counts the tokens which the plain loop reads and writes for it."""
+
+    model: TransformersModel
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.name, self.digest = self.model.name, self.model.digest
+        self.markers = self.model.markers
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        return self.model.count_tokens(text)
+
+    def fits(self, reading: Reading) -> bool:
+        """Tell whether the model can read this."""
+        return self.model.fits(reading)
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[list[Scores]]]:
+        """Score, and count each question's whole prompt."""
+        self.tokens += sum(self._prompts(r) for r in requests)
+        return self.model.score(requests)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Generated]]:
+        """Generate, and count each text's whole prompt and what was written."""
+        found = self.model.generate(requests)
+        for request, texts in zip(requests, found, strict=True):
+            for ask, text in zip(request.asks, texts, strict=True):
+                self.tokens += self._prompt(request.reading, ask.turns) + len(text.steps)
+        return found
+
+    def _prompts(self, request: ScoreRequest) -> int:
+        return sum(
+            self._prompt(request.reading, stem.turns) + self.count_tokens(question.text)
+            for stem in request.stems
+            for question in stem.questions
+        )
+
+    def _prompt(self, reading: Reading, turns: Sequence[str]) -> int:
+        chat = self.model.chat
+        closing = chat.closing(reading, len(turns))
+        return len(chat.prefix(reading)) + len(chat.turns(reading, turns)) + len(closing)
+
+
+@dataclass
+class Way:
+    """One way of labelling, and what was measured of it by round."""
+
+    labeler: TokenScoreLabeler
+    model: Counted
+    reports: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+
+    def label(self, texts: Sequence[str]) -> list[list[LabelResult]]:
+        """Label, and note reports and tokens per second."""
+        before = self.model.tokens
+        started = time.perf_counter()
+        results = list(self.labeler.label_reports(texts))
+        seconds = time.perf_counter() - started
+        self.reports.append(len(texts) / seconds)
+        self.tokens.append((self.model.tokens - before) / seconds)
+        return results
+
+
+def simulated_reports(number: int) -> list[str]:
+    """Return new simulated reports; the generator is seeded."""
     rng = np.random.default_rng(7)
     habits = Habits(brief_rate=0.0)
     return [write_report(draw_truth(rng), rng, habits=habits).text for _ in range(number)]
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _round(
-    index: int, texts: list[str], rules: RuleLabeler, model: LanguageModel, prompt: Prompt
-) -> dict[str, float]:
-    """Return reports per second of each way; the order alternates between rounds."""
-    report = report_for_prompt(texts[index], model.markers)
-    some = texts[-RULES_PER_ROUND:]
-    ways: dict[str, Callable[[], object]] = {
-        "rules": lambda: [rules.label_report(text) for text in some],
-        "token_scores": lambda: model.score(prompt, report),
-        "plain loop": lambda: model.score_one_by_one(prompt, report),
-    }
-    names = list(ways) if index % 2 == 0 else list(reversed(ways))
-    rates = {name: 1 / _seconds(ways[name]) for name in names}
-    rates["rules"] *= len(some)
-    return rates
-
-
-def measure(rounds: int, threads: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Return reports per second of each way by round, and what was read."""
-    texts = _reports(rounds + 1 + RULES_PER_ROUND)
-    prompt = build_prompt(SCHEMA)
+def loaded(options: argparse.Namespace) -> TransformersModel:
+    """Load the model that is named, or the embedded one."""
     with tempfile.TemporaryDirectory() as folder:
-        labeler = TokenScoreLabeler(
-            setup_of(SCHEMA, store=Path(folder), language_model={"threads": threads})
+        path, name = options.model, options.model.stem if options.model else EMBEDDED_NAME
+        if path is None:
+            path = stored_model(LanguageModelSettings(), ModelStore(Path(folder))).path
+        return TransformersModel.load(
+            path,
+            name=name,
+            threads=options.threads,
+            dtype=options.dtype,
+            side_by_side=options.reports,
         )
-        loading = _seconds(labeler.load)
-        model = labeler.load()
-    model.score(prompt, report_for_prompt(texts[rounds], model.markers))  # warm up
-    rules = rules_of(SCHEMA)
-    rates: dict[str, list[float]] = {"rules": [], "token_scores": [], "plain loop": []}
-    for index in range(rounds):
-        for name, rate in _round(index, texts, rules, model, prompt).items():
-            rates[name].append(rate)
-    tokens = [model.count_tokens(report_for_prompt(t, model.markers)) for t in texts[:rounds]]
-    return rates, {"loading_seconds": loading, "report_tokens": statistics.mean(tokens)}
+
+
+def ways_of(model: TransformersModel, options: argparse.Namespace) -> dict[str, Way]:
+    """Return the shared and the plain way, each in one and in two steps."""
+    ways = {}
+    for step in STEPS:
+        for name, used in (("shared", model), ("plain", model.unshared())):
+            counted = Counted(used)
+            asking = {
+                "two_step": step == "two-step",
+                "summary_tokens": options.summary_tokens,
+                "levels": False,
+                "mention": False,
+                "evidence": False,
+            }
+            batch = {"batch_reports": options.reports if name == "shared" else 1}
+            setup = setup_of(SCHEMA, token_scores=asking, language_model=batch)
+            ways[f"{name} {step}"] = Way(TokenScoreLabeler(setup, counted), counted)
+    return ways
+
+
+def measure(ways: dict[str, Way], options: argparse.Namespace) -> dict[str, float]:
+    """Run the rounds; return the largest difference of a margin between the two ways by step."""
+    size = options.reports
+    texts = simulated_reports((options.rounds + 1) * size)
+    for way in ways.values():
+        way.label(texts[-1:])  # warm up
+        way.reports.clear()
+        way.tokens.clear()
+    apart = dict.fromkeys(STEPS, 0.0)
+    for number in range(options.rounds):
+        some = texts[number * size : (number + 1) * size]
+        order = list(ways) if number % 2 == 0 else list(reversed(ways))
+        found = {name: ways[name].label(some) for name in order}
+        for step in STEPS:
+            apart[step] = max(apart[step], _apart(found[f"shared {step}"], found[f"plain {step}"]))
+    return apart
+
+
+def _apart(one: list[list[LabelResult]], other: list[list[LabelResult]]) -> float:
+    margins = [
+        [r.margin for some in each for r in some if r.margin is not None] for each in (one, other)
+    ]
+    return max((abs(a - b) for a, b in zip(*margins, strict=True)), default=0.0)
+
+
+def rules_rate() -> float:
+    """Return reports per second of the rule labeler, which needs no model."""
+    rules, texts = rules_of(SCHEMA), simulated_reports(RULES_PER_ROUND)
+    started = time.perf_counter()
+    for _ in rules.label_reports(texts):
+        pass
+    return len(texts) / (time.perf_counter() - started)
+
+
+def ratio(ways: dict[str, Way], step: str) -> list[float]:
+    """Return reports per second of shared over plain, by round."""
+    pairs = zip(ways[f"shared {step}"].reports, ways[f"plain {step}"].reports, strict=True)
+    return [shared / plain for shared, plain in pairs]
+
+
+def report(ways: dict[str, Way], apart: dict[str, float], options: argparse.Namespace) -> None:
+    """Print the table and the line of JSON."""
+    print(f"{'way':17}{'reports/s':>11}{'lowest':>9}{'highest':>9}{'tokens/s':>10}{'x plain':>9}")
+    for name, way in ways.items():
+        step = name.split()[1]
+        times = statistics.median(ratio(ways, step)) if name.startswith("shared") else 1.0
+        print(
+            f"{name:17}{statistics.median(way.reports):11.4f}{min(way.reports):9.4f}"
+            f"{max(way.reports):9.4f}{statistics.median(way.tokens):10.1f}{times:9.2f}"
+        )
+    print(f"rules            {rules_rate():11.1f}")
+    result = {
+        "benchmark": "labeling",
+        "model": options.model.name if options.model else EMBEDDED_NAME,
+        "dtype": options.dtype,
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "reports_a_round": options.reports,
+        "conditions": len(CONDITIONS),
+        "summary_tokens": options.summary_tokens,
+        "reports_per_second": {n: round(statistics.median(w.reports), 4) for n, w in ways.items()},
+        "tokens_per_second": {n: round(statistics.median(w.tokens), 1) for n, w in ways.items()},
+        "ratios": {step: [round(each, 2) for each in ratio(ways, step)] for step in STEPS},
+        "median_ratio": {s: round(statistics.median(ratio(ways, s)), 2) for s in STEPS},
+        "largest_margin_difference": {step: round(apart[step], 5) for step in STEPS},
+    }
+    print(json.dumps(result))
 
 
 def main() -> None:
     """Measure, print a table, and the ratios as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help=".gguf file or folder; default: the embedded")
+    parser.add_argument("--dtype", default="float32", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--reports", type=int, default=4, help="in a round, read side by side")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--summary-tokens", type=int, default=64)
     options = parser.parse_args()
-    rates, facts = measure(options.rounds, options.threads)
-    labels = sum(len(stem.questions) for stem in build_prompt(SCHEMA).stems)
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    print(f"{EMBEDDED_NAME}, {options.threads} threads, loaded in {facts['loading_seconds']:.1f} s")
-    print(f"{labels} labels a report, {facts['report_tokens']:.0f} tokens a report on average")
-    print(
-        f"{'labeler':14}{'reports/s':>11}{'lowest':>9}{'highest':>9}{'labels/s':>10}{'x loop':>9}"
-    )
-    for name, found in rates.items():
-        ratio = medians[name] / medians["plain loop"]
-        print(
-            f"{name:14}{medians[name]:11.3f}{min(found):9.3f}{max(found):9.3f}"
-            f"{medians[name] * labels:10.1f}{ratio:9.1f}"
-        )
-    paired = zip(rates["token_scores"], rates["plain loop"], strict=True)
-    result = {
-        "benchmark": "labeling",
-        "model": EMBEDDED_NAME,
-        "rounds": options.rounds,
-        "threads": options.threads,
-        "labels_per_report": labels,
-        "report_tokens": round(facts["report_tokens"], 1),
-        "loading_seconds": round(facts["loading_seconds"], 1),
-        "reports_per_second": {name: round(value, 4) for name, value in medians.items()},
-        "labels_per_second": {name: round(value * labels, 2) for name, value in medians.items()},
-        "ratios": {
-            "token_scores / plain loop": round(statistics.median(a / b for a, b in paired), 2)
-        },
-    }
-    print(json.dumps(result))
+    started = time.perf_counter()
+    model = loaded(options)
+    print(f"{model.name}, {options.dtype}, loaded in {time.perf_counter() - started:.1f} s")
+    ways = ways_of(model, options)
+    report(ways, measure(ways, options), options)
 
 
 if __name__ == "__main__":
