@@ -6,7 +6,7 @@ no second reading of a report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from labeling.labeler import LabelResult
@@ -26,7 +26,8 @@ def decide(
     """Return the results with the states and probabilities that the thresholds give them.
 
     * a margin above the band is present, inside it uncertain; below it the mention margin tells
-      absent from not mentioned (without one, the labeler's own word does);
+      absent from not mentioned (without one, the labeler's own word does); where no threshold was
+      fitted the labeler's own state stands, and the label says so;
     * a present label without evidence is uncertain: no span, no ``present``;
     * a site cannot be present where the whole report is not: it is uncertain there;
     * where a child is present, its parents are, with the child's evidence.
@@ -46,21 +47,41 @@ def decide(
 
 
 def redecide(
-    results: Sequence[LabelResult], schema: LabelSchema, thresholds: Thresholds
+    results: Sequence[LabelResult],
+    schema: LabelSchema,
+    thresholds: Thresholds,
+    before: Thresholds,
 ) -> list[LabelResult] | None:
     """Return what ``decide`` says of stored results under other thresholds.
 
+    Args:
+        results: as they are stored.
+        schema: that they were made with.
+        thresholds: that hold now.
+        before: that held when the report was read: they told where to look for evidence.
+
     Returns:
-        None where the report has to be read again: a label would count now, and nobody looked for
+        None where the report has to be read again: a label may count now, and nobody looked for
         the words that carry it while its margin lay too low.
     """
-    bare = [measured(each) for each in results]
-    for each in bare:
-        if each.margin is None or each.evidence or each.state is State.FAILED:
+    bare = {(each.observation, each.site): measured(each) for each in results}
+    for key, each in bare.items():
+        if each.evidence or each.state is State.FAILED:
             continue
-        if each.margin >= thresholds.of(each.observation, each.site).low:
+        if _counts(bare, key, thresholds) and not _counts(bare, key, before):
             return None
-    return decide(bare, schema, thresholds)
+    return decide(list(bare.values()), schema, thresholds)
+
+
+def _counts(
+    bare: Mapping[tuple[str, str], LabelResult], key: tuple[str, str], thresholds: Thresholds
+) -> bool:
+    """Tell whether evidence is looked for: the label and that of the whole may count."""
+    places = (key, (key[0], WHOLE))
+    margins = {place: bare[place].margin for place in places if place in bare}
+    return all(
+        margin is None or margin >= thresholds.of(*place).low for place, margin in margins.items()
+    )
 
 
 def is_implied(result: LabelResult) -> bool:
@@ -75,6 +96,8 @@ def measured(result: LabelResult) -> LabelResult:
     kept = [note for note in notes if note not in ours and not note.startswith(IMPLIED)]
     return replace(
         result,
+        state=result.own_state or result.state,
+        own_state=None,
         probability=None,
         evidence=() if is_implied(result) else result.evidence,
         detail="; ".join(kept),
@@ -82,16 +105,16 @@ def measured(result: LabelResult) -> LabelResult:
 
 
 def _decided(result: LabelResult, thresholds: Thresholds) -> LabelResult:
+    result = replace(result, own_state=result.state)
     if result.margin is None or result.state is State.FAILED:
         return result
     threshold = thresholds.of(result.observation, result.site)
+    if not threshold.fitted_on:
+        return replace(result, detail=_noted(result.detail, UNCALIBRATED_NOTE))
     state = threshold.decide(result.margin)
     if state is State.ABSENT:
         state = _denied_or_silent(result, threshold.mention_cut)
-    detail = result.detail if threshold.fitted_on else _noted(result.detail, UNCALIBRATED_NOTE)
-    return replace(
-        result, state=state, probability=threshold.probability(result.margin), detail=detail
-    )
+    return replace(result, state=state, probability=threshold.probability(result.margin))
 
 
 def _denied_or_silent(result: LabelResult, mention_cut: float) -> State:

@@ -39,6 +39,7 @@ class LabelResult:
         severity: id of the observation's severity scale; empty: not said.
         locations: ids of the schema's locations that are said.
         detail: a short note for people; never words of the report.
+        own_state: what the labeler itself decided, after ``decide`` decided; None before.
     """
 
     observation: str
@@ -51,6 +52,7 @@ class LabelResult:
     severity: str = ""
     locations: tuple[str, ...] = ()
     detail: str = ""
+    own_state: State | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def result_of(row: Mapping[str, Any]) -> LabelResult:
         "state": State(row["state"]),
         "evidence": spans,
         "locations": tuple(row["locations"]),
+        "own_state": State(row["own_state"]) if row.get("own_state") else None,
     }
     return LabelResult(**{**row, **changed})
 

@@ -47,6 +47,7 @@ class Label(SQLModel, table=True):
     observation: str
     site: str  # a site of the schema, or "whole" for the whole report
     state: str  # labeling.vocabulary.State
+    own_state: str = ""  # what the labeler decided before thresholds, evidence and parents did
     probability: float | None = None
     margin: float | None = None  # logit("yes") - logit("no"), uncalibrated
     mention_margin: float | None = None  # of the question whether it is mentioned at all

@@ -161,6 +161,7 @@ def _label(
         observation=result.observation,
         site=result.site,
         state=str(result.state),
+        own_state=str(result.own_state or ""),
         probability=result.probability,
         margin=result.margin,
         mention_margin=result.mention_margin,
@@ -191,4 +192,5 @@ def result_of_label(label: Label) -> LabelResult:
         severity=label.severity,
         locations=tuple(label.locations),
         detail=label.detail,
+        own_state=State(label.own_state) if label.own_state else None,
     )

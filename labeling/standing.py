@@ -49,6 +49,13 @@ def thresholds_of(session: Session, of: Configuration) -> Thresholds:
     return UNCALIBRATED if found is None else Thresholds.from_json(found.thresholds)
 
 
+def thresholds_with(session: Session, digest: str) -> Thresholds:
+    """Return the thresholds of this digest; the default where it is empty or unknown."""
+    query = select(Calibration).where(Calibration.digest == digest).limit(1)
+    found = session.exec(query).first() if digest else None
+    return UNCALIBRATED if found is None else Thresholds.from_json(found.thresholds)
+
+
 def qualification_of(
     session: Session, of: Configuration, calibration_digest: str
 ) -> Qualification | None:

@@ -16,7 +16,7 @@ def add_calibrated_labels(connection: sa.Connection) -> None:
     texts = {"calibration_digest": "", "model_name": "", "question_digest": ""}
     if "question_digest" in add_missing_columns(connection, "labeling_run", texts):
         connection.exec_driver_sql("UPDATE labeling_run SET question_digest = prompt_digest")
-    lists = {"more_evidence": "[]", "severity": "", "locations": "[]"}
+    lists = {"more_evidence": "[]", "severity": "", "locations": "[]", "own_state": ""}
     add_missing_columns(connection, "label", lists)
     add_nullable_columns(connection, "label", ("mention_margin",))
     quoted = {"severity": "", "quote": "", "blinded": "", "sampling": ""}

@@ -27,7 +27,12 @@ from labeling.runs import (
     result_of_label,
     store_labels,
 )
-from labeling.standing import calibration_of, configuration_of, thresholds_of
+from labeling.standing import (
+    calibration_of,
+    configuration_of,
+    thresholds_of,
+    thresholds_with,
+)
 from labeling.thresholds import Thresholds
 from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
@@ -151,8 +156,7 @@ def _without_decided(reading: _Reading, waiting: list[tuple[int, str]]) -> list[
     for start in range(0, len(waiting), 256):
         with reading.context.database.write() as session:
             for report_id, text in waiting[start : start + 256]:
-                earlier = _earlier(session, reading.run, report_id)
-                decided = redecide(earlier, reading.schema, reading.thresholds) if earlier else None
+                decided = _decided_again(session, reading, report_id)
                 if decided is None:
                     left.append((report_id, text))
                 else:
@@ -160,11 +164,16 @@ def _without_decided(reading: _Reading, waiting: list[tuple[int, str]]) -> list[
     return left
 
 
-def _earlier(session: Session, run: LabelingRun, report_id: int) -> list[LabelResult]:
-    """Return what the newest other run of the same questions has measured of a report."""
+def _decided_again(session: Session, reading: _Reading, report_id: int) -> list[LabelResult] | None:
+    """Decide anew what the newest other run of the same questions has measured of a report.
+
+    Returns:
+        None where there is none, or it does not suffice.
+    """
+    run = reading.run
     siblings = (
-        select(Label.run_id)
-        .join(LabelingRun, col(LabelingRun.id) == col(Label.run_id))
+        select(LabelingRun)
+        .join(Label, col(LabelingRun.id) == col(Label.run_id))
         .where(
             LabelingRun.labeler == run.labeler,
             LabelingRun.schema_digest == run.schema_digest,
@@ -173,14 +182,16 @@ def _earlier(session: Session, run: LabelingRun, report_id: int) -> list[LabelRe
             LabelingRun.id != run.id,
             Label.report_id == report_id,
         )
-        .order_by(col(Label.run_id).desc())
+        .order_by(col(LabelingRun.id).desc())
         .limit(1)
     )
     newest = session.exec(siblings).first()
     if newest is None:
-        return []
-    rows = select(Label).where(Label.run_id == newest, Label.report_id == report_id)
-    return [result_of_label(each) for each in session.exec(rows.order_by(col(Label.id)))]
+        return None
+    rows = select(Label).where(Label.run_id == newest.id, Label.report_id == report_id)
+    earlier = [result_of_label(each) for each in session.exec(rows.order_by(col(Label.id)))]
+    before = thresholds_with(session, newest.calibration_digest)
+    return redecide(earlier, reading.schema, reading.thresholds, before)
 
 
 def _read(

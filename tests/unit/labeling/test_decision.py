@@ -57,9 +57,10 @@ def test_thresholds_make_states_of_margins(margin, mention, state):
     assert found.detail == ""
 
 
-def test_without_thresholds_a_label_says_that_it_is_uncalibrated():
-    (found,) = decided(result(9.0), thresholds=UNCALIBRATED)
-    assert (found.state, found.probability, found.detail) == (State.PRESENT, None, "uncalibrated")
+@pytest.mark.parametrize("state", [State.PRESENT, State.UNCERTAIN, State.ABSENT])
+def test_without_thresholds_the_labelers_own_word_stands_and_says_so(state):
+    (found,) = decided(result(9.0, state), thresholds=UNCALIBRATED)
+    assert (found.state, found.probability, found.detail) == (state, None, "uncalibrated")
 
 
 @pytest.mark.parametrize("state", [State.ABSENT, State.NOT_MENTIONED, State.STABLE_UNKNOWN])
@@ -97,7 +98,7 @@ def test_a_present_child_makes_every_parent_present_with_its_evidence():
     results = [
         result(-3.0, name="opacity"),
         result(-3.0, State.ABSENT, name="consolidation"),
-        replace(result(3.0, name="pneumonia"), evidence=((7, 9),)),
+        replace(result(3.0, State.PRESENT, name="pneumonia"), evidence=((7, 9),)),
     ]
     found = decided(*results)
     assert {each.state for each in found} == {State.PRESENT}
@@ -108,23 +109,32 @@ def test_a_present_child_makes_every_parent_present_with_its_evidence():
 
 def test_stored_results_are_decided_anew_as_if_they_were_read():
     results = [
-        result(1.5, mention_margin=1.0),
-        result(4.0, site="L4-L5"),
-        result(-3.0, name="opacity"),
-        result(3.0, name="consolidation"),
+        result(1.5, State.PRESENT, mention_margin=1.0),
+        result(4.0, State.PRESENT, site="L4-L5"),
+        result(-3.0, State.ABSENT, name="opacity"),
+        result(3.0, State.PRESENT, name="consolidation"),
     ]
-    before = decided(*results, thresholds=UNCALIBRATED)
     strict = Thresholds({"consolidation": Threshold(5.0, 5.0, fitted_on=9)})
-    for thresholds in (FITTED, strict):
-        again = redecide(before, SCHEMA, thresholds)
+    stored = decided(*results, thresholds=UNCALIBRATED)
+    for before, now in ((UNCALIBRATED, FITTED), (FITTED, strict), (strict, FITTED)):
+        again = redecide(stored, SCHEMA, now, before)
         assert again is not None
-        states = {(r.observation, r.site): r.state for r in again}
-        fresh = {(r.observation, r.site): r.state for r in decided(*results, thresholds=thresholds)}
-        assert states == fresh
+        fresh = decided(*results, thresholds=now)
+        assert [(r.state, r.own_state) for r in again] == [(r.state, r.own_state) for r in fresh]
+        stored = again
 
 
 def test_a_label_that_counts_now_but_has_no_words_is_read_again():
     low = replace(result(0.5), evidence=())
-    assert redecide(decided(low), SCHEMA, FITTED) is not None
     loose = Thresholds({"stenosis": Threshold(0.0, 0.0, fitted_on=9)})
-    assert redecide(decided(low), SCHEMA, loose) is None
+    assert redecide(decided(low), SCHEMA, FITTED, FITTED) is not None
+    assert redecide(decided(low), SCHEMA, loose, FITTED) is None
+    # Somebody looked already and found none: reading again would find none again.
+    assert redecide(decided(low, thresholds=loose), SCHEMA, loose, loose) is not None
+
+
+def test_a_site_is_only_read_again_where_the_whole_counts_too():
+    results = [replace(result(margin, site=site), evidence=()) for margin, site in
+               ((0.5, WHOLE), (9.0, "L4-L5"))]  # fmt: skip
+    loose = Thresholds(FITTED.whole, {"stenosis": Threshold(8.0, 8.0, fitted_on=9)})
+    assert redecide(decided(*results), SCHEMA, loose, FITTED) is not None
