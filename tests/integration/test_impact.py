@@ -13,7 +13,7 @@ from dicom_node.life_models import Erasure
 from dicom_node.linking.models import LinkEvent
 from dicom_node.models import Link, Quarantined, Transmission
 from dicom_node.studies import study_digest
-from labeling.runs import open_run
+from labeling.runs import LabelerIdentity, open_run
 from plugin.cli import app
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
@@ -25,7 +25,6 @@ from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.ground import ground_of
 from plugin.stages.impact import note_impacts
-from labeling.runs import LabelerIdentity
 from plugin.stages.send import _is_held
 from plugin.stages.train import _spoiled, train_model
 from tests.cohort_builders import NOW, add_labels, add_report, add_study
