@@ -10,7 +10,7 @@ import torch
 
 from labeling.llm.chat import ChatFormat
 from labeling.llm.forest import NOTHING, Forest, Kept
-from labeling.llm.interface import Reading, UnusableLanguageModel
+from labeling.llm.interface import Reading, UnansweredReport
 from labeling.llm.network import Network
 from labeling.llm.packing import grow
 
@@ -61,12 +61,12 @@ class Reader:
         """Return the tokens of a reading and of what follows it, with room for as many more.
 
         Raises:
-            UnusableLanguageModel: too many for the model.
+            UnansweredReport: too many for the model.
         """
         prefix = self._chat.prefix(reading)
         longest = len(prefix) + max(map(len, paths), default=0) + room
         if not self.fits(reading) or longest > self._network.longest:
-            raise UnusableLanguageModel("the report has more tokens than the model may read")
+            raise UnansweredReport("the report has more tokens than the model may read")
         return Job(self._chat.head(reading), tuple(prefix), paths)
 
     def read(self, jobs: Sequence[Job]) -> Iterator[tuple[list[int], list[torch.Tensor]]]:

@@ -24,6 +24,7 @@ from labeling.llm.interface import (
     Reading,
     ScoreRequest,
     Stem,
+    UnansweredReport,
     UnusableLanguageModel,
     margin,
 )
@@ -208,7 +209,7 @@ def test_a_role_marker_in_a_report_is_no_special_token(tiny):
 def test_a_long_report_is_refused(tiny):
     assert tiny.fits(reading("normal " * 500))
     assert not tiny.fits(reading("normal " * 1100))
-    with pytest.raises(UnusableLanguageModel, match="tokens"):
+    with pytest.raises(UnansweredReport, match="tokens"):
         tiny.score(requests(["normal " * 1100]))
 
 
