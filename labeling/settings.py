@@ -19,6 +19,9 @@ class LanguageModelSettings(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     batch_reports: int = Field(default=8, ge=1, le=256)  # read side by side
     url: str = ""  # of a server: http://127.0.0.1:8000/v1
+    concurrent_requests: int = Field(
+        default=0, ge=0, le=64
+    )  # 0: as many as the server is known for
     api_key: SecretStr = SecretStr("")
     timeout_seconds: float = Field(default=120.0, gt=0)
     allow_public_address: bool = False  # reports leave the house only where a person says so

@@ -74,9 +74,7 @@ def look_up(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def address_of(
-    url: str, *, allow_public: bool = False, lookup: Lookup = look_up
-) -> ServerAddress:
+def address_of(url: str, *, allow_public: bool = False, lookup: Lookup = look_up) -> ServerAddress:
     """Return the checked address of a URL such as ``http://127.0.0.1:8000/v1``.
 
     All addresses of a name must be loopback or private; one that is not refuses the name.

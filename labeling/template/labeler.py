@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from labeling.labeler import LabelerSetup, LabelResult, Span, failed
 from labeling.language import LanguagePack
+from labeling.llm.alone import each_answered
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import (
     Ask,
@@ -94,12 +95,15 @@ class TemplateLabeler:
                 results[index] = failed(self._schema, str(error))
         easy = {index: form for index, form in forms.items() if form.fits}
         if easy:
-            answers = self._model.open().generate([form.request for form in easy.values()])
-            for (index, form), answer in zip(easy.items(), answers, strict=True):
-                results[index] = self._results(form, answer[0])
+            given = each_answered(list(easy.values()), self._filled_in, self._schema)
+            results |= zip(easy, given, strict=True)
         for index in forms.keys() - easy.keys():
             results[index] = self._tried(forms[index])
         return [results[index] for index in range(len(texts))]
+
+    def _filled_in(self, forms: Sequence[_Form]) -> list[list[LabelResult]]:
+        answers = self._model.open().generate([form.request for form in forms])
+        return [self._results(f, answer) for f, (answer,) in zip(forms, answers, strict=True)]
 
     def _tried(self, form: _Form) -> list[LabelResult]:
         """Return the results of a form that may be too long, so it is asked alone."""

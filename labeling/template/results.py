@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from labeling.labeler import LabelResult, Span
-from labeling.llm.interface import Generated, Step
+from labeling.llm.interface import BOUND_NOTE, Generated, Step
 from labeling.places import without_contradictions
 from labeling.rules.levels import LevelFinder
 from labeling.template.answer import Finding, Member, Stated, read_finding
@@ -14,7 +14,6 @@ from labeling.template.form import STATES
 from labeling.template.odds import Odds, Renderings, log_odds, log_sum, odds_at
 from labeling.vocabulary import WHOLE, LabelSchema, Observation, State
 
-BOUND_NOTE = "the margin is a bound: an answer was not among the model's alternatives"
 _NO_SENTENCE = "said without a sentence"
 _DENIED = "denied for the whole examination"
 

@@ -12,6 +12,7 @@ from labeling.llm.interface import (
     Question,
     ScoreRequest,
     Stem,
+    is_bound,
     margin,
 )
 from labeling.token_scores.evidence import Key
@@ -45,11 +46,16 @@ class Enquiry:
 
 @dataclass(frozen=True)
 class Reply:
-    """Log-odds of yes against no to each question; ``without_summary``: none was written."""
+    """Log-odds of yes against no to each question; ``without_summary``: none was written.
+
+    ``is_bound`` says that an answer was not among those that the model lists, so that the log-odds
+    are at least so far from 0 as they say.
+    """
 
     margin: float
     mention_margin: float | None = None
     without_summary: bool = False
+    is_bound: bool = False
 
 
 def ask(model: LanguageModel, enquiries: Sequence[Enquiry], batch: int) -> list[dict[Key, Reply]]:
@@ -88,8 +94,12 @@ def _ask(enquiries: Sequence[Enquiry], model: LanguageModel) -> Iterator[dict[Ke
             keys = enquiry.keys_of(name)
             mentions = margins[len(keys) :] if enquiry.mention else [None] * len(keys)
             missing = bool(enquiry.summary_tokens) and not summary.get(name)
-            for key, present, mention in zip(keys, margins, mentions, strict=False):
-                reply[key] = Reply(present, mention, missing)
+            bounds = [is_bound(each) for each in given]
+            asked_twice = bounds[len(keys) :] if enquiry.mention else [False] * len(keys)
+            for key, present, mention, *bound in zip(
+                keys, margins, mentions, bounds, asked_twice, strict=False
+            ):
+                reply[key] = Reply(present, mention, missing, any(bound))
         yield reply
 
 

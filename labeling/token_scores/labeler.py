@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from labeling.labeler import LabelerSetup, LabelResult, failed
+from labeling.llm.alone import each_answered
 from labeling.llm.digest import asked_digest
-from labeling.llm.interface import LanguageModel
+from labeling.llm.interface import BOUND_NOTE, LanguageModel
 from labeling.llm.lazy import LazyLanguageModel
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.token_scores import evidence
@@ -23,6 +24,11 @@ TOO_LONG = "the report has more tokens than the model may read"
 LEVELS_OFF = "not asked: levels are switched off in the settings"
 
 _FORM = 1  # of the order in which the words are put together
+
+
+def _notes(reply: Reply) -> str:
+    notes = {"no summary was written": reply.without_summary, BOUND_NOTE: reply.is_bound}
+    return "; ".join(note for note, holds in notes.items() if holds)
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,19 @@ class TokenScoreLabeler:
                 results[number] = failed(self._schema, str(error))
         if not prepared:
             return results
-        replies = ask(
-            self._model.open(), [enquiry for _, enquiry in prepared.values()], self._batch
-        )
+        given = each_answered(list(prepared.values()), self._asked, self._schema)
+        for number, each in zip(prepared, given, strict=True):
+            results[number] = each
+        return results
+
+    def _asked(self, prepared: Sequence[tuple[ReadableReport, Enquiry]]) -> list[list[LabelResult]]:
+        replies = ask(self._model.open(), [enquiry for _, enquiry in prepared], self._batch)
         read = [
             _Read(report, enquiry.prompts, reply)
-            for (report, enquiry), reply in zip(prepared.values(), replies, strict=True)
+            for (report, enquiry), reply in zip(prepared, replies, strict=True)
         ]
         found = self._find_evidence(read)
-        for number, each, carrying in zip(prepared, read, found, strict=True):
-            results[number] = self._results(each, carrying)
-        return results
+        return [self._results(each, carry) for each, carry in zip(read, found, strict=True)]
 
     def _prepare(self, text: str) -> tuple[ReadableReport, Enquiry]:
         report = read_report(text, self._setup.languages, self._setup.settings)
@@ -182,7 +190,7 @@ class TokenScoreLabeler:
                         margin=reply.margin,
                         mention_margin=reply.mention_margin,
                         evidence=spans,
-                        detail="no summary was written" if reply.without_summary else "",
+                        detail=_notes(reply),
                     )
                 )
         return results

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from labeling.labeler import LabelerSetup, LabelResult, Span, failed
+from labeling.llm.alone import each_answered
 from labeling.llm.digest import asked_digest
-from labeling.llm.interface import LanguageModel
+from labeling.llm.interface import BOUND_NOTE, BoundedScores, LanguageModel
 from labeling.llm.lazy import LazyLanguageModel
 from labeling.places import without_contradictions
 from labeling.sections import ReadableReport, UnreadableReport, read_report
@@ -108,11 +109,18 @@ class TreeLabeler:
             except UnreadableReport as error:
                 results[number] = failed(self._schema, str(error))
         if read:
-            walk(self._model.open(), [each.case for each in read.values()], self._batch)
-            found = self._find_evidence(list(read.values()))
-            for (number, each), carrying in zip(read.items(), found, strict=True):
-                results[number] = rolled_up(self._results(each, carrying), self._schema)
+            given = each_answered(list(read.values()), self._asked, self._schema)
+            for number, each in zip(read, given, strict=True):
+                results[number] = each
         return results
+
+    def _asked(self, read: Sequence[_Read]) -> list[list[LabelResult]]:
+        walk(self._model.open(), [each.case for each in read], self._batch)
+        found = self._find_evidence(read)
+        return [
+            rolled_up(self._results(each, carrying), self._schema)
+            for each, carrying in zip(read, found, strict=True)
+        ]
 
     def _prepare(self, text: str) -> _Read:
         report = read_report(text, self._setup.languages, self._setup.settings)
@@ -174,6 +182,7 @@ class TreeLabeler:
         answers = read.case.presence(key)
         state = state_of(answers)
         counts = state in _COUNTING
+        bounded = any(isinstance(scores, BoundedScores) for scores in answers.values())
         return LabelResult(
             *key,
             state,
@@ -182,6 +191,7 @@ class TreeLabeler:
             evidence=spans,
             severity=self._severity(read.case, key) if counts else "",
             locations=self._locations(read, key, spans) if counts else (),
+            detail=BOUND_NOTE if bounded else "",
         )
 
     def _severity(self, case: Case, key: Key) -> str:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from labeling.llm.interface import Scores
+from labeling.llm.interface import BoundedScores, Scores
 from labeling.vocabulary import State
 
 ROOT, DENIED = "possible", "denied"
@@ -66,7 +66,8 @@ Answers = Mapping[str, Scores]
 def normal(scores: Scores) -> Scores:
     """Return log-probabilities of the choices alone, from scores that differ by as much."""
     total = _log_sum(scores)
-    return tuple(score - total for score in scores)
+    shares = tuple(score - total for score in scores)
+    return BoundedScores(shares, scores.unlisted) if isinstance(scores, BoundedScores) else shares
 
 
 def share_of(low: float) -> float:
