@@ -18,6 +18,7 @@ from plugin import (
     cli_label,
     cli_labeler,
     cli_link,
+    cli_llm,
     cli_quarantine,
     cli_research,
     cli_send,
@@ -120,6 +121,7 @@ cli_hl7.register(app)
 cli_feed.register(app)
 cli_import.register(app)
 cli_link.register(app)
+cli_llm.register(app)
 cli_impact.register(app)
 
 

@@ -1,8 +1,9 @@
-"""Language models enter the model store: a file, a folder, a wheel, or the embedded one."""
+"""Language models: how they enter the model store, and what of the configured one works."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from labeling.llm.model_store import ModelStore
 from plugin.folders import DataFolder
@@ -25,3 +26,17 @@ def add_model(settings: Settings, source: str, name: str) -> dict[str, str]:
     else:
         model = store.add(Path(source), name or Path(source).stem)
     return {"name": model.name, "sha256": model.sha256}
+
+
+def check_model(settings: Settings) -> dict[str, Any]:
+    """Open the configured model or server and return what of it works; no report is read.
+
+    Raises:
+        UnusableModel, UnusableLanguageModel: it cannot be opened.
+        ModelUnavailable: a server is away.
+    """
+    from labeling.llm.check import check
+    from labeling.llm.opening import open_model
+
+    store = ModelStore(DataFolder(settings.data_folder).language_models)
+    return check(open_model(settings.labeling.language_model, store))

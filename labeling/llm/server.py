@@ -70,7 +70,7 @@ class ServerModel:
         self.markers = MARKERS
         self.address, self.served, self.manner = address, served, manner
         self._transport = transport
-        self._side_by_side = side_by_side
+        self.side_by_side = side_by_side
         self._schema_option: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         self._counts: dict[str, int] = {}
 
@@ -147,7 +147,7 @@ class ServerModel:
             [(r.reading, stem.turns, q) for stem in r.stems for q in stem.questions]
             for r in requests
         ]
-        answers = _side_by_side(chains, self._score, self._side_by_side)
+        answers = _side_by_side(chains, self._score, self.side_by_side)
         found: list[list[list[Scores]]] = []
         for request, scores in zip(requests, answers, strict=True):
             rest = iter(scores)
@@ -167,7 +167,7 @@ class ServerModel:
         if self._schema_option is None and any(a.grammar for r in requests for a in r.asks):
             self._schema_option = held_to_schema(self._send, self.manner)
         chains = [[(r.reading, ask) for ask in r.asks] for r in requests]
-        return _side_by_side(chains, self._generate, self._side_by_side)
+        return _side_by_side(chains, self._generate, self.side_by_side)
 
     def close(self) -> None:
         """Close the connections."""
