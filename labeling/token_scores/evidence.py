@@ -8,7 +8,7 @@ alone, which is shorter. Works for anything that turns an excerpt of a report in
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labeling.labeler import Span
 from labeling.sections import ReadableReport
@@ -36,11 +36,14 @@ class Case:
         sentences: how many sentences it has.
         margins: of the whole report.
         floors: a label whose margin is below its floor has fallen.
+        comparable: whether sentences that are read alone are asked about in the same way, so that
+            their margins can be held against those of the whole report.
     """
 
     sentences: int
     margins: Mapping[Key, float]
     floors: Mapping[Key, float]
+    comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,10 @@ def _go_on(
 def _search(number: int, case: Case) -> _Search:
     if not case.margins or not case.sentences:
         return dict.fromkeys(case.margins, ())
+    habits = (yield from _habits(number, case)) if case.comparable else frozenset()
+    case = replace(case, margins={k: m for k, m in case.margins.items() if k not in habits})
+    if not case.margins:
+        return dict.fromkeys(habits, ())
     left = yield from _shortlist(number, case)
     removed = {(key, s): frozenset({s}) for key, candidates in left.items() for s in candidates}
     margins = yield from _read(number, removed, alone=False)
@@ -137,7 +144,23 @@ def _search(number: int, case: Case) -> _Search:
         }
         for (key, _), margin in (yield from _read(number, tried, alone=False)).items():
             _judge(case, key, order[key][count - 1], margin, found, standing)
-    return found
+    return found | dict.fromkeys(habits, ())
+
+
+def _habits(
+    number: int, case: Case
+) -> Generator[list[Excerpt], Sequence[Mapping[Key, float]], frozenset[Key]]:
+    """Return the labels that stand as high over a report without any sentence.
+
+    They are what the model says of every report; one short reading spares the search for words.
+    """
+    nothing: dict[tuple[Key, int], frozenset[int]] = {(key, 0): frozenset() for key in case.margins}
+    margins = yield from _read(number, nothing, alone=True)
+    return frozenset(
+        key
+        for (key, _), margin in margins.items()
+        if margin >= case.floors[key] and case.margins[key] - margin < MINIMUM_LOSS
+    )
 
 
 def _judge(

@@ -171,6 +171,8 @@ class TokenScoreLabeler:
             len(read.report.sentences),
             {key: read.replies[key].margin for key in wanted},
             {key: floors[key] for key in wanted},
+            # Without a summary the same question gives other margins.
+            comparable=not self._settings.two_step,
         )
 
     def _results(self, read: _Read, carrying: Mapping[Key, tuple[int, ...]]) -> list[LabelResult]:

@@ -81,7 +81,7 @@ def test_evidence_is_only_sought_where_a_label_may_count():
     model = FakeLanguageModel(ANSWERS)
     labeler_of(model).label_report(REPORT)
     removals = [request for call in model.scored[1:] for request in call]
-    assert len(removals) == 3  # sentences
+    assert len(removals) == 1 + 3  # nothing at all, and the report without each sentence
     assert {len(stem.questions) for request in removals for stem in request.stems} == {2}
     strict = Thresholds({"herniation": Threshold(9.0, 9.0, fitted_on=9)})
     model = FakeLanguageModel(ANSWERS)
@@ -97,6 +97,9 @@ def test_a_model_that_always_says_yes_has_no_evidence_and_no_present():
     results = labeler_of(model).label_report(REPORT)
     assert {each.state for each in results} == {State.UNCERTAIN}
     assert not any(each.evidence for each in results)
+    # One reading of an empty report tells a habit; no sentence is taken away for it.
+    assert [len(call) for call in model.scored] == [1, 1]
+    assert "extrusion" not in model.scored[1][0].reading.report
 
 
 def test_two_steps_put_a_summary_aimed_at_the_condition_before_the_question():
