@@ -51,12 +51,15 @@ class Request:
         return str(self.body["messages"][-1]["content"])
 
 
+_OTHERS = dict.fromkeys("ABC0123456789", -6.0)  # of questions with several answers
+
+
 def yes_if(word: str) -> Callable[[str], dict[str, float]]:
     """Return answers that are yes where a word stands in the prompt."""
     return lambda prompt: (
-        {"Yes": -0.1, " no": -2.5, "The": -6.0}
+        {"Yes": -0.1, " no": -2.5, **_OTHERS}
         if word in prompt
-        else {"Yes": -2.5, " no": -0.1, "The": -6.0}
+        else {"Yes": -2.5, " no": -0.1, **_OTHERS}
     )
 
 
