@@ -113,7 +113,7 @@ def manner_of(send: Send) -> Manner:
     manner, answer = _first_taken(send)
     manner = replace(manner, fingerprint=answer.system_fingerprint, model=answer.model)
     if not manner.listed or not (answer.tokens and listed(answer.tokens[0])):
-        return _counted(replace(manner, fault=NO_LOGPROBS), answer, answer)
+        return _counted(replace(manner, listed=0, fault=NO_LOGPROBS), answer, answer)
     manner = _scored(send, _quiet(send, manner, answer))
     answer, again = send(_probe(manner), 0), send(_probe(manner), 0)
     return _counted(replace(manner, repeats=_apart(answer, again)), answer, again)

@@ -572,3 +572,44 @@ def test_llm_check_fits_any_model():
     assert found["lies"] == "in this process"
     assert found["scores"] == "yes"
     assert found["grammar"].startswith("no: ")
+
+
+def test_a_served_model_scores_as_the_same_model_in_this_process(tmp_path):
+    """One chat template, two ways: the server's whole prompts, and our tree of tokens."""
+    import torch
+
+    from labeling.llm.transformers_model import TransformersModel
+    from tests.tiny_language_model import write_tiny_model
+
+    words = "you read reports a disc bulge is stated herniation summary what there said none"
+    local = TransformersModel.load(write_tiny_model(tmp_path / "tiny", words), threads=1)
+
+    def fault(request):
+        if request.body.get("max_tokens") != 1:
+            return None
+        tokenizer = local.chat.tokenizer
+        text = tokenizer.apply_chat_template(
+            request.body["messages"], tokenize=False, add_generation_prompt=True
+        )
+        tokens = tokenizer.encode(text, add_special_tokens=False)
+        logs = torch.log_softmax(local.network.plain_logits(tokens).double(), dim=-1)
+        listed = [
+            {"token": tokenizer.decode([number]), "logprob": float(log)}
+            for number, log in enumerate(logs)
+        ]
+        token = {**listed[0], "top_logprobs": listed}
+        choice = {"message": {"content": "yes"}, "logprobs": {"content": [token]}}
+        return Reply(body=json.dumps({"choices": [choice]}).encode())
+
+    reading = Reading("you read reports", "", "a disc bulge is stated", " \n ")
+    questions = (Question(" what is stated"), Question(" is a bulge said"))
+    stems = (
+        Stem(("herniation is a bulge",), questions),
+        Stem(("summary", "there is a bulge", "herniation is none"), questions),
+    )
+    request = [ScoreRequest(reading, stems)]
+    with OpenAIServer(fault=fault) as server, opened(server) as model:
+        served, here = model.score(request), local.score(request)
+    for one, other in zip(served[0], here[0], strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a[0] - a[1] == pytest.approx(b[0] - b[1], abs=1e-4)
