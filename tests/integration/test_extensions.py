@@ -18,5 +18,5 @@ def test_every_extension_of_ours_loads() -> None:
 
 
 def test_an_unknown_extension_is_refused_with_what_there_is() -> None:
-    with pytest.raises(Permanent, match="rules, token_scores"):
+    with pytest.raises(Permanent, match="rules, student, template, token_scores, tree"):
         load("labelers", "stranger")

@@ -23,7 +23,14 @@ DOORS = {
     },
     "hl7apy": {"dicom_node/hl7/building.py"},
     "highdicom": {"dicom_node/structured_report.py"},
-    "transformers": {"labeling/llm.py"},
+    "transformers": {
+        "labeling/llm/forest.py",
+        "labeling/llm/network.py",
+        "labeling/student/encoder.py",
+    },
+    "llama_cpp": {"labeling/llm/llama_cpp_model.py"},
+    "llguidance": {"labeling/llm/grammar.py", "labeling/llm/json_text.py"},
+    "py3langid": {"labeling/language_detection.py"},
     "monai": {"training/classifier.py", "training/trainer.py"},
 }
 
