@@ -252,7 +252,10 @@ def _handler_of(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(reply.body)
+            try:
+                self.wfile.write(reply.body)
+            except ConnectionError:  # the client has heard enough
+                self.close_connection = True
             self.close_connection = self.close_connection or bool(reply.cut)
 
         def log_message(self, format: str, *args: object) -> None:
