@@ -32,6 +32,9 @@ schema_name = "spine"
 observations = ["disc_narrowing", "herniation", "stenosis", "spondylolisthesis"]
 labelers = ["rules", "token_scores"]
 
+[labeling.language_model]
+dtype = "auto"
+
 [labeling.token_scores]
 mention = false  # half the questions: a small model without adaptation is at chance anyway
 
