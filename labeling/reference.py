@@ -222,7 +222,9 @@ def _read_csv(text: str) -> Iterator[tuple[int, Row | str]]:
         if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
             raise Permanent(f"the file of reference labels lacks columns: {', '.join(missing)}")
         for record in reader:
-            yield reader.line_num, _row(record)
+            # A comma outside quotes moves values into other columns.
+            cut = None in record
+            yield reader.line_num, "more columns than the head names" if cut else _row(record)
     except csv.Error as error:
         line = reader.reader.line_num
         raise Permanent(f"line {line} of the reference labels is not CSV") from error

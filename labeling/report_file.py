@@ -28,7 +28,8 @@ def read_reports(path: Path, encoding: str = "utf-8-sig") -> list[tuple[str, str
     Bytes that the encoding does not know become U+FFFD, and the labeler fails such a report.
 
     Raises:
-        InvalidReportFile: another ending, a column is missing, an id is empty or stands twice.
+        InvalidReportFile: another ending, a column is missing or stands twice, a row has more or
+            fewer, an id is empty or stands twice.
     """
     try:
         content = path.read_bytes().decode(encoding, errors="replace")
@@ -57,9 +58,17 @@ def _csv_rows(content: str, name: str) -> Iterator[tuple[int, str, str]]:
         if missing := [each for each in COLUMNS if each not in names]:
             found = ", ".join(names[:20]) or "none"
             raise InvalidReportFile(f"{name}: column {missing[0]!r} is missing; there are: {found}")
+        if twice := [each for each in COLUMNS if names.count(each) > 1]:
+            raise InvalidReportFile(f"{name}: column {twice[0]!r} stands twice")
         reader.fieldnames = names
         for row in reader:
-            yield reader.line_num, (row["id"] or "").strip(), row["report"] or ""
+            # A comma outside quotes cuts a report short, and what is left may say the opposite.
+            if len(row) != len(set(names)) or None in row.values():
+                raise InvalidReportFile(
+                    f"{name}, line {reader.line_num}: {len(names)} columns are expected; "
+                    "a report with a comma or a line break stands in quotes"
+                )
+            yield reader.line_num, row["id"].strip(), row["report"]
     except csv.Error as error:
         raise InvalidReportFile(f"{name}: line {reader.line_num + 1} is not CSV") from error
     finally:

@@ -119,6 +119,12 @@ def test_a_short_row_is_named(session, tmp_path):
     assert load(session, path).problems == ((2, "a column is missing or not text"),)
 
 
+def test_a_row_with_more_values_than_columns_is_named(session, tmp_path):
+    path = as_csv(tmp_path / "labels.csv", GOOD, (*GOOD[:4], "reader 2", "absent", "present"))
+    problems = load(session, path).problems
+    assert problems == ((3, "more columns than the head names"),)
+
+
 def test_further_columns_are_allowed(session, tmp_path):
     path = as_csv(tmp_path / "labels.csv", (*GOOD, "sure"), columns=(*COLUMNS, "comment"))
     assert load(session, path).imported == 1
