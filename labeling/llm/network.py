@@ -12,14 +12,16 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from safetensors import SafetensorError
 from torch.nn.functional import linear
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from labeling.llm.interface import UnusableLanguageModel
@@ -43,10 +45,12 @@ def load(path: Path, dtype: str) -> tuple[Any, Any]:
         UnusableLanguageModel: the files do not form a causal language model.
     """
     place, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    # Weights in blocks would need kernels that are fetched from elsewhere.
+    dense = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
     common = {"local_files_only": True, "trust_remote_code": False, **options}
     try:
         # The bar for GGUF tensors cannot be switched off and would break a caller's display.
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), _reading_gguf_once():
             # Handed on, because reading it from a GGUF file takes seconds each time.
             config = AutoConfig.from_pretrained(place, **common)
             tokenizer = AutoTokenizer.from_pretrained(place, config=config, **common)
@@ -57,7 +61,7 @@ def load(path: Path, dtype: str) -> tuple[Any, Any]:
                 config=config,
                 dtype=precision(dtype),
                 **({"attn_implementation": "eager"} if capped else {}),
-                **({} if options else {"use_safetensors": True}),
+                **(dense or {"use_safetensors": True}),
                 **common,
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -65,6 +69,20 @@ def load(path: Path, dtype: str) -> tuple[Any, Any]:
             f"the model {path.name} cannot be loaded ({type(error).__name__})"
         ) from error
     return model.eval(), tokenizer
+
+
+@contextlib.contextmanager
+def _reading_gguf_once() -> Iterator[None]:
+    """Let transformers parse a file's header once, and not for each layer and part of the model.
+
+    It asks the library for the same again and again, which takes most of the time of loading.
+    """
+    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(reader), cache(names)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
 def precision(dtype: str) -> torch.dtype:
