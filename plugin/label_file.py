@@ -192,13 +192,15 @@ def _whole_lines(path: Path) -> list[str]:
         with path.open("r+b") as file:
             file.truncate(whole)
     try:
-        return labelled_ids(content[:whole].decode("utf-8").splitlines())
+        # An id may hold what Python, too, takes for the end of a line.
+        return labelled_ids(content[:whole].decode("utf-8").split("\n")[:-1])
     except (ValueError, KeyError, TypeError) as error:
         raise Permanent(f"{path.name} holds lines that are no labels") from error
 
 
 def _write(output: IO[str], record: dict[str, Any]) -> None:
-    output.write(json.dumps(record, ensure_ascii=False) + "\n")
+    # In ASCII: an id may hold half a surrogate pair, which no encoding of files has.
+    output.write(json.dumps(record) + "\n")
     output.flush()
 
 

@@ -61,6 +61,18 @@ def test_a_torn_line_is_labelled_again_and_nothing_stands_twice(tmp_path: Path) 
     assert output.read_bytes() == content
 
 
+def test_ids_with_odd_characters_are_kept_and_found_again(tmp_path: Path) -> None:
+    ids = ["a\u2028b", "c\x85d", "e\x0bf", "g\nh", "\ud800", "\u00e4\u00f6"]
+    reports, output = tmp_path / "r.jsonl", tmp_path / "out.jsonl"
+    lines = [json.dumps({"id": each, "report": REPORTS["a"]}) for each in ids]
+    reports.write_text("\n".join(lines), "utf-8")
+    assert [line["id"] for line in label(reports, output)] == ids
+    content = output.read_bytes()
+    output.write_bytes(content[:-9])
+    assert [line["id"] for line in label(reports, output)] == ids
+    assert output.read_bytes() == content
+
+
 def refusal(*arguments: str) -> str:
     runner = CliRunner()
     result = runner.invoke(app, ["label", *arguments])
