@@ -38,11 +38,10 @@ def decide(
         (each.observation, each.site): _with_evidence(_decided(each, thresholds))
         for each in results
     }
-    for key, each in decided.items():
-        whole = decided.get((each.observation, WHOLE))
-        if each.site != WHOLE and whole is not None:
-            decided[key] = _below(each, whole)
+    _lower_sites(decided)
     _raise_parents(decided, schema)
+    # A child that is present at a site and doubted as a whole raises a parent at the site alone.
+    _lower_sites(decided)
     return list(decided.values())
 
 
@@ -129,6 +128,13 @@ def _with_evidence(result: LabelResult) -> LabelResult:
     if result.state is not State.PRESENT or result.evidence:
         return result
     return replace(result, state=State.UNCERTAIN, detail=_noted(result.detail, NO_SPAN))
+
+
+def _lower_sites(decided: dict[tuple[str, str], LabelResult]) -> None:
+    for key, each in decided.items():
+        whole = decided.get((each.observation, WHOLE))
+        if each.site != WHOLE and whole is not None:
+            decided[key] = _below(each, whole)
 
 
 def _below(site: LabelResult, whole: LabelResult) -> LabelResult:

@@ -107,6 +107,28 @@ def test_a_present_child_makes_every_parent_present_with_its_evidence():
     assert "implied by consolidation" in found[0].detail
 
 
+def test_a_child_does_not_make_a_parent_present_at_a_site_that_the_whole_denies():
+    sites = ("L4-L5",)
+    pair = (observation("narrowing", sites=sites), observation("bulge", "narrowing", sites=sites))
+    schema = replace(SCHEMA, observations=pair)
+    found = decide(
+        [
+            result(state=State.ABSENT, name="narrowing"),
+            result(state=State.NOT_MENTIONED, name="narrowing", site="L4-L5"),
+            result(state=State.UNCERTAIN, name="bulge"),
+            result(state=State.PRESENT, name="bulge", site="L4-L5"),
+        ],
+        schema,
+        UNCALIBRATED,
+    )
+    states = {(each.observation, each.site): each.state for each in found}
+    assert states["bulge", "L4-L5"] is State.PRESENT
+    assert states["narrowing", WHOLE] is State.ABSENT
+    assert states["narrowing", "L4-L5"] is State.UNCERTAIN
+    again = redecide(found, schema, UNCALIBRATED, UNCALIBRATED)
+    assert again == found
+
+
 def test_stored_results_are_decided_anew_as_if_they_were_read():
     results = [
         result(1.5, State.PRESENT, mention_margin=1.0),
