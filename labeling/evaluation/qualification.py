@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,18 +66,30 @@ class Verdict:
 
 
 def judge(
-    found: Mapping[str, Agreement], effort: Effort, criteria: Criteria, *, calibrated: bool
+    found: Mapping[str, Agreement],
+    effort: Effort,
+    criteria: Criteria,
+    *,
+    calibrated: bool,
+    observations: Collection[str] = (),
+    held_out: bool = True,
 ) -> Verdict:
     """Return the verdict.
 
     Args:
-        found: agreement by observation of the schema; an observation without labels counts as
-            unjudged.
+        found: agreement by observation.
         effort: what reading cost.
         criteria: what must be reached.
         calibrated: whether thresholds were fitted for this model, these questions and schema.
+        observations: all of the schema; one that readers never labelled counts as unjudged.
+        held_out: whether the thresholds were fitted on other labels than those that judge.
     """
     failings = [] if calibrated else ["no thresholds are fitted for this configuration"]
+    if not held_out:
+        failings.append("the thresholds were fitted on the labels that judge them: use --folds")
+    unknown = [name for name in observations if name not in found]
+    if unknown and not criteria.allow_unjudged:
+        failings += [f"{name}: readers gave no labels" for name in unknown]
     judged = {name: each for name, each in found.items() if _can_be_judged(each, criteria)}
     for name, each in found.items():
         if name in judged:
@@ -99,7 +111,7 @@ def judge(
     figures = {
         "mean_balanced_accuracy": mean,
         "observations": {name: _figures(each) for name, each in found.items()},
-        "unjudged": sorted(set(found) - set(judged)),
+        "unjudged": sorted({*found, *unknown} - set(judged)),
         "reports_per_hour": effort.reports_per_hour,
         "timed_reports": effort.reports,
         "peak_gib": effort.peak_bytes / 2**30,

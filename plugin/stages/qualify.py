@@ -10,7 +10,7 @@ from labeling.evaluation.qualification import Criteria, Effort, judge
 from labeling.models import Qualification
 from labeling.standing import calibration_of
 from plugin.context import Context, Progress
-from plugin.stages.evaluate import states_of
+from plugin.stages.evaluate import SAME_LABELS, states_of
 from plugin.stages.readings import Wanted, read_now
 
 
@@ -34,7 +34,14 @@ def qualify_labeler(
         calibration = calibration_of(session, judged.configuration)
     found = agreement(judgements(standing.cases))
     effort = judged.effort or Effort(0, 0.0, 0)
-    verdict = judge(found, effort, criteria, calibrated=standing.calibrated)
+    verdict = judge(
+        found,
+        effort,
+        criteria,
+        calibrated=standing.calibrated,
+        observations=[each.id for each in judged.schema.observations],
+        held_out=standing.judged_by != SAME_LABELS,
+    )
     figures = {**verdict.figures, "reports": len(judged.cases), "judged_by": standing.judged_by}
     with context.database.write() as session:
         session.add(

@@ -224,3 +224,20 @@ def test_what_readers_hardly_labelled_can_be_let_pass():
     assert verdict.figures["unjudged"] == ["rare"]
     nothing = {"rare": both["rare"]}
     assert not judge(nothing, FAST, criteria, calibrated=True).qualified
+
+
+def test_what_readers_never_labelled_is_not_forgotten():
+    good, names = measured([(P, P), (A, A)] * 30), (NAME, "rare")
+    verdict = judge(good, FAST, Criteria(), calibrated=True, observations=names)
+    assert verdict.failings == ("rare: readers gave no labels",)
+    allowed = Criteria(allow_unjudged=True)
+    verdict = judge(good, FAST, allowed, calibrated=True, observations=names)
+    assert verdict.qualified
+    assert verdict.figures["unjudged"] == ["rare"]
+
+
+def test_thresholds_do_not_qualify_on_the_labels_that_fitted_them():
+    good = measured([(P, P), (A, A)] * 30)
+    verdict = judge(good, FAST, Criteria(), calibrated=True, held_out=False)
+    assert not verdict.qualified
+    assert "--folds" in verdict.failings[0]
