@@ -105,6 +105,26 @@ class Thresholds:
             raise InvalidThresholds("not thresholds as this version writes them") from error
 
 
+def to_file(thresholds: Thresholds, fitted_for: Mapping[str, str]) -> str:
+    """Return thresholds as JSON that says what they hold for, for ``fitted_for``."""
+    return json.dumps({"fitted_for": dict(fitted_for), **json.loads(thresholds.to_json())})
+
+
+def fitted_for(text: str) -> dict[str, str]:
+    """Return for what the thresholds of a file were fitted: labeler and digests, by name.
+
+    Raises:
+        InvalidThresholds: the file does not say it.
+    """
+    try:
+        found = {str(name): str(value) for name, value in json.loads(text)["fitted_for"].items()}
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InvalidThresholds(
+            "the thresholds do not say for which labeler, model, questions and schema they are"
+        ) from error
+    return found
+
+
 def _read(entries: Mapping[str, dict[str, Any]]) -> dict[str, Threshold]:
     return {
         str(name): Threshold(

@@ -86,16 +86,17 @@ def _label_file(
     encoding: str,
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    from labeling.thresholds import UNCALIBRATED, Thresholds
+    from labeling.thresholds import UNCALIBRATED, Thresholds, fitted_for
     from plugin.label_file import FileJob, label_file
     from plugin.tables import progress_line
 
     reports, output, store, thresholds = places
     settings, folder = _settings_of(config)
     folder = store or folder
-    fitted = UNCALIBRATED
+    fitted, holds_for = UNCALIBRATED, {}
     if thresholds is not None:
-        fitted = Thresholds.from_json(thresholds.read_text("utf-8"))
+        content = thresholds.read_text("utf-8", errors="replace")
+        fitted, holds_for = Thresholds.from_json(content), fitted_for(content)
     job = FileJob(
         reports.absolute(),
         output.absolute(),
@@ -104,6 +105,7 @@ def _label_file(
         folder,
         fitted,
         encoding,
+        holds_for,
     )
     with progress_line() as progress:
         return label_file(job, progress)

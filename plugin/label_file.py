@@ -10,9 +10,9 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +43,7 @@ class FileJob:
         settings: of labeling; they name schema and model.
         model_store: folder of the language models.
         thresholds: of a calibration; the default leaves labels uncalibrated.
+        fitted_for: the labeler and the digests that the thresholds were fitted for, by name.
         encoding: of the input.
     """
 
@@ -53,6 +54,7 @@ class FileJob:
     model_store: Path
     thresholds: Thresholds
     encoding: str = "utf-8-sig"
+    fitted_for: Mapping[str, str] = field(default_factory=dict)
 
 
 def label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def _label(
             "model_store": str(job.model_store),
         }
         (identity,) = child.run("identify_labeler", setup, progress)
+        _check_thresholds(job, schema, identity)
         done = _continue(job, schema, identity)
         ids = [each for each, _ in reports]
         if ids[: len(done)] != done:
@@ -154,6 +157,20 @@ def _read(
         yield identifier, checked(results, schema, text)
     for _ in answers:
         raise Permanent(f"the labeler {job.labeler} answered more than it was asked")
+
+
+def _check_thresholds(job: FileJob, schema: LabelSchema, identity: dict[str, Any]) -> None:
+    """Refuse thresholds of another labeler, model, question or schema: margins share no zero."""
+    if not job.thresholds.digest:
+        return
+    reads = {
+        "labeler": job.labeler,
+        "schema_digest": schema.digest,
+        "model_digest": identity["model_digest"],
+        "question_digest": identity["prompt_digest"],
+    }
+    if other := sorted(name for name in reads if job.fitted_for.get(name) != reads[name]):
+        raise Permanent(f"the thresholds were fitted for something else (other {', '.join(other)})")
 
 
 def _continue(job: FileJob, schema: LabelSchema, identity: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from dicom_node.durable import write_durably
 from labeling.evaluation.agreement import agreement, judgements
 from labeling.evaluation.calibration import FitRule, cross_fitted, fit_thresholds
 from labeling.models import Calibration
-from labeling.thresholds import Threshold, Thresholds
+from labeling.thresholds import Threshold, Thresholds, to_file
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.stages.judged import Judged
@@ -67,7 +67,7 @@ def calibrate_labeler(
             )
         )
     if output is not None:
-        write_durably(output, thresholds.to_json().encode())
+        write_durably(output, to_file(thresholds, asdict(judged.configuration)).encode())
     return {
         "labeler": wanted.labeler,
         "model": judged.model_name or judged.configuration.model_digest[:16],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from labeling.thresholds import Threshold, Thresholds, to_file
 from plugin.cli import app
 from tests.nodes import radloop
 
@@ -71,6 +72,26 @@ def test_ids_with_odd_characters_are_kept_and_found_again(tmp_path: Path) -> Non
     output.write_bytes(content[:-9])
     assert [line["id"] for line in label(reports, output)] == ids
     assert output.read_bytes() == content
+
+
+def test_thresholds_hold_only_for_what_they_were_fitted_for(tmp_path: Path) -> None:
+    reports, output = write_reports(tmp_path / "r.csv", REPORTS), tmp_path / "out.jsonl"
+    label(reports, output)
+    ran = json.loads((tmp_path / "out.jsonl.run.json").read_text("utf-8"))
+    names = ("labeler", "schema_digest", "model_digest", "question_digest")
+    own = {name: ran[name] for name in names}
+    # No margin of the rules is as high as this: nothing is present any more.
+    fitted = Thresholds({"stenosis": Threshold(90.0, 90.0, fitted_on=10)})
+    file = tmp_path / "thresholds.json"
+    file.write_text(to_file(fitted, own), "utf-8")
+    given = ("--reports", str(reports), "--output", str(tmp_path / "o.jsonl"))
+    [first, *_] = label(reports, tmp_path / "o.jsonl", "--thresholds", str(file))
+    assert first["labels"]["stenosis"]["state"] != "present"
+    for name in names:
+        file.write_text(to_file(fitted, own | {name: "another"}), "utf-8")
+        assert f"(other {name})" in refusal(*given, "--thresholds", str(file))
+    file.write_text(fitted.to_json(), "utf-8")
+    assert "do not say for which labeler" in refusal(*given, "--thresholds", str(file))
 
 
 def refusal(*arguments: str) -> str:
