@@ -88,6 +88,7 @@ def distil(
         "best_epoch": trained.best_epoch,
         "validation": figures,
     }
+    read_by = (languages.pack_of(each.text) for each in examples)
     config = StudentConfig(
         schema=schema.name,
         observations=tuple(each.id for each in schema.observations),
@@ -97,6 +98,7 @@ def distil(
         layers=options.layers,
         sizes=trained.sizes.as_row(),
         provenance=record,
+        languages=tuple(sorted({each.code for each in read_by if each is not None})),
     )
     written = write_student(folder, config, trained.weights)
     kept = ("learned_from", "validated_on", "best_epoch")

@@ -88,9 +88,12 @@ class StudentLabeler:
 
     def _readable(self, text: str) -> ReadableReport | str:
         try:
-            return read_report(text, self._setup.languages, self._setup.settings)
+            report = read_report(text, self._setup.languages, self._setup.settings)
         except UnreadableReport as error:
             return str(error)
+        if report.pack.code not in self._files.config.languages:
+            return f"language: the student did not learn from reports in {report.pack.name}"
+        return report
 
     def _results(self, answers: Answers) -> list[LabelResult]:
         if not answers.tokens:

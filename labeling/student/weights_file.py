@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeling.errors import Permanent
+from labeling.language import ENGLISH
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,7 @@ class StudentConfig:
         encoder, encoder_sha256: the encoder whose vectors it reads, by name in the store.
         layers: of the encoder whose outputs it reads, side by side.
         sizes: of the network (``network.Sizes``).
+        languages: codes of the language packs by which the reports were read that it learned from.
         provenance: the command, label sources with digests, seed, and validation figures.
     """
 
@@ -51,6 +53,7 @@ class StudentConfig:
     layers: tuple[int, ...]
     sizes: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    languages: tuple[str, ...] = (ENGLISH,)
 
     def to_json(self) -> str:
         """Return the configuration as JSON that people can read."""
@@ -70,6 +73,7 @@ class StudentConfig:
                 raise ValueError
             for name in ("observations", "sites", "layers"):
                 row[name] = tuple(row[name])
+            row["languages"] = tuple(row.get("languages", (ENGLISH,)))
             return cls(**row)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise InvalidStudent(f"{source}: not the configuration of a student") from error

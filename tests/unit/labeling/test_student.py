@@ -2,6 +2,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,3 +167,17 @@ def test_importing_the_labeler_loads_no_torch():
     code = "import sys, labeling.student.labeler; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_student_reads_no_language_that_it_did_not_learn():
+    labeler = StudentLabeler.__new__(StudentLabeler)
+    labeler._setup = setup_of(SPINE)
+    labeler._files = shipped_student("spine")
+    assert labeler._files.config.languages == ("en",)
+    assert not isinstance(labeler._readable("No disc herniation is seen."), str)
+    german = replace(labeler._files.config, languages=("de",))
+    labeler._files = replace(labeler._files, config=german)
+    assert labeler._readable("No disc herniation is seen.") == (
+        "language: the student did not learn from reports in English"
+    )
+    assert StudentConfig.from_json(german.to_json().encode(), "x").languages == ("de",)
