@@ -11,9 +11,10 @@ folders of its own in the settings.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -44,7 +45,7 @@ class LanguagePack:
     Args:
         code: ISO 639-1.
         name: in English, for example "German".
-        digest: SHA-256 over the files of the pack.
+        digest: SHA-256 over the files of the pack, and over the headings, whoever gave them.
         prompts: by labeler name, the named texts with their placeholders.
         words: frequent words, in lower case, by which a text is taken for this language.
         abbreviations: what a full stop may follow without ending the sentence.
@@ -135,17 +136,18 @@ def _load(folder: Path | Traversable, name: str) -> LanguagePack:
     language = tops.pop(_LANGUAGE).fields(
         {"code", "name", "words"}, {"abbreviations", "open_endings", "detected_as"}
     )
-    headings, cues = tops.pop(_HEADINGS, None), tops.pop(_CUES, None)
+    given, cues = tops.pop(_HEADINGS, None), tops.pop(_CUES, None)
+    headings = _headings(given, language["code"])
     return LanguagePack(
         code=_code(language["code"]),
         name=language["name"].text(),
-        digest=_digest(contents),
+        digest=_digest(contents, headings),
         prompts={Path(file).stem: _prompts(top) for file, top in tops.items()},
         words=frozenset(language["words"].text().lower().split()),
         abbreviations=_texts(language, "abbreviations"),
         open_endings=_words(language, "open_endings"),
         detected_as=_texts(language, "detected_as"),
-        headings=_headings(headings, language["code"]),
+        headings=headings,
         cues=None if cues is None else read_cues(cues),
         lexicons=lexicons,
     )
@@ -192,8 +194,9 @@ def _prompts(top: Entry) -> dict[str, str]:
     return {key: entry.verbatim() for key, entry in top.named().items()}
 
 
-def _digest(contents: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
+def _digest(contents: Mapping[str, bytes], headings: Headings) -> str:
+    # Headings that come with the node lie in no file of the pack, and decide what is read.
+    digest = hashlib.sha256(json.dumps(asdict(headings), sort_keys=True).encode())
     for file, content in contents.items():
         digest.update(f"{file} {len(content)}\n".encode() + content)
     return digest.hexdigest()

@@ -47,8 +47,10 @@ _SOURCES = (
     "rules/lexicon.py",
     "rules/statements.py",
     "cues.py",
+    "language_detection.py",
     "sections.py",
 )
+_SOURCES_OF_THE_NODE = ("headings.py", "kinds.py", "sections.py", "unheaded.py")
 
 
 class RuleLabeler:
@@ -199,6 +201,7 @@ def _said_again(state: State, spans: int) -> float:
 
 
 def _source_digest(lexicon: str) -> str:
-    folder = resources.files("labeling")
-    content = b"".join((folder / name).read_bytes() for name in _SOURCES)
+    own, node = resources.files("labeling"), resources.files("dicom_node") / "reports"
+    files = [*(own / name for name in _SOURCES), *(node / name for name in _SOURCES_OF_THE_NODE)]
+    content = b"".join(each.read_bytes() for each in files)
     return hashlib.sha256(content + lexicon.encode()).hexdigest()

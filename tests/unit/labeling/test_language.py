@@ -1,10 +1,12 @@
 import csv
 import tarfile
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import defusedxml.ElementTree as ElementTree
 import pytest
 
+from dicom_node.reports.headings import english_headings
+from labeling import language
 from labeling.cues import Cues
 from labeling.labeler import checked
 from labeling.language import InvalidLanguagePack, load_languages
@@ -190,3 +192,16 @@ def test_no_real_english_report_is_refused():
             texts.append("\n".join(part.text or "" for part in tree.iter("AbstractText")))
     assert len(texts) > 400
     assert [text for text in texts if text.strip() and ENGLISH.pack_of(text) is None] == []
+
+
+def test_the_headings_that_come_with_the_node_are_part_of_the_digest(monkeypatch):
+    before = load_languages().digest
+    own = replace(english_headings(), claims=("another",))
+    monkeypatch.setattr(language, "english_headings", lambda: own)
+    language._english.cache_clear()
+    try:
+        assert load_languages().digest != before
+    finally:
+        monkeypatch.undo()
+        language._english.cache_clear()
+    assert load_languages().digest == before
