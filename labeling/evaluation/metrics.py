@@ -64,10 +64,17 @@ class Bin(NamedTuple):
 
 
 def reliability(target: Floats, probability: Floats, bins: int = 10) -> list[Bin]:
-    """Return the reliability curve over bins of equal numbers of reports, the lowest first."""
+    """Return the reliability curve over bins of equal numbers of reports, the lowest first.
+
+    Equal probabilities stay in one bin: which of their reports stands first is chance, and a curve
+    that parted them would show an error that is none.
+    """
     if not target.size:
         return []
-    parts = np.array_split(np.argsort(probability, kind="stable"), min(bins, target.size))
+    order = np.argsort(probability, kind="stable")
+    wanted = np.cumsum([len(part) for part in np.array_split(order, min(bins, target.size))])
+    edges = np.searchsorted(probability[order], probability[order][wanted - 1], side="right")
+    parts = np.split(order, np.unique(edges)[:-1])
     return [
         Bin(float(probability[part].mean()), float(target[part].mean()), len(part))
         for part in parts

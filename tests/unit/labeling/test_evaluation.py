@@ -139,6 +139,16 @@ def test_a_reliability_curve_and_its_error():
     assert math.isnan(calibration_error([]))
 
 
+def test_equal_probabilities_share_a_bin_in_whatever_order_they_come():
+    said = np.repeat([0.2, 0.5, 0.9], [100, 40, 60])
+    seen = np.concatenate([np.arange(n) < share * n for n, share in ((100, 0.2), (40, 0.5))])
+    seen = np.concatenate([seen, np.arange(60) < 54]).astype(float)
+    curve = reliability(seen, said)
+    assert [each.n for each in curve] == [100, 40, 60]
+    assert calibration_error(curve) == pytest.approx(0.0, abs=1e-12)
+    assert reliability(seen[::-1], said[::-1]) == curve
+
+
 def test_failed_labels_stand_below_every_margin():
     pairs = [(P, F), (P, P), (A, A), (A, A)]
     found = agreement(judged(pairs, scores=[9.0, 2.0, 1.0, 0.0]), resamples=0)[NAME]
