@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from dicom_node.durable import write_durably
 from labeling.evaluation.agreement import Agreement, agreement, judgements
-from labeling.evaluation.calibration import cross_fitted
+from labeling.evaluation.calibration import FitRule, cross_fitted
 from labeling.evaluation.cases import Case, decided
 from labeling.evaluation.comparison import Comparison, compare
 from labeling.evaluation.drawing import draw_all
@@ -59,8 +59,9 @@ def states_of(session: Session, judged: Judged, folds: int, *, seed: int = 0) ->
     thresholds = Thresholds.from_json(calibration.thresholds)
     shared = _shares_labels(calibration, judged.label_ids)
     if shared and folds > 1:
+        rule = FitRule(**calibration.summary.get("rule", {}))
         cases = cross_fitted(
-            judged.cases, judged.schema, folds=folds, seed=seed, sought=judged.sought
+            judged.cases, judged.schema, folds=folds, rule=rule, seed=seed, sought=judged.sought
         )
         said = f"{folds}-fold cross-validation by patient: thresholds of the other folds"
         return Standing(cases, said, thresholds, calibrated=True)

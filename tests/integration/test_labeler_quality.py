@@ -11,6 +11,8 @@ from sqlmodel import select
 from typer.testing import CliRunner
 
 from dicom_node.messages import receive as file_messages
+from labeling.evaluation.calibration import FitRule, cross_fitted
+from labeling.evaluation.cases import Case
 from labeling.labeler import LabelResult
 from labeling.models import Calibration, Qualification
 from labeling.reference import COLUMNS, OPTIONAL_COLUMNS
@@ -184,6 +186,22 @@ def test_a_later_reader_judges_by_the_thresholds_that_were_fitted_before(
         calibration.summary = {**calibration.summary, "reference_labels": [[1000, 2000]]}
         session.add(calibration)
     assert evaluation(context)["judged_by"] == HELD_OUT
+
+
+def test_folds_are_fitted_by_the_rule_of_the_calibration(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(context, tmp_path)
+    run_operation(context, "labeler calibrate", CALIBRATE, lambda _: None)
+    rules: list[FitRule] = []
+
+    def fitted(*cases: Any, rule: FitRule, **more: Any) -> list[Case]:
+        rules.append(rule)
+        return cross_fitted(*cases, rule=rule, **more)
+
+    monkeypatch.setattr("plugin.stages.evaluate.cross_fitted", fitted)
+    evaluation(context)
+    assert [(each.cut, each.band) for each in rules] == [("balanced_accuracy", "none")]
 
 
 def test_two_labelers_are_compared_report_by_report(context: Context, tmp_path: Path) -> None:
