@@ -79,7 +79,7 @@ class ModelStore:
                 expected, or the name is taken by other content.
             Transient: the disk failed.
         """
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name == _MANIFEST:
             raise UnusableModel(f"not usable as a model name: {name!r}")
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:

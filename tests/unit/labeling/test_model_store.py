@@ -156,7 +156,7 @@ def test_a_wheel_member_that_is_a_link_is_refused(store, tmp_path):
         store.add(tmp_path / "m.whl", "wheel")
 
 
-@pytest.mark.parametrize("name", ["", "../x", "A", "a/b", ".hidden", "x" * 65])
+@pytest.mark.parametrize("name", ["", "../x", "A", "a/b", ".hidden", "manifest.json", "x" * 65])
 def test_names_are_plain(store, gguf, name):
     with pytest.raises(UnusableModel, match="not usable"):
         store.add(gguf, name)
