@@ -56,6 +56,34 @@ def thresholds_with(session: Session, digest: str) -> Thresholds:
     return UNCALIBRATED if found is None else Thresholds.from_json(found.thresholds)
 
 
+def newest_run(session: Session, labeler: str, schema_digest: str = "") -> LabelingRun | None:
+    """Return the newest run of a labeler, under the calibration that holds where it has read by it.
+
+    A calibration that gives the thresholds of an earlier one leads back to an earlier run.
+
+    Args:
+        session: any session.
+        labeler: entry-point name.
+        schema_digest: only runs of this schema; empty: of any.
+    """
+    query = select(LabelingRun).where(LabelingRun.labeler == labeler)
+    if schema_digest:
+        query = query.where(LabelingRun.schema_digest == schema_digest)
+    newest = session.exec(query.order_by(col(LabelingRun.id).desc())).first()
+    if newest is None:
+        return None
+    holds = calibration_of(session, configuration_of(newest))
+    if holds is None or holds.digest == newest.calibration_digest:
+        return newest
+    decided = query.where(
+        LabelingRun.schema_digest == newest.schema_digest,
+        LabelingRun.model_digest == newest.model_digest,
+        LabelingRun.question_digest == newest.question_digest,
+        LabelingRun.calibration_digest == holds.digest,
+    )
+    return session.exec(decided).first() or newest
+
+
 def qualification_of(
     session: Session, of: Configuration, calibration_digest: str
 ) -> Qualification | None:

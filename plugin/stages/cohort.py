@@ -11,8 +11,9 @@ from sqlmodel import Session, col, select
 
 from dicom_node.durable import write_durably
 from dicom_node.studies import complete_studies
+from labeling import standing
 from labeling.models import LabelingRun
-from labeling.standing import configuration_of, qualification_of
+from labeling.standing import calibration_of, configuration_of, qualification_of
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.stages.complete import Completeness
@@ -92,9 +93,15 @@ def _accepted(session: Session, run_id: int, accepted: Sequence[str]) -> tuple[s
     """Return the shortcomings that the run has, all of which were accepted.
 
     Raises:
-        Permanent: it has one that was not.
+        Permanent: it has one that was not, or a newer calibration holds.
     """
     run = session.get_one(LabelingRun, run_id)
+    holds = calibration_of(session, configuration_of(run))
+    if holds is not None and run.calibration_digest not in {"", holds.digest}:
+        raise Permanent(
+            f"the labels of {run.labeler!r} were decided by an earlier calibration: "
+            f"`radloop label --labeler {run.labeler}` first"
+        )
     verdict = qualification_of(session, configuration_of(run), run.calibration_digest)
     found = {
         "uncalibrated": not run.calibration_digest,
@@ -149,15 +156,10 @@ def newest_run(session: Session, labeler: str) -> int:
     Raises:
         Permanent: there is none.
     """
-    query = (
-        select(LabelingRun.id)
-        .where(LabelingRun.labeler == labeler)
-        .order_by(col(LabelingRun.id).desc())
-    )
-    found = session.exec(query).first()
+    found = standing.newest_run(session, labeler)
     if found is None:
         raise Permanent(f"labeler {labeler!r} has not read any report yet: see `radloop label`")
-    return found
+    return found.id or 0
 
 
 def newest_cohort(session: Session, name: str) -> Cohort:

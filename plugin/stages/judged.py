@@ -27,7 +27,7 @@ from labeling.reference import ReaderLabel, reader_labels, reference_states
 from labeling.report_file import read_reports
 from labeling.runs import WITHOUT_RESULT, result_of_label
 from labeling.schema_file import schema_of
-from labeling.standing import Configuration, configuration_of
+from labeling.standing import Configuration, configuration_of, newest_run
 from labeling.thresholds import UNCALIBRATED, Thresholds
 from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
@@ -100,10 +100,7 @@ def stored_readings(session: Session, settings: Settings, labeler: str) -> Judge
     """
     schema = schema_of(settings.labeling)
     reports = {each.row: each for each in node_reports(session)}
-    query = select(LabelingRun).where(
-        LabelingRun.labeler == labeler, LabelingRun.schema_digest == schema.digest
-    )
-    run = session.exec(query.order_by(col(LabelingRun.id).desc())).first()
+    run = newest_run(session, labeler, schema.digest)
     results = {} if run is None else _results(session, run, reports)
     if run is None or not results:
         raise Permanent(

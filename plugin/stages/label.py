@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from dicom_node.reports.queries import current_reports
 from labeling.decision import decide, redecide
@@ -30,6 +31,7 @@ from labeling.runs import (
 from labeling.standing import (
     calibration_of,
     configuration_of,
+    newest_run,
     thresholds_of,
     thresholds_with,
 )
@@ -113,11 +115,7 @@ def labeler_setup(context: Context, labeler: str) -> dict[str, Any]:
 
 def anything_unread(session: Session, labeler: str) -> bool:
     """Tell whether a report waits for the labeler's newest run, without starting a child."""
-    run = session.exec(
-        select(LabelingRun)
-        .where(LabelingRun.labeler == labeler)
-        .order_by(col(LabelingRun.id).desc())
-    ).first()
+    run = newest_run(session, labeler)
     if run is None:
         return bool(current_reports(session))
     calibration = calibration_of(session, configuration_of(run))
@@ -152,6 +150,8 @@ def _begin(
 
 def _without_decided(reading: _Reading, waiting: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Decide stored margins of an earlier calibration anew; return the reports left to read."""
+    if not _siblings(reading):
+        return waiting
     left = []
     for start in range(0, len(waiting), 256):
         with reading.context.database.write() as session:
@@ -164,25 +164,37 @@ def _without_decided(reading: _Reading, waiting: list[tuple[int, str]]) -> list[
     return left
 
 
-def _decided_again(session: Session, reading: _Reading, report_id: int) -> list[LabelResult] | None:
-    """Decide anew what the newest other run of the same questions has measured of a report.
+def _siblings(reading: _Reading) -> bool:
+    """Tell whether another run has asked the same questions, so that its margins may be there."""
+    with reading.context.database.read() as session:
+        return session.exec(_same_questions(reading.run).limit(1)).first() is not None
 
-    Returns:
-        None where there is none, or it does not suffice.
-    """
-    run = reading.run
-    siblings = (
+
+def _same_questions(run: LabelingRun) -> SelectOfScalar[LabelingRun]:
+    """Select the other runs that differ in nothing but the calibration; the newest first."""
+    return (
         select(LabelingRun)
-        .join(Label, col(LabelingRun.id) == col(Label.run_id))
         .where(
             LabelingRun.labeler == run.labeler,
             LabelingRun.schema_digest == run.schema_digest,
             LabelingRun.model_digest == run.model_digest,
             LabelingRun.question_digest == run.question_digest,
             LabelingRun.id != run.id,
-            Label.report_id == report_id,
         )
         .order_by(col(LabelingRun.id).desc())
+    )
+
+
+def _decided_again(session: Session, reading: _Reading, report_id: int) -> list[LabelResult] | None:
+    """Decide anew what the newest other run of the same questions has measured of a report.
+
+    Returns:
+        None where there is none, or it does not suffice.
+    """
+    siblings = (
+        _same_questions(reading.run)
+        .join(Label, col(LabelingRun.id) == col(Label.run_id))
+        .where(Label.report_id == report_id)
         .limit(1)
     )
     newest = session.exec(siblings).first()

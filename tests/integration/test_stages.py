@@ -23,6 +23,7 @@ from plugin.operations import operate, run_operation
 from plugin.questions import ask
 from plugin.settings import Settings, load_settings
 from plugin.settings_template import render
+from plugin.stages.cohort import newest_run
 from plugin.stages.label import anything_unread, label_reports
 from tests.hl7_builders import oru
 
@@ -107,6 +108,26 @@ def test_a_new_calibration_decides_stored_margins_and_reads_nothing_again(
     assert "present" not in states(context, again["run"]).values()
     with context.database.read() as session:
         assert not anything_unread(session, "rules")
+
+
+def test_a_calibration_that_comes_again_leads_back_to_its_run(context: Context) -> None:
+    receive(context, 1)
+    bare = label_reports(context, "rules", lambda _: None)["run"]
+    first, second = (
+        Thresholds({"stenosis": Threshold(at, at, fitted_on=10, positives=5)}) for at in (0.0, 90.0)
+    )
+    runs = []
+    for each in (first, second, first):
+        calibrate(context, bare, each)
+        runs.append(label_reports(context, "rules", lambda _: None)["run"])
+    assert runs[0] == runs[2] != runs[1]
+    with context.database.read() as session:
+        assert not anything_unread(session, "rules")
+        assert newest_run(session, "rules") == runs[0]
+    calibrate(context, bare, Thresholds({"stenosis": Threshold(1.0, 1.0, fitted_on=10)}))
+    given = {"name": "c", "labeler": "rules", "accepted": ["unqualified"]}
+    with pytest.raises(Permanent, match="earlier calibration"):
+        run_operation(context, "cohort freeze", given, lambda _: None)
 
 
 def test_labels_that_nobody_calibrated_or_qualified_enter_no_cohort(context: Context) -> None:
