@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -14,6 +14,7 @@ from dicom_node.database import Clock
 from dicom_node.models import Report
 from labeling.labeler import LabelResult
 from labeling.models import Disagreement, Label, LabelingRun
+from labeling.standing import newest_run
 from labeling.vocabulary import State
 
 States = dict[tuple[str, str], State]
@@ -21,15 +22,20 @@ States = dict[tuple[str, str], State]
 
 def newest_runs(session: Session, beside: LabelingRun) -> list[LabelingRun]:
     """Return the newest run of every other labeler that reads by the same schema."""
-    query = (
-        select(LabelingRun)
-        .where(
-            col(LabelingRun.labeler) != beside.labeler,
-            col(LabelingRun.schema_digest) == beside.schema_digest,
-        )
-        .order_by(col(LabelingRun.id))
+    names = select(col(LabelingRun.labeler)).where(col(LabelingRun.labeler) != beside.labeler)
+    found = (
+        newest_run(session, name, beside.schema_digest)
+        for name in sorted(set(session.scalars(names)))
     )
-    return list({run.labeler: run for run in session.scalars(query)}.values())
+    return [each for each in found if each is not None]
+
+
+def _between_newest(session: Session) -> ColumnElement[bool]:
+    """Say that a disagreement is one of two newest runs: what an older one said counts no more."""
+    names = sorted(set(session.scalars(select(col(LabelingRun.labeler)))))
+    found = (newest_run(session, name) for name in names)
+    ids = [each.id for each in found if each is not None]
+    return and_(col(Disagreement.run_id).in_(ids), col(Disagreement.other_run_id).in_(ids))
 
 
 def note_disagreements(
@@ -84,7 +90,10 @@ class Difference:
 
 
 def differences(session: Session) -> list[Difference]:
-    """Count the disagreements of current reports, the most frequent first; sites apart."""
+    """Count the disagreements of current reports, the most frequent first; sites apart.
+
+    Only those between the newest runs of two labelers: each report counts once.
+    """
     own, other = aliased(LabelingRun), aliased(LabelingRun)
     said: tuple[Any, ...] = (
         own.labeler,
@@ -100,7 +109,7 @@ def differences(session: Session) -> list[Difference]:
         .join(own, col(own.id) == col(Disagreement.run_id))
         .join(other, col(other.id) == col(Disagreement.other_run_id))
         .join(Report, col(Report.id) == col(Disagreement.report_id))
-        .where(col(Report.is_current).is_(True))
+        .where(col(Report.is_current).is_(True), _between_newest(session))
         .group_by(*said)
         .order_by(func.count().desc(), *said)
     )
@@ -108,7 +117,7 @@ def differences(session: Session) -> list[Difference]:
 
 
 def disputed_reports(session: Session, limit: int) -> list[tuple[str, str, str, str, str, str]]:
-    """Return the newest disagreements of current reports.
+    """Return the newest disagreements of current reports, between the newest runs of two labelers.
 
     Returns:
         report identity, observation, site, the two labelers, and their two states.
@@ -129,7 +138,7 @@ def disputed_reports(session: Session, limit: int) -> list[tuple[str, str, str, 
         .join(own, col(own.id) == col(Disagreement.run_id))
         .join(other, col(other.id) == col(Disagreement.other_run_id))
         .join(Report, col(Report.id) == col(Disagreement.report_id))
-        .where(col(Report.is_current).is_(True))
+        .where(col(Report.is_current).is_(True), _between_newest(session))
         .order_by(col(Disagreement.id).desc())
         .limit(limit)
     )

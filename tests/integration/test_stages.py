@@ -165,6 +165,12 @@ def test_where_two_labelers_differ_is_stored_once(context: Context) -> None:
     listed = ask(context.settings, "disagreements", {"limit": 5})
     assert listed["disagreements"][0]["labelers"] == "other / rules"
     assert len(listed["reports"]) <= 5
+    # What the new calibration says takes the place of what the one before said of each report.
+    calibrate(context, run, Thresholds({"stenosis": Threshold(0.0, 0.0, fitted_on=10)}))
+    label_reports(context, "rules", lambda _: None)
+    listed = ask(context.settings, "disagreements", {"limit": 500})
+    assert {each["labelers"] for each in listed["reports"]} == {"rules / other"}
+    assert len(listed["reports"]) == sum(each["reports"] for each in listed["disagreements"])
 
 
 def test_a_labeler_that_the_settings_do_not_name_is_refused(context: Context) -> None:
