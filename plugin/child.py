@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -133,17 +134,25 @@ def main() -> None:
         try:
             TASKS[request["task"]](request["job"], emit)
         except Exception as error:
-            emit("failed", _said(error))
+            emit("failed", _said(error, reads_reports=request["task"] in _READ_REPORTS))
             if os.environ.get("RADLOOP_DEBUG"):
                 raise
         else:
             emit("done", None)
 
 
-def _said(error: Exception) -> str:
+_READ_REPORTS = frozenset({"identify_labeler", "label", "train_student"})
+"""Tasks that hold reports and the keys of servers; a library's message may quote what it holds."""
+
+
+def _said(error: Exception, *, reads_reports: bool) -> str:
     """Return an expected error's own sentence; an unexpected one also says what it was."""
-    expected = isinstance(error, LabelingError | TrainingError | PluginError)
-    return str(error) if expected else f"{type(error).__name__}: {error}"
+    if isinstance(error, LabelingError | TrainingError | PluginError):
+        return str(error)
+    if not reads_reports:
+        return f"{type(error).__name__}: {error}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} at {Path(last.filename).name}, line {last.lineno}"
 
 
 def _jobs_until_parent_ends() -> Iterator[Any]:

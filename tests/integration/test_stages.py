@@ -264,3 +264,15 @@ def test_a_task_that_fails_says_why_and_the_child_lives_on(tmp_path: Path) -> No
         assert child.alive
         with pytest.raises(Permanent):
             list(child.run("no such task", {}, lambda _: None))
+
+
+def test_a_library_that_quotes_a_report_is_not_quoted(tmp_path: Path) -> None:
+    from plugin.child import ChildProcess
+
+    settings = {"language_model": {"threads": "CANARY", "api_key": ["CANARY"]}}
+    job = {"labeler": "rules", "settings": settings, "model_store": "", "reports": []}
+    with ChildProcess(tmp_path / "log", threads=1) as child:
+        with pytest.raises(Permanent, match=r"unexpected ValidationError at \w+\.py") as error:
+            list(child.run("label", job, lambda _: None))
+        assert "CANARY" not in str(error.value)
+    assert "CANARY" not in (tmp_path / "log").read_text("utf-8")
