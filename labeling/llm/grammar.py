@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -96,7 +97,9 @@ class Grammars:
         if vocabulary := getattr(self._source, "llama_vocabulary", None):
             from llguidance.llamacpp import lltokenizer_from_vocab
 
-            return lltokenizer_from_vocab(vocabulary)
+            with warnings.catch_warnings():  # it asks llama.cpp by an older name
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return lltokenizer_from_vocab(vocabulary)
         return from_tokenizer(self._source, n_vocab=self._vocabulary)
 
 
