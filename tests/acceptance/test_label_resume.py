@@ -1,11 +1,14 @@
-"""A run over 1,000 reports that is killed twice resumes to the labels of one that was not."""
+"""A run over many reports that is killed twice resumes to the labels of one that was not."""
 
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +22,10 @@ from plugin.simulation.reports import Habits, write_report
 from plugin.simulation.truth import draw_truth
 from tests.hl7_builders import oru
 from tests.integration.test_label_file import label, write_reports
-from tests.nodes import prepare_node, radloop
+from tests.nodes import radloop
 
 REPORTS = 1000
+OF_A_NODE = 300
 
 
 def texts(number: int) -> dict[str, str]:
@@ -30,8 +34,8 @@ def texts(number: int) -> dict[str, str]:
     return {f"R{i}": write_report(draw_truth(rng), rng, habits=habits).text for i in range(number)}
 
 
-def kill_after(arguments: tuple[str, ...], grown: Path, size: int) -> None:
-    """Start radloop and kill it, and its children, when a file has grown to a size."""
+def kill_after(arguments: tuple[str, ...], reached: Callable[[], bool]) -> None:
+    """Start radloop and kill it, and its children, when a point is reached."""
     process = subprocess.Popen(
         [sys.executable, "-m", "plugin.cli", *arguments],
         stdout=subprocess.DEVNULL,
@@ -40,7 +44,7 @@ def kill_after(arguments: tuple[str, ...], grown: Path, size: int) -> None:
     )
     try:
         deadline = time.monotonic() + 120
-        while not (grown.exists() and grown.stat().st_size >= size):
+        while not reached():
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.002)
@@ -56,7 +60,11 @@ def test_labels_of_a_file(tmp_path: Path) -> None:
     output = tmp_path / "killed.jsonl"
     arguments = ("label", "--reports", str(reports), "--output", str(output), "--schema", "spine")
     for share in (0.2, 0.6):
-        kill_after((*arguments, "--labeler", "rules"), output, int(share * size))
+        grown = int(share * size)
+        kill_after(
+            (*arguments, "--labeler", "rules"),
+            lambda grown=grown: output.exists() and output.stat().st_size >= grown,
+        )
         assert output.stat().st_size < size
     assert label(reports, output) == whole
     assert len(whole) == REPORTS
@@ -71,15 +79,22 @@ def labels_of(config: Path) -> list[tuple]:
         return [tuple(sorted(r.model_dump(exclude=left_out).items(), key=str)) for r in rows]
 
 
+def count_of(config: Path) -> int:
+    database = sqlite3.connect(f"file:{config.parent}/data/radloop.sqlite?mode=ro", uri=True)
+    with closing(database):
+        return int(database.execute("SELECT count(*) FROM label").fetchone()[0])
+
+
 def test_labels_of_a_node(tmp_path: Path) -> None:
     configs = []
     for name in ("whole", "killed"):
-        node = prepare_node(tmp_path / name, "")
-        configs.append(node.config)
-        with open_context(load_settings(node.config)) as context:
+        radloop("init", str(tmp_path / name))
+        config = tmp_path / name / "radloop.toml"
+        configs.append(config)
+        with open_context(load_settings(config)) as context:
             messages = [
                 oru(control_id=key, filler=key, accession=key, lines=tuple(text.splitlines()))
-                for key, text in texts(REPORTS).items()
+                for key, text in texts(OF_A_NODE).items()
             ]
             receive(
                 context.database,
@@ -90,11 +105,13 @@ def test_labels_of_a_node(tmp_path: Path) -> None:
             )
     arguments = ("label", "--labeler", "rules", "--config")
     done = json.loads(radloop(*arguments, str(configs[0]), "--json").stdout)
-    assert done["reports"] == REPORTS
+    assert done["reports"] == OF_A_NODE
     whole = labels_of(configs[0])
-    database = configs[1].parent / "data" / "radloop.sqlite-wal"
-    for share in (1, 2):
-        kill_after((*arguments, str(configs[1])), database, share * 2_000_000)
+    for share in (0.2, 0.6):
+        labels = int(share * len(whole))
+        kill_after(
+            (*arguments, str(configs[1])), lambda labels=labels: count_of(configs[1]) >= labels
+        )
         assert 0 < len(labels_of(configs[1])) < len(whole)
-    assert json.loads(radloop(*arguments, str(configs[1]), "--json").stdout)["reports"] < REPORTS
+    assert json.loads(radloop(*arguments, str(configs[1]), "--json").stdout)["reports"] < OF_A_NODE
     assert labels_of(configs[1]) == whole
