@@ -27,7 +27,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_PIECE = 254  # tokens; a longer sentence is read in pieces
 _STEP = 8  # lengths are padded to a multiple of this, whatever else is in the batch
-_TOKENS_AT_ONCE = 4096
+_TOKENS_AT_ONCE = 512
 
 
 class UnusableEncoder(Permanent):
@@ -209,8 +209,12 @@ class Encoder:
         before, after = self._frame
         framed = [[*before, *each, *after] for each in pieces]
         length = _padded(max(map(len, pieces)), len(before) + len(after))
-        ids = torch.full((len(framed), length), self._pad)
-        mask = torch.zeros((len(framed), length), dtype=torch.long)
+        # One shape a length, filled up with rows that nobody reads: the rounding of a product of
+        # matrices depends on their shapes, and a sentence must not depend on its neighbours.
+        rows = _rows(length)
+        ids = torch.full((rows, length), self._pad)
+        mask = torch.zeros((rows, length), dtype=torch.long)
+        mask[len(framed) :, 0] = 1
         for row, each in enumerate(framed):
             ids[row, : len(each)] = torch.tensor(each)
             mask[row, : len(each)] = 1
@@ -231,13 +235,18 @@ def _padded(tokens: int, frame: int) -> int:
     return -(-(tokens + frame) // _STEP) * _STEP
 
 
+def _rows(length: int) -> int:
+    """Return how many sentences of a padded length are read at once."""
+    return max(1, _TOKENS_AT_ONCE // length)
+
+
 def _chunks(order: Sequence[int], lengths: Sequence[int], frame: int) -> Iterator[list[int]]:
     """Cut pieces, sorted by length, into batches of one padded length and bounded size."""
     chunk: list[int] = []
     padded = 0
     for i in order:
         length = _padded(lengths[i], frame)
-        if chunk and (length != padded or (len(chunk) + 1) * length > _TOKENS_AT_ONCE):
+        if chunk and (length != padded or len(chunk) == _rows(length)):
             yield chunk
             chunk = []
         padded = length

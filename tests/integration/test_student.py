@@ -239,3 +239,12 @@ def test_the_command_trains_from_files(store, tmp_path):
     assert record["label_sources"][0]["name"] == "labels.jsonl"
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code != 0
+
+
+def test_the_shipped_student_reads_the_same_alone_and_among_others(tmp_path):
+    """Short numbers round by the shape of what is read together; no label may hang on that."""
+    student = StudentLabeler(setup_of(SCHEMA, store=tmp_path / "models"))
+    texts = [each.text for each in examples(12)] + ["L4-L5 disc extrusion.", "Diffuse bulge."]
+    together = list(student.label_reports(texts))
+    assert together == [next(student.label_reports([text])) for text in texts]
+    assert together == list(student.label_reports(texts[::-1]))[::-1]
