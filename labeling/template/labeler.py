@@ -6,12 +6,13 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from labeling.labeler import LabelerSetup, LabelResult, Span, failed
 from labeling.language import LanguagePack
 from labeling.llm.alone import each_answered
+from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import (
     Ask,
@@ -21,7 +22,6 @@ from labeling.llm.interface import (
     LanguageModel,
     UnusableLanguageModel,
 )
-from labeling.llm.lazy import LazyLanguageModel
 from labeling.rules.levels import LevelFinder
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.template.answer import members
@@ -48,7 +48,7 @@ class _Form:
     fits: bool
 
 
-class TemplateLabeler:
+class TemplateLabeler(AskingLabeler[_Form]):
     """Fills in a form about a report: for each finding the sentences, then true or false.
 
     Each entry is read by itself: one that is missing, cut off or malformed makes the labels of
@@ -64,46 +64,22 @@ class TemplateLabeler:
     name = LABELER
 
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
-        self._schema, self._settings = setup.schema, setup.settings
-        self._languages = setup.languages
+        super().__init__(setup, model)
         self._levels = LevelFinder(setup.schema)
-        self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
         self._tasks = {
             code: task(setup.schema, pack) for code, pack in setup.languages.packs.items()
             if LABELER in pack.prompts
         }  # fmt: skip
         self.prompt_digest = asked_digest(setup, LABELER, [json_schema(setup.schema, 1), _SLACK])
 
-    @property
-    def model_digest(self) -> str:
-        """SHA-256 of the model's weights, or of what a server says of them."""
-        return self._model.digest
+    def _answered(self, prepared: Sequence[_Form]) -> list[list[LabelResult]]:
+        easy = [form for form in prepared if form.fits]
+        given = iter(each_answered(easy, self._asked, self._schema) if easy else [])
+        return [next(given) if form.fits else self._tried(form) for form in prepared]
 
-    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
-        """Yield the results of each text, in order; reports are read in batches."""
-        size = self._settings.language_model.batch_reports
-        for start in range(0, len(texts), size):
-            yield from self._batch(texts[start : start + size])
-
-    def _batch(self, texts: Sequence[str]) -> list[list[LabelResult]]:
-        forms: dict[int, _Form] = {}
-        results: dict[int, list[LabelResult]] = {}
-        for index, text in enumerate(texts):
-            try:
-                forms[index] = self._form(text)
-            except UnreadableReport as error:
-                results[index] = failed(self._schema, str(error))
-        easy = {index: form for index, form in forms.items() if form.fits}
-        if easy:
-            given = each_answered(list(easy.values()), self._filled_in, self._schema)
-            results |= zip(easy, given, strict=True)
-        for index in forms.keys() - easy.keys():
-            results[index] = self._tried(forms[index])
-        return [results[index] for index in range(len(texts))]
-
-    def _filled_in(self, forms: Sequence[_Form]) -> list[list[LabelResult]]:
-        answers = self._model.open().generate([form.request for form in forms])
-        return [self._results(f, answer) for f, (answer,) in zip(forms, answers, strict=True)]
+    def _asked(self, prepared: Sequence[_Form]) -> list[list[LabelResult]]:
+        answers = self._model.open().generate([form.request for form in prepared])
+        return [self._results(f, answer) for f, (answer,) in zip(prepared, answers, strict=True)]
 
     def _tried(self, form: _Form) -> list[LabelResult]:
         """Return the results of a form that may be too long, so it is asked alone."""
@@ -113,8 +89,8 @@ class TemplateLabeler:
             return failed(self._schema, str(error))
         return self._results(form, answer)
 
-    def _form(self, text: str) -> _Form:
-        report = read_report(text, self._languages, self._settings)
+    def _prepare(self, text: str) -> _Form:
+        report = read_report(text, self._setup.languages, self._setup.settings)
         words = self._tasks.get(report.pack.code)
         if words is None:
             raise UnreadableReport("language: the language pack has no words for this labeler")

@@ -5,14 +5,13 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labeling.labeler import LabelerSetup, LabelResult, failed
-from labeling.llm.alone import each_answered
+from labeling.labeler import LabelerSetup, LabelResult
+from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import BOUND_NOTE, LanguageModel
-from labeling.llm.lazy import LazyLanguageModel
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.token_scores import evidence
 from labeling.token_scores.asking import Enquiry, Reply, ask
@@ -40,7 +39,7 @@ class _Read:
     replies: Mapping[Key, Reply]
 
 
-class TokenScoreLabeler:
+class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
     """Asks a language model one yes/no question for each label and compares two token scores.
 
     One-step (the question after the report) or two-step (first a summary aimed at the condition),
@@ -56,10 +55,8 @@ class TokenScoreLabeler:
     name = "token_scores"
 
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
-        self._setup = setup
-        self._schema, self._settings = setup.schema, setup.settings.token_scores
-        self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
-        self._batch = setup.settings.language_model.batch_reports
+        super().__init__(setup, model)
+        self._settings = setup.settings.token_scores
         self._prompts = {
             code: Prompts(setup.schema, pack)
             for code, pack in setup.languages.packs.items()
@@ -73,41 +70,6 @@ class TokenScoreLabeler:
         bounds = [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES]
         form = [self._settings.model_dump(mode="json"), bounds, _FORM]
         self.prompt_digest = asked_digest(setup, self.name, form)
-
-    @property
-    def model_digest(self) -> str:
-        """SHA-256 of the weights, or of what a server says of them."""
-        return self._model.digest
-
-    def label_report(self, text: str) -> list[LabelResult]:
-        """Return the results of one text."""
-        return next(self.label_reports([text]))
-
-    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
-        """Yield the results of each text, in order; a batch is read when its first is asked for.
-
-        Raises:
-            UnusableLanguageModel: the model cannot be loaded or cannot answer.
-            ModelUnavailable: a server is away.
-        """
-        for start in range(0, len(texts), self._batch):
-            yield from self._label(texts[start : start + self._batch])
-
-    def _label(self, texts: Sequence[str]) -> list[list[LabelResult]]:
-        results: list[list[LabelResult]] = []
-        prepared: dict[int, tuple[ReadableReport, Enquiry]] = {}
-        for number, text in enumerate(texts):
-            results.append([])
-            try:
-                prepared[number] = self._prepare(text)
-            except UnreadableReport as error:
-                results[number] = failed(self._schema, str(error))
-        if not prepared:
-            return results
-        given = each_answered(list(prepared.values()), self._asked, self._schema)
-        for number, each in zip(prepared, given, strict=True):
-            results[number] = each
-        return results
 
     def _asked(self, prepared: Sequence[tuple[ReadableReport, Enquiry]]) -> list[list[LabelResult]]:
         replies = ask(self._model.open(), [enquiry for _, enquiry in prepared], self._batch)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from typing import ClassVar
 
 from labeling.labeler import Span
 from labeling.language import InvalidLanguagePack, LanguagePack
@@ -36,19 +37,24 @@ _KEYS = {
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """The words of one language pack for one schema.
+class PackWords:
+    """The words of one language pack for one schema, as a labeler that asks needs them.
+
+    A kind of words names its labeler and the texts that it needs, each with its placeholders.
 
     Raises:
         InvalidLanguagePack: the pack lacks a text, or a text has an unknown placeholder.
     """
 
+    LABELER: ClassVar[str]
+    KEYS: ClassVar[Mapping[str, Set[str]]]
+
     schema: LabelSchema
     pack: LanguagePack
 
     def __post_init__(self) -> None:
-        for key, names in _KEYS.items():
-            filled(self.pack, "token_scores", key, **dict.fromkeys(names, ""))
+        for key, names in self.KEYS.items():
+            self._text(key, **dict.fromkeys(names, ""))
 
     def reading(self, report: str) -> Reading:
         """Return what is read once for all questions; an empty report is said to be empty."""
@@ -58,6 +64,20 @@ class Prompts:
     def stem(self, observation: str) -> str:
         """Return what is said of an observation before its questions."""
         return self._text("stem", definition=self.schema.observation(observation).definition)
+
+    def _yes_no(self, text: str) -> Question:
+        return Question(f" {text}", (self._text("yes"), self._text("no")))
+
+    def _text(self, key: str, **words: str) -> str:
+        return filled(self.pack, self.LABELER, key, **words)
+
+
+@dataclass(frozen=True)
+class Prompts(PackWords):
+    """The words of token scores: one-step and two-step."""
+
+    LABELER = "token_scores"
+    KEYS = _KEYS
 
     def summary(self, observation: str) -> str:
         """Return the words that ask for a summary aimed at an observation."""
@@ -75,10 +95,7 @@ class Prompts:
         words = {"name": spoken(self.schema.observation(observation))}
         if site != WHOLE:
             key, words = f"{key}_at", words | {"site": self.schema.site(site).name}
-        return Question(f" {self._text(key, **words)}", (self._text("yes"), self._text("no")))
-
-    def _text(self, key: str, **words: str) -> str:
-        return filled(self.pack, "token_scores", key, **words)
+        return self._yes_no(self._text(key, **words))
 
 
 def filled(pack: LanguagePack, labeler: str, key: str, **words: str) -> str:

@@ -5,14 +5,13 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from labeling.labeler import LabelerSetup, LabelResult, Span, failed
-from labeling.llm.alone import each_answered
+from labeling.labeler import LabelerSetup, LabelResult, Span
+from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import BOUND_NOTE, BoundedScores, LanguageModel
-from labeling.llm.lazy import LazyLanguageModel
 from labeling.places import without_contradictions
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.token_scores import evidence
@@ -48,7 +47,7 @@ class _Read:
     case: Case
 
 
-class TreeLabeler:
+class TreeLabeler(AskingLabeler[_Read]):
     """Leads each finding through a tree of one-token questions (MAPLEZ, arXiv 2403.04024).
 
     The margin is the log-odds of present over all ways through the tree; a question that is
@@ -63,9 +62,7 @@ class TreeLabeler:
     name = LABELER
 
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
-        self._setup, self._schema = setup, setup.schema
-        self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
-        self._batch = setup.settings.language_model.batch_reports
+        super().__init__(setup, model)
         self._wordings = {
             code: Wording(setup.schema, pack)
             for code, pack in setup.languages.packs.items()
@@ -83,36 +80,6 @@ class TreeLabeler:
             "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES],
         }
         self.prompt_digest = asked_digest(setup, LABELER, form)
-
-    @property
-    def model_digest(self) -> str:
-        """SHA-256 of the weights, or of what a server says of them."""
-        return self._model.digest
-
-    def label_reports(self, texts: Sequence[str]) -> Iterator[list[LabelResult]]:
-        """Yield the results of each text, in order; a batch is read when its first is asked for.
-
-        Raises:
-            UnusableLanguageModel: the model cannot be loaded or cannot answer.
-            ModelUnavailable: a server is away.
-        """
-        for start in range(0, len(texts), self._batch):
-            yield from self._label(texts[start : start + self._batch])
-
-    def _label(self, texts: Sequence[str]) -> list[list[LabelResult]]:
-        results: list[list[LabelResult]] = []
-        read: dict[int, _Read] = {}
-        for number, text in enumerate(texts):
-            results.append([])
-            try:
-                read[number] = self._prepare(text)
-            except UnreadableReport as error:
-                results[number] = failed(self._schema, str(error))
-        if read:
-            given = each_answered(list(read.values()), self._asked, self._schema)
-            for number, each in zip(read, given, strict=True):
-                results[number] = each
-        return results
 
     def _asked(self, read: Sequence[_Read]) -> list[list[LabelResult]]:
         walk(self._model.open(), [each.case for each in read], self._batch)

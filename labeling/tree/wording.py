@@ -5,12 +5,11 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 
-from labeling.language import LanguagePack
-from labeling.llm.interface import Question, Reading
+from labeling.llm.interface import Question
 from labeling.places import locations_of
-from labeling.token_scores.prompt import FENCE, fenced, filled, spoken
+from labeling.token_scores.prompt import PackWords, spoken
 from labeling.tree.questions import DIGITS, GRADED, LOCATED, LOCATION, NODES, SEVERITY
-from labeling.vocabulary import WHOLE, LabelSchema
+from labeling.vocabulary import WHOLE
 
 LABELER = "tree"
 """The name of the labeler, and of its file in a language pack."""
@@ -33,28 +32,11 @@ _KEYS: dict[str, set[str]] = {
 
 
 @dataclass(frozen=True)
-class Wording:
-    """The words of one language pack for one schema.
+class Wording(PackWords):
+    """The words of the tree's questions."""
 
-    Raises:
-        InvalidLanguagePack: the pack lacks a text, or a text has an unknown placeholder.
-    """
-
-    schema: LabelSchema
-    pack: LanguagePack
-
-    def __post_init__(self) -> None:
-        for key, names in _KEYS.items():
-            self._text(key, **dict.fromkeys(names, ""))
-
-    def reading(self, report: str) -> Reading:
-        """Return what is read once for all questions; an empty report is said to be empty."""
-        system = self._text("system", title=self.schema.title, open=FENCE[0], close=FENCE[1])
-        return fenced(system, report or self._text("nothing"))
-
-    def stem(self, observation: str) -> str:
-        """Return what is said of an observation before its questions."""
-        return self._text("stem", definition=self.schema.observation(observation).definition)
+    LABELER = LABELER
+    KEYS = _KEYS
 
     def question(self, name: str, observation: str, site: str, place: str = "") -> Question:
         """Return a question of the tree.
@@ -93,14 +75,8 @@ class Wording:
         )
         return Question(f" {self._text(SEVERITY, finding=finding, choices=choices)}", letters)
 
-    def _yes_no(self, text: str) -> Question:
-        return Question(f" {text}", (self._text("yes"), self._text("no")))
-
     def _finding(self, observation: str, site: str) -> str:
         name = spoken(self.schema.observation(observation))
         if site == WHOLE:
             return name
         return self._text("at", name=name, site=self.schema.site(site).name)
-
-    def _text(self, key: str, **words: str) -> str:
-        return filled(self.pack, LABELER, key, **words)
