@@ -18,8 +18,9 @@ from typing import IO, Any
 
 from dicom_node.durable import write_durably
 from labeling.decision import decide
-from labeling.labeler import LabelResult, checked, failed, result_of
+from labeling.labeler import LabelResult, checked, failed
 from labeling.report_file import labelled_ids, labels_of, read_reports, undecodable
+from labeling.runs import LabelerIdentity
 from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings
 from labeling.thresholds import Thresholds
@@ -27,6 +28,7 @@ from labeling.vocabulary import LabelSchema, State
 from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
+from plugin.labeler_child import LabelerChild
 from plugin.rate import Rate
 
 _JOB = 32
@@ -82,24 +84,20 @@ def _label(
 ) -> dict[str, Any]:
     log = job.output.with_name(f"{job.output.name}.log")
     with ChildProcess(log, job.settings.language_model.threads) as child:
-        setup = {
-            "labeler": job.labeler,
-            "settings": job.settings.for_child(),
-            "model_store": str(job.model_store),
-        }
-        (identity,) = child.run("identify_labeler", setup, progress)
+        reader = LabelerChild(child, job.labeler, job.settings, job.model_store)
+        identity = reader.identify(progress)
         _check_thresholds(job, schema, identity)
         done = _continue(job, schema, identity)
         ids = [each for each, _ in reports]
         if ids[: len(done)] != done:
             raise Permanent(f"{job.output.name} does not follow the order of {job.reports.name}")
         waiting = reports[len(done) :]
-        setup["thresholds"] = job.thresholds.to_json()
+        reader.heed(job.thresholds)
         rate = Rate(job.labeler, len(waiting), progress, time.monotonic)
         count = 0
         for start in range(0, len(waiting), _JOB):
             chunk = waiting[start : start + _JOB]
-            for identifier, results in _read(child, setup, chunk, schema, job, progress):
+            for identifier, results in _read(reader, chunk, schema, job, progress):
                 _write(output, labels_of(identifier, results))
                 count += all(each.state is State.FAILED for each in results)
                 rate.done()
@@ -108,7 +106,7 @@ def _label(
         "output": str(job.output),
         "labeler": job.labeler,
         "schema": schema.name,
-        "model": identity["model_name"] or identity["model_digest"][:16],
+        "model": identity.model_name or identity.model_digest[:16],
         "reports": len(waiting),
         "already_there": len(done),
         "failed": count,
@@ -136,8 +134,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _read(
-    child: ChildProcess,
-    setup: dict[str, Any],
+    reader: LabelerChild,
     chunk: list[tuple[str, str]],
     schema: LabelSchema,
     job: FileJob,
@@ -145,42 +142,41 @@ def _read(
 ) -> Iterator[tuple[str, list[LabelResult]]]:
     """Yield ids and decided results in the order of the chunk."""
     readable = [(identifier, text) for identifier, text in chunk if not undecodable(text)]
-    answers = child.run("label", {**setup, "reports": readable}, progress) if readable else iter(())
+    answers = reader.read(readable, progress) if readable else iter(())
     for identifier, text in chunk:
         if reason := undecodable(text):
             yield identifier, failed(schema, reason)
             continue
-        answered, rows = next(answers)
+        answered, results = next(answers)
         if answered != identifier:
             raise Permanent(f"the labeler {job.labeler} answered out of order")
-        results = decide([result_of(row) for row in rows], schema, job.thresholds)
-        yield identifier, checked(results, schema, text)
+        yield identifier, checked(decide(results, schema, job.thresholds), schema, text)
     for _ in answers:
         raise Permanent(f"the labeler {job.labeler} answered more than it was asked")
 
 
-def _check_thresholds(job: FileJob, schema: LabelSchema, identity: dict[str, Any]) -> None:
+def _check_thresholds(job: FileJob, schema: LabelSchema, identity: LabelerIdentity) -> None:
     """Refuse thresholds of another labeler, model, question or schema: margins share no zero."""
     if not job.thresholds.digest:
         return
     reads = {
         "labeler": job.labeler,
         "schema_digest": schema.digest,
-        "model_digest": identity["model_digest"],
-        "question_digest": identity["prompt_digest"],
+        "model_digest": identity.model_digest,
+        "question_digest": identity.prompt_digest,
     }
     if other := sorted(name for name in reads if job.fitted_for.get(name) != reads[name]):
         raise Permanent(f"the thresholds were fitted for something else (other {', '.join(other)})")
 
 
-def _continue(job: FileJob, schema: LabelSchema, identity: dict[str, Any]) -> list[str]:
+def _continue(job: FileJob, schema: LabelSchema, identity: LabelerIdentity) -> list[str]:
     """Return the ids that the output holds already; a torn last line is taken off."""
     record = {
         "labeler": job.labeler,
         "schema": schema.name,
         "schema_digest": schema.digest,
-        "model_digest": identity["model_digest"],
-        "question_digest": identity["prompt_digest"],
+        "model_digest": identity.model_digest,
+        "question_digest": identity.prompt_digest,
         "calibration_digest": job.thresholds.digest,
         "reports_sha256": hashlib.sha256(job.reports.read_bytes()).hexdigest(),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from dicom_node.models import Link, Report, Study
 from labeling.decision import measured
 from labeling.evaluation.cases import Case, Place, Reference, locate_quote
 from labeling.evaluation.qualification import Effort
-from labeling.labeler import LabelResult, checked, result_of
+from labeling.labeler import LabelResult, checked
 from labeling.models import Calibration, Label, LabelingRun
 from labeling.reference import ReaderLabel, reader_labels, reference_states
 from labeling.report_file import read_reports
@@ -34,6 +34,7 @@ from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
 from plugin.folders import DataFolder
+from plugin.labeler_child import LabelerChild
 from plugin.rate import Rate
 from plugin.settings import Settings
 from training.patients import read_patients
@@ -157,23 +158,22 @@ def fresh_readings(
         raise Permanent("readers have labelled none of these reports")
     schema = schema_of(settings.labeling)
     folder = DataFolder(settings.data_folder)
-    job = {
-        "labeler": labeler,
-        "settings": settings.labeling.for_child(),
-        "model_store": str(folder.language_models),
-    }
     cases: list[Case] = []
     seconds = 0.0
     with ChildProcess(folder.child_log, settings.labeling.language_model.threads) as child:
-        (identity,) = child.run("identify_labeler", job, progress)
-        digests = identity["model_digest"], identity["prompt_digest"]
-        configuration = Configuration(labeler, schema.digest, *digests)
+        reader = LabelerChild(child, labeler, settings.labeling, folder.language_models)
+        identity = reader.identify(progress)
+        configuration = Configuration(
+            labeler, schema.digest, identity.model_digest, identity.prompt_digest
+        )
         thresholds = thresholds_for(configuration)
-        job["thresholds"] = thresholds.to_json()
+        reader.heed(thresholds)
         rate = Rate(labeler, len(reports), progress, time.monotonic)
         for chunk in (reports[:1], *_chunks(reports[1:])):
             began = time.monotonic()
-            for report, results in _read(child, job, chunk, progress):
+            texts = [(place, each.text) for place, each in enumerate(chunk)]
+            for place, results in reader.read(texts, progress):
+                report = chunk[place]
                 cases.append(case_of(report, checked(results, schema, report.text)))
                 rate.done()
             seconds += time.monotonic() - began if len(cases) > 1 else 0.0
@@ -181,21 +181,13 @@ def fresh_readings(
     return Judged(
         configuration=configuration,
         calibration_digest=thresholds.digest,
-        model_name=identity["model_name"],
+        model_name=identity.model_name,
         schema=schema,
         cases=tuple(cases),
         reports={each.name: each for each in reports},
         sought=thresholds,
         effort=Effort(max(len(reports) - 1, 0), seconds, peak),
     )
-
-
-def _read(
-    child: ChildProcess, job: dict[str, Any], chunk: Sequence[ReferenceReport], progress: Progress
-) -> Iterator[tuple[ReferenceReport, list[LabelResult]]]:
-    texts = [[place, each.text] for place, each in enumerate(chunk)]
-    for place, rows in child.run("label", {**job, "reports": texts}, progress):
-        yield chunk[place], [result_of(row) for row in rows]
 
 
 def node_reports(session: Session) -> list[ReferenceReport]:

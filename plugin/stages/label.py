@@ -18,7 +18,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from dicom_node.reports.queries import current_reports
 from labeling.decision import decide, redecide
 from labeling.disagreements import newest_runs, note_disagreements
-from labeling.labeler import LabelResult, checked, result_of
+from labeling.labeler import LabelResult, checked
 from labeling.models import Label, LabelingRun
 from labeling.runs import (
     PROVISIONAL,
@@ -40,6 +40,7 @@ from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
+from plugin.labeler_child import LabelerChild
 from plugin.rate import Rate
 
 _JOB = 32
@@ -83,14 +84,13 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         known = ", ".join(settings.labelers)
         raise Permanent(f"labeler {labeler!r} is not in the settings (labeling.labelers: {known})")
     with ChildProcess(context.folder.child_log, settings.language_model.threads) as child:
-        setup = labeler_setup(context, labeler)
-        (identity,) = child.run("identify_labeler", setup, progress)
-        reading, waiting = _begin(context, LabelerIdentity(labeler, **identity), progress)
+        reader = LabelerChild(child, labeler, settings, context.folder.language_models)
+        reading, waiting = _begin(context, reader.identify(progress), progress)
         waiting = _without_decided(reading, waiting)
         again = reading.reports
-        setup["thresholds"] = reading.thresholds.to_json()
+        reader.heed(reading.thresholds)
         for chunk in _chunks(waiting):
-            _read(reading, child, {**setup, "reports": chunk}, dict(chunk), progress)
+            _read(reading, reader.read(chunk, progress), dict(chunk))
     return {
         "run": reading.run.id,
         "labeler": labeler,
@@ -101,15 +101,6 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         "provisional": reading.early,
         "disagreements": reading.disagreements,
         "calibrated": bool(reading.run.calibration_digest),
-    }
-
-
-def labeler_setup(context: Context, labeler: str) -> dict[str, Any]:
-    """Return what a child process needs to make a labeler, as values of JSON."""
-    return {
-        "labeler": labeler,
-        "settings": context.settings.labeling.for_child(),
-        "model_store": str(context.folder.language_models),
     }
 
 
@@ -207,21 +198,15 @@ def _decided_again(session: Session, reading: _Reading, report_id: int) -> list[
 
 
 def _read(
-    reading: _Reading,
-    child: ChildProcess,
-    job: dict[str, Any],
-    texts: dict[int, str],
-    progress: Progress,
+    reading: _Reading, answers: Iterator[tuple[int, list[LabelResult]]], texts: dict[int, str]
 ) -> None:
-    """Run one job; commit what comes about once a second, whole reports only."""
-    answers = child.run("label", job, progress)
+    """Store what comes about once a second, whole reports only."""
     for group in _groups(answers):
         with reading.context.database.write() as session:
-            for report_id, rows in group:
-                results = [result_of(row) for row in rows]
-                results = decide(results, reading.schema, reading.thresholds)
-                checked(results, reading.schema, texts[report_id])
-                _store(session, reading, report_id, results)
+            for report_id, results in group:
+                decided = decide(results, reading.schema, reading.thresholds)
+                checked(decided, reading.schema, texts[report_id])
+                _store(session, reading, report_id, decided)
 
 
 def _groups(answers: Iterator[Any]) -> Iterator[list[Any]]:
