@@ -60,8 +60,9 @@ def label(
 ) -> None:
     """Label every current report that the labeler has not read yet; or those of a file.
 
-    With --reports FILE --output FILE no node is needed and nothing is stored but the output; a run
-    that was stopped goes on where it ended. Research use only.
+    With --reports FILE --output FILE no node is needed: the output is written, and beside it a
+    small file (.run.json) that says what read it, so that a run that was stopped goes on where it
+    ended. Models are kept in the model store (--store). Research use only.
     """
     if reports is None:
         only_files = {"--output": output, "--schema": schema, "--model": model, "--store": store,
