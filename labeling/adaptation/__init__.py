@@ -1,0 +1,1 @@
+"""A local language model learns to answer the questions of a schema: low-rank adapters."""
