@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,10 +88,11 @@ def _label_file(
 ) -> dict[str, Any]:
     from labeling.thresholds import UNCALIBRATED, Thresholds, fitted_for
     from plugin.label_file import FileJob, label_file
+    from plugin.labeling_options import labeling_settings, with_options
     from plugin.tables import progress_line
 
     reports, output, store, thresholds = places
-    settings, folder = _settings_of(config)
+    settings, folder = labeling_settings(config)
     folder = store or folder
     fitted, holds_for = UNCALIBRATED, {}
     if thresholds is not None:
@@ -102,7 +102,7 @@ def _label_file(
         reports.absolute(),
         output.absolute(),
         labeler,
-        _with_options(settings, folder, **options),
+        with_options(settings, folder, **options),
         folder,
         fitted,
         encoding,
@@ -110,37 +110,3 @@ def _label_file(
     )
     with progress_line() as progress:
         return label_file(job, progress)
-
-
-def _settings_of(config: Path | None) -> tuple[Any, Path]:
-    """Return the settings of labeling and the folder of the model store."""
-    from labeling.settings import LabelingSettings
-    from plugin.folders import DataFolder
-    from plugin.settings import load_settings
-
-    if config is None:
-        home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-        return LabelingSettings(), Path(home) / "radloop" / "language-models"
-    settings = load_settings(config)
-    return settings.labeling, DataFolder(settings.data_folder).language_models
-
-
-def _with_options(settings: Any, store: Path, *, schema: str, model: str, two_step: bool) -> Any:
-    from labeling.llm.model_store import ModelStore
-
-    changed: dict[str, Any] = {}
-    if schema.endswith((".yaml", ".yml")):
-        changed |= {"schema_file": str(Path(schema).absolute()), "observations": ()}
-    elif schema:
-        changed |= {"schema_name": schema, "schema_file": "", "observations": ()}
-    if model:
-        name = model
-        if Path(model).exists():
-            name = Path(model).stem.lower()
-            ModelStore(store).add(Path(model), name)
-        named = {"name": name, "sha256": ""}
-        changed["language_model"] = settings.language_model.model_copy(update=named)
-    if two_step:
-        asked = settings.token_scores.model_copy(update={"two_step": True})
-        changed["token_scores"] = asked
-    return settings.model_copy(update=changed)

@@ -57,12 +57,12 @@ def train_student_command(
     A share of the patients is kept apart; the figures on it speak of reports like those it learned
     from and replace no evaluation. Research use only.
     """
-    from plugin.cli_label import _settings_of, _with_options
+    from plugin.labeling_options import labeling_settings, with_options
     from plugin.student_training import StudentJob, train_student
     from plugin.tables import progress_line
 
-    settings, folder = _settings_of(config)
-    settings = _with_options(settings, folder, schema=schema, model="", two_step=False)
+    settings, folder = labeling_settings(config)
+    settings = with_options(settings, folder, schema=schema)
     job = StudentJob(
         output=output.absolute(),
         labels=tuple(each.absolute() for each in labels or ()),
