@@ -1,0 +1,147 @@
+"""Noun phrases for findings: with severity, side and article, and what of them describes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labeling.places import locations_of
+from labeling.synthesis.generated import Split
+from labeling.synthesis.phrasings import ARTICLE, Phrasings
+from labeling.synthesis.wording_file import ObservationWording, Wording
+from labeling.vocabulary import LabelSchema, Observation
+
+_GRADED, _SIDED, _BY_STEP, _MEASURED = 0.5, 0.5, 0.25, 0.15
+_TEST_EVERY = 3
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A noun phrase, and whether it is plural."""
+
+    text: str
+    plural: bool
+
+
+class Nouns:
+    """One writer's noun phrases.
+
+    Args:
+        telegraphic: articles are left out.
+    """
+
+    def __init__(
+        self,
+        schema: LabelSchema,
+        wording: Wording,
+        split: Split,
+        chance: random.Random,
+        *,
+        telegraphic: bool,
+    ) -> None:
+        self._schema, self._wording, self._split = schema, wording, split
+        self._chance, self._telegraphic = chance, telegraphic
+
+    def own(self, observation: Observation) -> ObservationWording:
+        """Return the observation's wording; an empty one where the file has none."""
+        return self._wording.own.observations.get(observation.id, ObservationWording())
+
+    def present(self, observation: Observation, *, plain: bool = False) -> Noun:
+        """Return a phrase for a finding that is there; ``plain``: short enough for a list."""
+        own = self.own(observation)
+        steps = [each for each in own.severities.values() if each.of(self._split)]
+        if steps and not plain and self._chance.random() < _BY_STEP:
+            chosen = self._chance.choice(steps).of(self._split)
+        else:
+            chosen = own.present.of(self._split) or self._terms(observation, graded=True)
+        if plain:
+            chosen = [each for each in chosen if " with " not in each] or chosen
+        phrase = self._filled(self._chance.choice(chosen), observation)
+        measures = own.measures.of(self._split)
+        if measures and not plain and self._chance.random() < _MEASURED:
+            mm = str(self._chance.randint(2, 14))
+            phrase += " " + self._chance.choice(measures).format(mm=mm)
+        return self._noun(phrase)
+
+    def absent(self, observation: Observation) -> str:
+        """Return a phrase for a finding as it stands after "no"."""
+        chosen = self.own(observation).absent.of(self._split)
+        phrase = self._chance.choice(chosen or self._terms(observation, graded=False))
+        return self._bare(self._filled(phrase, observation))
+
+    def bare(self, observation: Observation) -> Noun:
+        """Return a phrase without severity and article, as it stands after "possible"."""
+        own = self.own(observation).present.of(self._split)
+        phrase = self._chance.choice(own or self._terms(observation, graded=False))
+        phrase = phrase.replace("{severity}", "")
+        text = self._bare(self._filled(phrase, observation))
+        return Noun(text, is_plural(text))
+
+    def _terms(self, observation: Observation, *, graded: bool) -> list[str]:
+        """Return phrases made of the schema's names; of many, the splits share none."""
+        names = list(dict.fromkeys((lowered(observation.name), *observation.synonyms)))
+        if len(names) > _FEW:
+            held_out = names[_TEST_EVERY - 1 :: _TEST_EVERY]
+            test = self._split == "test"
+            names = held_out if test else [each for each in names if each not in held_out]
+        return [f"{{severity}} {{side}} {each}" if graded else each for each in names]
+
+    def _filled(self, phrase: str, observation: Observation) -> str:
+        severity = self._severity(observation) if "{severity}" in phrase else ""
+        side = self._side(observation) if "{side}" in phrase else ""
+        return " ".join(phrase.format(severity=severity, side=side).split())
+
+    def _severity(self, observation: Observation) -> str:
+        if not observation.severities or self._chance.random() >= _GRADED:
+            return ""
+        step = self._chance.choice(observation.severities)
+        return self._chance.choice((step.name, step.name, *step.synonyms))
+
+    def _side(self, observation: Observation) -> str:
+        known = {each.id for each in locations_of(self._schema, observation)}
+        sides = [s for s in self._wording.common.vocabulary["sides"] if s in known]
+        if not sides or self._chance.random() >= _SIDED:
+            return ""
+        return self._chance.choice(sides)
+
+    def _noun(self, phrase: str) -> Noun:
+        plural = is_plural(self._bare(phrase))
+        if not phrase.startswith(ARTICLE) or self._telegraphic:
+            return Noun(self._bare(phrase), plural)
+        rest = self._bare(phrase)
+        return Noun(f"{article(rest)} {rest}", plural)
+
+    def _bare(self, phrase: str) -> str:
+        return phrase.removeprefix(ARTICLE)
+
+
+def article(words: str) -> str:
+    """Return "a" or "an" as it stands before the words."""
+    first = words[:1].lower()
+    return "an" if first in "aeio" or words.lower().startswith(("un", "ul", "8")) else "a"
+
+
+def is_plural(phrase: str) -> bool:
+    """Return whether "are" follows a noun phrase rather than "is"; a guess by its last letters."""
+    head = phrase.split(" of ")[0].split(" with ")[0].split(" in ")[0].split(" due ")[0]
+    last = head.split()[-1].lower() if head.split() else ""
+    singular = last.endswith(("ss", "is", "us", "'s"))
+    return " and " in head or last.endswith("ae") or (last.endswith("s") and not singular)
+
+
+def lowered(name: str) -> str:
+    """Return a name as it stands within a sentence: lower case, but for "CT" or "MRI"."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+
+
+def sentence(text: str) -> str:
+    """Tidy blanks and begin with a capital."""
+    tidy = " ".join(text.split())
+    return tidy[:1].upper() + tidy[1:]
+
+
+def some(phrasings: Phrasings, split: Split) -> Sequence[str]:
+    """Return the phrasings of a split."""
+    return phrasings.of(split)
