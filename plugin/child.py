@@ -1,9 +1,10 @@
 """Child processes for models: labeling, training and prediction never run where messages are acked.
 
 The parent writes jobs as JSON lines to the child's standard input and reads events as JSON lines
-from its standard output: ``progress``, ``item`` (one piece of the result), then ``done`` or
-``failed``. A child ends when its input ends, so it cannot outlive its parent. Threads are bounded
-and the priority is lowered: on two cores the node must stay responsive while a model works.
+from its standard output: ``progress``, ``item`` (one piece of the result), then ``done``,
+``failed`` (an error that the task foresees) or ``broke`` (one that it does not). A child ends when
+its input ends, so it cannot outlive its parent. Threads are bounded and the priority is lowered:
+on two cores the node must stay responsive while a model works.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import IO, Any
 
 from labeling.errors import LabelingError
 from plugin.context import Progress
-from plugin.errors import ChildFailed, Permanent, PluginError
+from plugin.errors import ChildFailed, Permanent, PluginError, TaskBroke
 from training.errors import TrainingError
 
 Emit = Callable[[str, Any], None]
@@ -37,20 +38,30 @@ class ChildProcess:
 
     def __init__(self, log: Path, threads: int) -> None:
         self._log: IO[bytes] = log.open("ab")
+        self._threads = threads
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "plugin.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=_environment(threads),
-        )
+        self._process = self._started()
 
     def __enter__(self) -> ChildProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "plugin.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=_environment(self._threads),
+        )
+
+    def restart(self) -> None:
+        """Put a fresh child in the place of this one, which may be dead."""
+        with self._lock:
+            self._end()
+            self._process = self._started()
 
     @property
     def alive(self) -> bool:
@@ -62,6 +73,7 @@ class ChildProcess:
 
         Raises:
             ChildFailed: the child ended without finishing (killed, out of memory).
+            TaskBroke: the task met an error that nobody foresaw; the child goes on.
             Permanent: the task refused the job; the message is the task's own.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -74,19 +86,25 @@ class ChildProcess:
             except BrokenPipeError:
                 raise ChildFailed(f"the child process for {task} is gone") from None
             for line in stdout:
+                if not line.endswith(b"\n"):
+                    break  # it was killed while it wrote
                 event, value = json.loads(line)
                 if event == "progress":
                     progress(value)
                 elif event == "item":
                     yield value
-                elif event == "failed":
-                    raise Permanent(value)
+                elif event in _ERRORS:
+                    raise _ERRORS[event](value)
                 else:
                     return
         raise ChildFailed(f"the child process for {task} ended without a result")
 
     def close(self) -> None:
         """End the child: close its input, then insist."""
+        self._end()
+        self._log.close()
+
+    def _end(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 try:
@@ -98,7 +116,9 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._log.close()
+
+
+_ERRORS: dict[str, type[Permanent]] = {"failed": Permanent, "broke": TaskBroke}
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -134,12 +154,15 @@ def main() -> None:
         try:
             TASKS[request["task"]](request["job"], emit)
         except Exception as error:
-            emit("failed", _said(error, reads_reports=request["task"] in _READ_REPORTS))
+            event = "failed" if isinstance(error, _FORESEEN) else "broke"
+            emit(event, _said(error, reads_reports=request["task"] in _READ_REPORTS))
             if os.environ.get("RADLOOP_DEBUG"):
                 raise
         else:
             emit("done", None)
 
+
+_FORESEEN = (LabelingError, TrainingError, PluginError)
 
 _READ_REPORTS = frozenset({"identify_labeler", "label", "train_student"})
 """Tasks that hold reports and the keys of servers; a library's message may quote what it holds."""
@@ -147,7 +170,7 @@ _READ_REPORTS = frozenset({"identify_labeler", "label", "train_student"})
 
 def _said(error: Exception, *, reads_reports: bool) -> str:
     """Return an expected error's own sentence; an unexpected one also says what it was."""
-    if isinstance(error, LabelingError | TrainingError | PluginError):
+    if isinstance(error, _FORESEEN):
         return str(error)
     if not reads_reports:
         return f"{type(error).__name__}: {error}"

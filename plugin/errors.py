@@ -23,3 +23,7 @@ class NodeIsRunning(Transient):
 
 class ChildFailed(Transient):
     """A child process that labels, trains or predicts ended without a result."""
+
+
+class TaskBroke(Permanent):
+    """A child process met an error that its task does not foresee; the process goes on."""
