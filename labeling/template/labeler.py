@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from labeling.labeler import LabelerSetup, LabelResult, Span, failed
+from labeling.labeler import LabelerSetup, LabelResult, Span
 from labeling.language import LanguagePack
 from labeling.llm.alone import each_answered
 from labeling.llm.asking import AskingLabeler
@@ -20,7 +20,6 @@ from labeling.llm.interface import (
     GenerateRequest,
     Grammar,
     LanguageModel,
-    UnusableLanguageModel,
 )
 from labeling.rules.levels import LevelFinder
 from labeling.sections import ReadableReport, UnreadableReport, read_report
@@ -75,19 +74,15 @@ class TemplateLabeler(AskingLabeler[_Form]):
     def _answered(self, prepared: Sequence[_Form]) -> list[list[LabelResult]]:
         easy = [form for form in prepared if form.fits]
         given = iter(each_answered(easy, self._asked, self._schema) if easy else [])
-        return [next(given) if form.fits else self._tried(form) for form in prepared]
+        # A form that may be too long is asked alone: it must not cost others a second reading.
+        return [
+            next(given) if form.fits else each_answered([form], self._asked, self._schema)[0]
+            for form in prepared
+        ]
 
     def _asked(self, prepared: Sequence[_Form]) -> list[list[LabelResult]]:
         answers = self._model.open().generate([form.request for form in prepared])
         return [self._results(f, answer) for f, (answer,) in zip(prepared, answers, strict=True)]
-
-    def _tried(self, form: _Form) -> list[LabelResult]:
-        """Return the results of a form that may be too long, so it is asked alone."""
-        try:
-            ((answer,),) = self._model.open().generate([form.request])
-        except UnusableLanguageModel as error:
-            return failed(self._schema, str(error))
-        return self._results(form, answer)
 
     def _prepare(self, text: str) -> _Form:
         report = read_report(text, self._setup.languages, self._setup.settings)

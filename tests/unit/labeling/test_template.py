@@ -4,7 +4,7 @@ import math
 import pytest
 
 from labeling.labeler import checked
-from labeling.llm.interface import UnusableLanguageModel
+from labeling.llm.interface import UnansweredReport, UnusableLanguageModel
 from labeling.schema_file import narrowed, shipped_schema
 from labeling.template.answer import members
 from labeling.template.form import json_schema
@@ -169,16 +169,23 @@ def test_a_report_that_cannot_be_read_fails_alone():
 
 def test_a_form_that_the_model_cannot_hold_fails_its_report_alone():
     def too_long():
-        raise UnusableLanguageModel("the report has more tokens than the model may read")
+        raise UnansweredReport("the report has more tokens than the model may read")
 
     text = json.dumps(FORM)
     long = FakeLanguageModel(texts=[Text("", "", text)], longest=60, fault=too_long)
     (results,) = TemplateLabeler(setup_of(SPINE), long).label_reports([REPORT])
     assert {each.state for each in results} == {State.FAILED}
     assert "tokens" in results[0].detail
-    broken = FakeLanguageModel(texts=[Text("", "", text)], fault=too_long)
-    with pytest.raises(UnusableLanguageModel):
-        list(TemplateLabeler(setup_of(SPINE), broken).label_reports([REPORT]))
+
+
+@pytest.mark.parametrize("longest", [60, 4096])
+def test_a_model_that_cannot_be_asked_at_all_stops_whatever_the_length(longest):
+    def broken():
+        raise UnusableLanguageModel("the model server now serves another model or version")
+
+    model = FakeLanguageModel(texts=[Text("", "", "{}")], longest=longest, fault=broken)
+    with pytest.raises(UnusableLanguageModel, match="another model"):
+        list(TemplateLabeler(setup_of(SPINE), model).label_reports([REPORT]))
 
 
 def test_a_hostile_report_ends_neither_its_fence_nor_its_line():
