@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from dicom_node.models import Link, Report, Study
 from labeling.evaluation.agreement import Judgement, agreement, choose_labeler
-from labeling.models import Label, LabelingRun
-from labeling.reference import reference_states
-from labeling.vocabulary import WHOLE, State
+from labeling.models import LabelingRun
+from labeling.schema_file import schema_of
+from labeling.standing import newest_run
+from labeling.vocabulary import WHOLE
 from plugin.errors import Permanent
 from plugin.settings import Settings
-from plugin.stages.cohort import newest_run
-from training.folds import Identity
-from training.patients import read_patients
+from plugin.stages.ground import ground_of
+from plugin.stages.judged import results_of
+from plugin.stages.labelled import ReferenceReport, node_reports
 
 
 def agreement_of_labelers(session: Session, settings: Settings) -> dict[str, Any]:
-    """Compare the newest run of each allowed labeler with the readers' report-level labels.
+    """Compare the run of each allowed labeler with the readers' report-level labels.
 
-    Patients with image-level reference labels are left out: they are the test fold, and whoever
-    chooses by the test set has used it up. Labels of the whole report are compared.
+    A labeler counts by the run by which it reads with the schema of the settings. Patients with
+    image-level reference labels are left out: they are the test fold, and whoever chooses by the
+    test set has used it up. Labels of the whole report are compared.
 
     Returns:
         ``chosen``, ``reason`` and ``agreement`` (a row for each labeler and observation).
@@ -30,16 +32,18 @@ def agreement_of_labelers(session: Session, settings: Settings) -> dict[str, Any
     Raises:
         Permanent: there are no reference labels, or no labeler has read those reports.
     """
-    references = reference_states(session, "report")
-    reports = _training_reports(session, set(references))
+    schema = schema_of(settings.labeling)
+    reports = {each.row: each for each in node_reports(session, ground_of(settings).name_of)}
     judgements: dict[str, list[Judgement]] = {}
     for labeler in settings.labeling.labelers:
-        if _has_run(session, labeler):
-            run = newest_run(session, labeler)
-            judgements[labeler] = _judgements(session, run, reports, references)
-    judgements = {name: each for name, each in judgements.items() if each}
+        run = newest_run(session, labeler, schema.digest)
+        found = [] if run is None else list(_judgements(session, run, reports))
+        if found:
+            judgements[labeler] = found
     if not judgements:
-        raise Permanent("no labeler has read a report that a reader has labelled")
+        raise Permanent(
+            f"no labeler has read a report that a reader has labelled by schema {schema.name!r}"
+        )
     try:
         choice = choose_labeler(judgements)
     except ValueError as error:
@@ -52,59 +56,21 @@ def agreement_of_labelers(session: Session, settings: Settings) -> dict[str, Any
     }
 
 
-def _has_run(session: Session, labeler: str) -> bool:
-    query = select(LabelingRun.id).where(LabelingRun.labeler == labeler)
-    return session.exec(query).first() is not None
-
-
-def _training_reports(session: Session, subjects: set[str]) -> dict[int, tuple[str, Identity]]:
-    """Return accession number and patient by report, for linked reports of training patients."""
-    patients = read_patients(session)
-    image_studies = set(reference_states(session, "image"))
-    rows = session.exec(
-        select(Link.report_id, Study)
-        .join(Report, col(Report.id) == col(Link.report_id))
-        .join(Study, col(Study.study_instance_uid) == col(Link.study_instance_uid))
-        .where(Link.state == "confirmed", col(Report.is_current))
-    ).all()
-    identities: dict[str, Identity] = {}
-    for study in session.exec(select(Study)):
-        identity = patients.of(study.issuer_of_patient_id, study.patient_id)
-        identities[study.study_instance_uid] = identity
-    held_out = {identities[uid] for uid in image_studies if uid in identities}
-    return {
-        report_id: (study.accession_number, identities[study.study_instance_uid])
-        for report_id, study in rows
-        if study.accession_number in subjects
-        and identities[study.study_instance_uid] not in held_out
-    }
-
-
 def _judgements(
-    session: Session,
-    run_id: int,
-    reports: dict[int, tuple[str, Identity]],
-    references: dict[str, dict[tuple[str, str], State | None]],
-) -> list[Judgement]:
-    rows = session.exec(select(Label).where(Label.run_id == run_id, Label.site == WHOLE))
-    found = []
-    for label in rows:
-        if label.report_id not in reports:
-            continue
-        accession_number, identity = reports[label.report_id]
-        reference = references[accession_number].get((label.observation, WHOLE))
-        if reference is None:
-            continue
-        found.append(
-            Judgement(
+    session: Session, run: LabelingRun, reports: Mapping[int, ReferenceReport]
+) -> Iterator[Judgement]:
+    for row, results in results_of(session, run, reports).items():
+        for label in results:
+            reference = reports[row].labels.get((label.observation, WHOLE))
+            if label.site != WHOLE or reference is None or reference.state is None:
+                continue
+            yield Judgement(
                 observation=label.observation,
-                patient="|".join(identity),
-                label=State(label.state),
-                reference=reference,
+                patient=reports[row].patient,
+                label=label.state,
+                reference=reference.state,
                 score=label.probability if label.margin is None else label.margin,
             )
-        )
-    return found
 
 
 def _rows(labeler: str, judgements: list[Judgement]) -> list[dict[str, Any]]:

@@ -61,7 +61,11 @@ def calibrate_labeler(
                 digest=thresholds.digest,
                 n_reports=len(judged.cases),
                 reference_digest=judged.reference_digest,
-                summary={"rule": asdict(rule), "reference_labels": spans_of(judged.label_ids)},
+                summary={
+                    "rule": asdict(rule),
+                    "reference_labels": spans_of(judged.label_ids),
+                    "texts": sorted(judged.texts),
+                },
                 fitted_by=by,
                 fitted_at=context.clock(),
             )

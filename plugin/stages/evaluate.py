@@ -33,10 +33,10 @@ from plugin.stages.judged import Judged
 from plugin.stages.readings import Wanted, judged_of
 
 UNCALIBRATED_STATES = "states of the labeler as it comes: no thresholds are fitted"
-HELD_OUT = "thresholds fitted on other readers' labels than these"
+HELD_OUT = "thresholds fitted on other reports and readers' labels than these"
 SAME_LABELS = (
-    "thresholds fitted on these same labels: the figures flatter; --folds judges each report by "
-    "thresholds of other patients"
+    "thresholds fitted on these same reports or labels: the figures flatter; --folds judges each "
+    "report by thresholds of other patients"
 )
 
 
@@ -57,7 +57,7 @@ def states_of(session: Session, judged: Judged, folds: int, *, seed: int = 0) ->
         cases = decided(judged.cases, judged.schema, UNCALIBRATED, sought=judged.sought)
         return Standing(cases, UNCALIBRATED_STATES, UNCALIBRATED, calibrated=False)
     thresholds = Thresholds.from_json(calibration.thresholds)
-    shared = _shares_labels(calibration, judged.label_ids)
+    shared = was_fitted_on(calibration, judged)
     if shared and folds > 1:
         rule = FitRule(**calibration.summary.get("rule", {}))
         cases = cross_fitted(
@@ -218,11 +218,13 @@ def _difference_rows(each: Comparison) -> Iterable[dict[str, Any]]:
         )
 
 
-def _shares_labels(calibration: Calibration, ids: Iterable[int]) -> bool:
-    spans = calibration.summary.get("reference_labels")
-    if spans is None:
+def was_fitted_on(calibration: Calibration, judged: Judged) -> bool:
+    """Tell whether the thresholds know some of these labels, or some of these reports by others."""
+    spans, texts = (calibration.summary.get(name) for name in ("reference_labels", "texts"))
+    if spans is None or texts is None:
         return True  # nobody knows on which it rests
-    return any(first <= row <= last for row in ids for first, last in spans)
+    by_label = any(first <= row <= last for row in judged.label_ids for first, last in spans)
+    return by_label or not judged.texts.isdisjoint(texts)
 
 
 def _readers(judged: Judged) -> str:
@@ -231,9 +233,12 @@ def _readers(judged: Judged) -> str:
     blinded = sum(each.blinded == "yes" for each in labels)
     apart = sum(each.state is None for each in labels)
     sampling = sorted({each.sampling or "not said" for each in labels})
+    several = f"; {judged.ambiguous} accession numbers of several patients are left out"
     return (
         f"{len(names)}; blinded to machines for {blinded} of {len(labels)} labels; "
         f"{apart} on which they disagree are left out; sampling: {', '.join(sampling)}"
+        + several
+        * bool(judged.ambiguous)
     )
 
 

@@ -1,8 +1,4 @@
-"""What a labeler measured beside what readers say: from stored labels, or read afresh in a child.
-
-Patients with image-level reference labels are left out: they are the test fold, and whoever fits
-or chooses by the test set has used it up.
-"""
+"""What a labeler measured beside what readers say: from stored labels, or read afresh."""
 
 from __future__ import annotations
 
@@ -10,24 +6,19 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
-from dicom_node.linking.decision import CONFIRMED
-from dicom_node.models import Link, Report, Study
+from dicom_node.deletion import salted_key
 from labeling.decision import measured
-from labeling.evaluation.cases import Case, Place, Reference, locate_quote
+from labeling.evaluation.cases import Case, Reference, locate_quote
 from labeling.evaluation.qualification import Effort
 from labeling.labeler import LabelResult, checked
-from labeling.models import Calibration, Label, LabelingRun
-from labeling.reference import ReaderLabel, reader_labels, reference_states
-from labeling.report_file import read_reports
-from labeling.runs import WITHOUT_RESULT, result_of_label
+from labeling.models import Label, LabelingRun
+from labeling.runs import result_of_label
 from labeling.schema_file import schema_of
-from labeling.standing import Configuration, configuration_of, newest_run
+from labeling.standing import Configuration, configuration_of, newest_run, thresholds_with
 from labeling.thresholds import UNCALIBRATED, Thresholds
 from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
@@ -37,19 +28,10 @@ from plugin.folders import DataFolder
 from plugin.labeler_child import LabelerChild
 from plugin.rate import Rate
 from plugin.settings import Settings
-from training.patients import read_patients
+from plugin.stages.ground import ground_of
+from plugin.stages.labelled import LabelledReports, ReferenceReport, labelled_on_node
 
 _JOB = 32
-
-
-class ReferenceReport(NamedTuple):
-    """A report that readers have labelled. ``row`` is its id in the database; 0: of a file."""
-
-    name: str  # what readers call it: accession number, or id of a file's row
-    patient: str
-    text: str
-    labels: Mapping[Place, ReaderLabel]
-    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +47,8 @@ class Judged:
         reports: the readers' side of the same reports, by the name of the case.
         sought: the thresholds under which it read, and so looked for evidence.
         effort: what reading cost, where the reports were read now.
+        texts: salted keys of the texts, by which the same report is known again elsewhere.
+        ambiguous: accession numbers that readers labelled and that stand for several patients.
     """
 
     configuration: Configuration
@@ -75,6 +59,8 @@ class Judged:
     reports: Mapping[str, ReferenceReport]
     sought: Thresholds = UNCALIBRATED
     effort: Effort | None = None
+    texts: frozenset[str] = frozenset()
+    ambiguous: int = 0
 
     @property
     def label_ids(self) -> list[int]:
@@ -100,9 +86,11 @@ def stored_readings(session: Session, settings: Settings, labeler: str) -> Judge
         Permanent: readers have labelled no report, or the labeler has read none of those.
     """
     schema = schema_of(settings.labeling)
-    reports = {each.row: each for each in node_reports(session)}
+    ground = ground_of(settings)
+    labelled = labelled_on_node(session, ground.name_of)
+    reports = {each.row: each for each in labelled.reports}
     run = newest_run(session, labeler, schema.digest)
-    results = {} if run is None else _results(session, run, reports)
+    results = {} if run is None else results_of(session, run, reports)
     if run is None or not results:
         raise Permanent(
             f"labeler {labeler!r} has read no report that a reader has labelled "
@@ -111,13 +99,23 @@ def stored_readings(session: Session, settings: Settings, labeler: str) -> Judge
     found = {reports[row].name: reports[row] for row in results}
     cases = tuple(case_of(reports[row], each) for row, each in results.items())
     of = configuration_of(run)
-    sought = _thresholds_by_digest(session, run.calibration_digest)
-    return Judged(of, run.calibration_digest, run.model_name, schema, cases, found, sought)
+    return Judged(
+        configuration=of,
+        calibration_digest=run.calibration_digest,
+        model_name=run.model_name,
+        schema=schema,
+        cases=cases,
+        reports=found,
+        sought=thresholds_with(session, run.calibration_digest),
+        texts=text_keys(found.values(), ground.salt),
+        ambiguous=labelled.ambiguous,
+    )
 
 
-def _results(
+def results_of(
     session: Session, run: LabelingRun, reports: Iterable[int]
 ) -> dict[int, list[LabelResult]]:
+    """Return what a run has stored, decided as it was, of those of these reports that it read."""
     results: dict[int, list[LabelResult]] = {}
     for batch in chunks(reports):
         rows = select(Label).where(Label.run_id == run.id, col(Label.report_id).in_(batch))
@@ -126,16 +124,10 @@ def _results(
     return results
 
 
-def _thresholds_by_digest(session: Session, digest: str) -> Thresholds:
-    query = select(Calibration.thresholds).where(Calibration.digest == digest)
-    found = session.exec(query).first() if digest else None
-    return UNCALIBRATED if found is None else Thresholds.from_json(found)
-
-
 def fresh_readings(
     settings: Settings,
     labeler: str,
-    reports: Sequence[ReferenceReport],
+    labelled: LabelledReports,
     progress: Progress,
     thresholds_for: Callable[[Configuration], Thresholds],
 ) -> Judged:
@@ -145,7 +137,7 @@ def fresh_readings(
 
     Args:
         settings, labeler: what reads.
-        reports: what is read.
+        labelled: what is read.
         progress: takes lines as it goes.
         thresholds_for: gives the thresholds that hold for a configuration: the labeler looks for
             evidence where a label would count.
@@ -154,6 +146,7 @@ def fresh_readings(
         Permanent: the labeler cannot be loaded, or there is no report.
         ChildFailed: the child died, for example for want of memory.
     """
+    reports = labelled.reports
     if not reports:
         raise Permanent("readers have labelled none of these reports")
     schema = schema_of(settings.labeling)
@@ -187,47 +180,14 @@ def fresh_readings(
         reports={each.name: each for each in reports},
         sought=thresholds,
         effort=Effort(max(len(reports) - 1, 0), seconds, peak),
+        texts=text_keys(reports, ground_of(settings).salt),
+        ambiguous=labelled.ambiguous,
     )
 
 
-def node_reports(session: Session) -> list[ReferenceReport]:
-    """Return the current reports that readers have labelled, of training patients."""
-    labels = reader_labels(session, "report")
-    patients = read_patients(session)
-    held_out = {
-        patients.of(study.issuer_of_patient_id, study.patient_id)
-        for study in _studies_of(session, reference_states(session, "image"))
-    }
-    found: list[ReferenceReport] = []
-    for report, accession_number, issuer, patient_id in _reports(session, labels):
-        identity = patients.of(issuer, patient_id)
-        if identity in held_out:
-            continue
-        known = any(each.name == accession_number for each in found)
-        found.append(
-            ReferenceReport(
-                name=f"{accession_number} ({report.id})" if known else accession_number,
-                patient="|".join(identity),
-                text=report.text,
-                labels=labels[accession_number],
-                row=report.id or 0,
-            )
-        )
-    return found
-
-
-def file_reports(session: Session, path: Path, encoding: str) -> list[ReferenceReport]:
-    """Return the reports of a file that readers have labelled (level "file").
-
-    Nothing tells which of them are of one patient: each is taken for a patient of its own.
-    """
-    texts = dict(read_reports(path, encoding))
-    labels = reader_labels(session, "file", texts)
-    return [
-        ReferenceReport(name, name, text, labels[name])
-        for name, text in texts.items()
-        if name in labels
-    ]
+def text_keys(reports: Iterable[ReferenceReport], salt: bytes) -> frozenset[str]:
+    """Return keys that say whether two texts are one, whatever their blanks and case."""
+    return frozenset(salted_key(" ".join(each.text.casefold().split()), salt) for each in reports)
 
 
 def case_of(report: ReferenceReport, results: Iterable[LabelResult]) -> Case:
@@ -242,46 +202,6 @@ def case_of(report: ReferenceReport, results: Iterable[LabelResult]) -> Case:
         if label.state is not None
     }
     return Case(report.name, report.patient, tuple(map(measured, results)), references)
-
-
-def _studies_of(session: Session, uids: Iterable[str]) -> Iterable[Study]:
-    for batch in chunks(sorted(uids)):
-        yield from session.exec(select(Study).where(col(Study.study_instance_uid).in_(batch)))
-
-
-def _reports(session: Session, subjects: Iterable[str]) -> Iterable[tuple[Report, str, str, str]]:
-    """Yield report, accession number and patient: those of the linked study, else its own."""
-    wanted = set(subjects)
-    linked = session.exec(
-        select(Report, Study)
-        .join(Link, col(Link.report_id) == col(Report.id))
-        .join(Study, col(Study.study_instance_uid) == col(Link.study_instance_uid))
-        .where(Link.state == CONFIRMED, *_HOLDS)
-        .order_by(col(Report.id), col(Link.id))
-    ).all()
-    seen: set[int | None] = set()
-    for report, study in linked:
-        if study.accession_number in wanted and report.id not in seen:
-            seen.add(report.id)
-            yield report, study.accession_number, study.issuer_of_patient_id, study.patient_id
-    for batch in chunks(sorted(wanted)):
-        own = select(Report).where(col(Report.accession_number).in_(batch), *_HOLDS)
-        for report in session.exec(own.order_by(col(Report.id))):
-            if report.id not in seen:
-                seen.add(report.id)
-                yield (
-                    report,
-                    report.accession_number,
-                    report.issuer_of_patient_id,
-                    report.patient_id,
-                )
-
-
-_HOLDS: tuple[Any, ...] = (
-    col(Report.is_current),
-    col(Report.result_status).not_in(WITHOUT_RESULT),
-    Report.text != "",
-)
 
 
 def _chunks(reports: Sequence[ReferenceReport]) -> Iterable[Sequence[ReferenceReport]]:

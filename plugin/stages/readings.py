@@ -15,14 +15,9 @@ from labeling.thresholds import Thresholds
 from plugin.context import Progress
 from plugin.errors import Permanent
 from plugin.settings import Settings
-from plugin.stages.judged import (
-    Judged,
-    ReferenceReport,
-    file_reports,
-    fresh_readings,
-    node_reports,
-    stored_readings,
-)
+from plugin.stages.ground import ground_of
+from plugin.stages.judged import Judged, fresh_readings, stored_readings
+from plugin.stages.labelled import LabelledReports, file_reports, labelled_on_node
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def read_now(read: Read, settings: Settings, wanted: Wanted, progress: Progress)
     """
     check_allowed(settings, wanted.labeler)
     with read() as session:
-        reports = reports_of(session, wanted)
+        reports = reports_of(session, settings, wanted)
 
     def thresholds_for(configuration: Configuration) -> Thresholds:
         with read() as session:
@@ -81,19 +76,23 @@ def read_now(read: Read, settings: Settings, wanted: Wanted, progress: Progress)
     return fresh_readings(settings, wanted.labeler, reports, progress, thresholds_for)
 
 
-def reports_of(session: Session, wanted: Wanted) -> list[ReferenceReport]:
+def reports_of(session: Session, settings: Settings, wanted: Wanted) -> LabelledReports:
     """Return the reports that readers labelled, of the file or of the node.
 
     Raises:
         Permanent: there are none.
     """
     if wanted.reports is None:
-        found, where = node_reports(session), "of the node (level report)"
+        found = labelled_on_node(session, ground_of(settings).name_of)
+        where = "of the node (level report)"
     else:
         found = file_reports(session, wanted.reports, wanted.encoding)
         where = "of this file (level file)"
-    if not found:
-        raise Permanent(f"readers have labelled no report {where}: radloop reference import first")
+    if not found.reports:
+        several = f"; {found.ambiguous} numbers stand for several patients" * bool(found.ambiguous)
+        raise Permanent(
+            f"readers have labelled no report {where}{several}: radloop reference import first"
+        )
     return found
 
 

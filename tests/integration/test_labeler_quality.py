@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dicom_node.messages import receive as file_messages
 from labeling.evaluation.calibration import FitRule, cross_fitted
 from labeling.evaluation.cases import Case
 from labeling.labeler import LabelResult
-from labeling.models import Calibration, Qualification
+from labeling.models import Calibration, LabelingRun, Qualification
 from labeling.reference import COLUMNS, OPTIONAL_COLUMNS
 from labeling.runs import LabelerIdentity, open_run, reports_without_labels, store_labels
 from labeling.thresholds import Thresholds
@@ -26,7 +27,10 @@ from plugin.operations import run_operation
 from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.settings_template import render
-from plugin.stages.evaluate import HELD_OUT, SAME_LABELS, UNCALIBRATED_STATES
+from plugin.stages.evaluate import HELD_OUT, SAME_LABELS, UNCALIBRATED_STATES, was_fitted_on
+from plugin.stages.ground import ground_of
+from plugin.stages.judged import Judged, stored_readings, text_keys
+from plugin.stages.labelled import file_reports, node_reports
 from tests.hl7_builders import oru
 
 COUNT = 30
@@ -181,11 +185,86 @@ def test_a_later_reader_judges_by_the_thresholds_that_were_fitted_before(
 ) -> None:
     prepared(context, tmp_path)
     run_operation(context, "labeler calibrate", CALIBRATE, lambda _: None)
-    with context.database.write() as session:
+    cross_validated = evaluation(context)["judged_by"]
+
+    def rests_on(**changed: Any) -> str:
+        with context.database.write() as session:
+            calibration = session.exec(select(Calibration)).one()
+            calibration.summary = {**calibration.summary, **changed}
+            session.add(calibration)
+        return str(evaluation(context)["judged_by"])
+
+    # Labels of another reader, but of the reports that the thresholds know.
+    assert rests_on(reference_labels=[[1000, 2000]]) == cross_validated != HELD_OUT
+    assert rests_on(texts=[]) == HELD_OUT
+
+
+def test_a_report_of_the_node_is_known_again_in_a_file(context: Context, tmp_path: Path) -> None:
+    prepared(context, tmp_path)
+    run_operation(context, "labeler calibrate", CALIBRATE, lambda _: None)
+    with context.database.read() as session:
+        reports = node_reports(session)
+    known, other = tmp_path / "known.csv", tmp_path / "other.csv"
+    for path, ending in ((known, "\n\n"), (other, " Small cyst.")):
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("id", "report"))
+            writer.writerows((n, each.text.upper() + ending) for n, each in enumerate(reports))
+    names = [str(number) for number in range(COUNT)]
+    import_references(context, references(tmp_path / "again.csv", "file", names))
+    with context.database.read() as session:
         calibration = session.exec(select(Calibration)).one()
-        calibration.summary = {**calibration.summary, "reference_labels": [[1000, 2000]]}
-        session.add(calibration)
-    assert evaluation(context)["judged_by"] == HELD_OUT
+        settings = context.settings
+        salt = ground_of(settings).salt
+
+        def judged(path: Path) -> Judged:
+            labelled = file_reports(session, path, "utf-8")
+            stored = stored_readings(session, settings, "token_scores")
+            own = {each.name: each for each in labelled.reports}
+            return replace(stored, reports=own, texts=text_keys(labelled.reports, salt))
+
+        assert was_fitted_on(calibration, judged(known))
+        assert not was_fitted_on(calibration, judged(other))
+
+
+def test_an_accession_number_of_two_patients_is_nobodys_reference(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    message = oru(
+        control_id="again",
+        filler="another",
+        accession="A3",
+        patient="STRANGER^^^ELSEWHERE^MR",
+        lines=(f"FINDINGS: {PRESENT}",),
+    )
+    file_messages(
+        context.database,
+        message,
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
+    )
+    with context.database.read() as session:
+        assert "A3" not in {each.name for each in node_reports(session)}
+    found = evaluation(context)
+    assert found["reports"] == COUNT - 1
+    assert found["readers"].endswith("1 accession numbers of several patients are left out")
+
+
+def test_agreement_counts_runs_of_the_schema_of_the_settings_alone(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    found = ask(context.settings, "agreement", {})
+    assert found["chosen"] == "token_scores"
+    assert {row["n"] for row in found["agreement"]} == {COUNT}
+    with context.database.write() as session:
+        for run in session.exec(select(LabelingRun)):
+            run.schema_digest = "of another schema"
+            session.add(run)
+    with pytest.raises(Permanent, match="labelled by schema 'spine'"):
+        ask(context.settings, "agreement", {})
 
 
 def test_folds_are_fitted_by_the_rule_of_the_calibration(

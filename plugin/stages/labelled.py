@@ -1,0 +1,155 @@
+"""The reports that readers have labelled, of the node or of a file, for whoever judges by them.
+
+Patients with image-level reference labels are left out: they are the test fold, and whoever fits
+or chooses by the test set has used it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from dicom_node.database import chunks
+from dicom_node.linking.decision import CONFIRMED
+from dicom_node.models import Link, Report, Study
+from labeling.evaluation.cases import Place
+from labeling.reference import ReaderLabel, reader_labels, reference_states
+from labeling.report_file import read_reports
+from labeling.runs import WITHOUT_RESULT
+from training.patients import NameOfIssuer, read_patients
+
+
+class LabelledReports(NamedTuple):
+    """Reports that readers have labelled, and how many subjects stand for nobody knows which."""
+
+    reports: list[ReferenceReport]
+    ambiguous: int = 0
+
+
+class ReferenceReport(NamedTuple):
+    """A report that readers have labelled. ``row`` is its id in the database; 0: of a file."""
+
+    name: str  # what readers call it: accession number, or id of a file's row
+    patient: str
+    text: str
+    labels: Mapping[Place, ReaderLabel]
+    row: int = 0
+
+
+def node_reports(session: Session, name_of: NameOfIssuer = str) -> list[ReferenceReport]:
+    """Return the reports of ``labelled_on_node``."""
+    return labelled_on_node(session, name_of).reports
+
+
+def labelled_on_node(session: Session, name_of: NameOfIssuer = str) -> LabelledReports:
+    """Return the current reports that readers have labelled, of training patients.
+
+    Readers name a report by its accession number alone. Where a number is of several patients or
+    issuers nobody knows which report was read, so none of them is taken.
+
+    Args:
+        session: any session.
+        name_of: the one name of an issuer.
+    """
+    labels = reader_labels(session, "report")
+    patients = read_patients(session, name_of)
+    held_out = {
+        patients.of(study.issuer_of_patient_id, study.patient_id)
+        for study in _studies_of(session, reference_states(session, "image"))
+    }
+    by_number: dict[str, list[_Row]] = {}
+    for row in _rows(session, labels):
+        by_number.setdefault(row.accession_number, []).append(row)
+    found: list[ReferenceReport] = []
+    ambiguous = 0
+    for number, rows in by_number.items():
+        identities = {patients.of(row.issuer, row.patient_id) for row in rows}
+        issuers = {name_of(row.accession_issuer) for row in rows if row.accession_issuer}
+        if len(identities) > 1 or len(issuers) > 1:
+            ambiguous += 1
+        elif identities.isdisjoint(held_out):
+            [identity] = identities
+            for row in rows:
+                name = number if row is rows[0] else f"{number} ({row.report_id})"
+                found.append(
+                    ReferenceReport(
+                        name, "|".join(identity), row.text, labels[number], row.report_id
+                    )
+                )
+    return LabelledReports(sorted(found, key=lambda each: each.row), ambiguous)
+
+
+def file_reports(session: Session, path: Path, encoding: str) -> LabelledReports:
+    """Return the reports of a file that readers have labelled (level "file").
+
+    Nothing tells which of them are of one patient: each is taken for a patient of its own.
+    """
+    texts = dict(read_reports(path, encoding))
+    labels = reader_labels(session, "file", texts)
+    return LabelledReports(
+        [
+            ReferenceReport(name, name, text, labels[name])
+            for name, text in texts.items()
+            if name in labels
+        ]
+    )
+
+
+def _studies_of(session: Session, uids: Iterable[str]) -> Iterable[Study]:
+    for batch in chunks(sorted(uids)):
+        yield from session.exec(select(Study).where(col(Study.study_instance_uid).in_(batch)))
+
+
+class _Row(NamedTuple):
+    """A current report with the accession number and patient of its study, else its own."""
+
+    report_id: int
+    text: str
+    accession_number: str
+    accession_issuer: str
+    issuer: str
+    patient_id: str
+
+
+def _rows(session: Session, numbers: Iterable[str]) -> list[_Row]:
+    """Return the reports of these accession numbers, in the order of their ids, each once."""
+    linked: dict[int, _Row] = {}
+    own: dict[int, _Row] = {}
+    for batch in chunks(sorted(numbers)):
+        of_studies = (
+            select_columns(col(Report.id), col(Report.text), *_naming(Study))
+            .join(Link, col(Link.report_id) == col(Report.id))
+            .join(Study, col(Study.study_instance_uid) == col(Link.study_instance_uid))
+            .where(Link.state == CONFIRMED, col(Study.accession_number).in_(batch), *_HOLDS)
+            .order_by(col(Report.id), col(Link.id))
+        )
+        for each in session.execute(of_studies):
+            linked.setdefault(each[0], _Row(*each))
+        of_reports = (
+            select_columns(col(Report.id), col(Report.text), *_naming(Report))
+            .where(col(Report.accession_number).in_(batch), *_HOLDS)
+            .order_by(col(Report.id))
+        )
+        for each in session.execute(of_reports):
+            own.setdefault(each[0], _Row(*each))
+    return [row for _, row in sorted({**own, **linked}.items())]
+
+
+def _naming(table: type[Study] | type[Report]) -> tuple[Any, ...]:
+    return (
+        col(table.accession_number),
+        col(table.issuer_of_accession_number),
+        col(table.issuer_of_patient_id),
+        col(table.patient_id),
+    )
+
+
+_HOLDS: tuple[Any, ...] = (
+    col(Report.is_current),
+    col(Report.result_status).not_in(WITHOUT_RESULT),
+    Report.text != "",
+)
