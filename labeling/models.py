@@ -35,6 +35,19 @@ class LabelingRun(SQLModel, table=True):
     started_at: dt.datetime = _time()
 
 
+class RunInForce(SQLModel, table=True):
+    """A labeler began to read by this run; its newest row says which configuration is in force.
+
+    A model that comes back leads to the run that it had before, which is not the newest one.
+    """
+
+    __tablename__ = "run_in_force"
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_id: int = Field(foreign_key="labeling_run.id", index=True)
+    since: dt.datetime = _time()
+
+
 class Label(SQLModel, table=True):
     """What a labeler says about one observation at one site of one report version."""
 

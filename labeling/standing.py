@@ -1,15 +1,17 @@
 """What is known about a labeler's configuration: its calibration and its qualification.
 
-A configuration is a labeler, its model, its questions and a schema; the newest row holds.
+A configuration is a labeler, its model, its questions and a schema; the newest row holds. Which
+configuration of a labeler is in force is what it read by last (``put_in_force``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
-from labeling.models import Calibration, LabelingRun, Qualification
+from dicom_node.database import Clock
+from labeling.models import Calibration, LabelingRun, Qualification, RunInForce
 from labeling.thresholds import UNCALIBRATED, Thresholds
 
 
@@ -56,10 +58,25 @@ def thresholds_with(session: Session, digest: str) -> Thresholds:
     return UNCALIBRATED if found is None else Thresholds.from_json(found.thresholds)
 
 
-def newest_run(session: Session, labeler: str, schema_digest: str = "") -> LabelingRun | None:
-    """Return the newest run of a labeler, under the calibration that holds where it has read by it.
+def put_in_force(session: Session, run: LabelingRun, clock: Clock) -> None:
+    """Note that its labeler reads by this run from now on, where it did not already."""
+    latest = (
+        select(RunInForce.run_id)
+        .join(LabelingRun, col(LabelingRun.id) == col(RunInForce.run_id))
+        .where(LabelingRun.labeler == run.labeler)
+        .order_by(col(RunInForce.id).desc())
+        .limit(1)
+    )
+    if run.id is not None and session.exec(latest).first() != run.id:
+        session.add(RunInForce(run_id=run.id, since=clock()))
+        session.flush()
 
-    A calibration that gives the thresholds of an earlier one leads back to an earlier run.
+
+def newest_run(session: Session, labeler: str, schema_digest: str = "") -> LabelingRun | None:
+    """Return the run by which a labeler reads: of its configuration in force, as calibrated now.
+
+    Its configuration in force is the one that it read by last; a calibration that gives the
+    thresholds of an earlier one leads back to an earlier run.
 
     Args:
         session: any session.
@@ -69,7 +86,13 @@ def newest_run(session: Session, labeler: str, schema_digest: str = "") -> Label
     query = select(LabelingRun).where(LabelingRun.labeler == labeler)
     if schema_digest:
         query = query.where(LabelingRun.schema_digest == schema_digest)
-    newest = session.exec(query.order_by(col(LabelingRun.id).desc())).first()
+    began = (
+        select(func.max(RunInForce.id)).where(RunInForce.run_id == LabelingRun.id).scalar_subquery()
+    )
+    # Runs that nothing was noted of are older than all others.
+    newest = session.exec(
+        query.order_by(func.coalesce(began, 0).desc(), col(LabelingRun.id).desc())
+    ).first()
     if newest is None:
         return None
     holds = calibration_of(session, configuration_of(newest))

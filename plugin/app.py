@@ -20,6 +20,7 @@ from dicom_node.mllp.process import MessageReceiver
 from dicom_node.receiver import Receivers
 from dicom_node.settings import Hl7Settings
 from dicom_node.storage import DicomStore
+from labeling.standing import newest_run
 from plugin.console import ConsoleServer
 from plugin.context import open_context
 from plugin.control import HEALTH, ControlServer
@@ -69,6 +70,7 @@ class Node:
         self._messages_stopped = False
         self._all_read = False
         self._impacts_noted = False
+        self._labeler_known = False
 
     def __enter__(self) -> Node:
         with ExitStack() as stack:
@@ -228,8 +230,11 @@ class Node:
         if not labeler:
             return
         with self.context.database.read() as session:
+            # The settings may name another model since the last start; only a labeler can tell.
+            changed = not self._labeler_known and newest_run(session, labeler) is not None
             unread = anything_unread(session, labeler)
-        if unread:
+        self._labeler_known = True
+        if unread or changed:
             label_reports(self.context, labeler, lambda _: None)
 
     def _sweep(self) -> None:

@@ -60,6 +60,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,  # completions, tombstones, erasures
     add_reports_as_living_truth,
     add_calibrated_labels,
+    add_missing_tables,  # runs in force
 )
 
 

@@ -75,6 +75,7 @@ KEPT = frozenset(
         "model_event",
         "pending_deletion",
         "qualification",
+        "run_in_force",
         "schema_version",
     }
 )

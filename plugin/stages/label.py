@@ -32,6 +32,7 @@ from labeling.standing import (
     calibration_of,
     configuration_of,
     newest_run,
+    put_in_force,
     thresholds_of,
     thresholds_with,
 )
@@ -125,6 +126,7 @@ def _begin(
         run = bare
         if thresholds.digest:
             run = open_run(session, identity, schema, context.clock, thresholds.digest)
+        put_in_force(session, run, context.clock)
         unread = reports_without_labels(session, run)
         waiting = [(each.id or 0, each.text) for each in unread]
         reading = _Reading(
