@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labeling.errors import Permanent
-from labeling.vocabulary import WHOLE, State
+from labeling.vocabulary import WHOLE, LabelSchema, State
 
 DEFAULT_BAND = 0.25
 """Half the width of the uncertain band, in logits, where nothing was fitted."""
@@ -76,6 +76,16 @@ class Thresholds:
         """Return the threshold of an observation at a site."""
         known = self.whole if site == WHOLE else self.at_sites
         return known.get(observation, Threshold())
+
+    def unfitted(self, schema: LabelSchema) -> tuple[str, ...]:
+        """Return what of a schema has no fitted threshold: observations, and "... at its sites"."""
+        whole = [each.id for each in schema.observations if not self.of(each.id).fitted_on]
+        sites = [
+            f"{each.id} at its sites"
+            for each in schema.observations
+            if each.sites and not self.of(each.id, each.sites[0]).fitted_on
+        ]
+        return (*whole, *sites)
 
     @property
     def digest(self) -> str:

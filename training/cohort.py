@@ -210,6 +210,7 @@ def _query_record(query: CohortQuery, settings: TrainingSettings) -> dict[str, A
         "result_statuses": sorted(FINAL_STATUSES),
         # Only where there is something to say: earlier cohorts keep their digests.
         **({"accepted": sorted(query.accepted)} if query.accepted else {}),
+        **({"uncalibrated": sorted(query.uncalibrated)} if query.uncalibrated else {}),
     }
 
 

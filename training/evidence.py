@@ -43,6 +43,8 @@ class CohortQuery:
             reference labels; otherwise the patient's key alone decides the fold.
         accepted: shortcomings of the labels that a person accepted ("uncalibrated",
             "unqualified"); they stand in the cohort for good.
+        uncalibrated: what has no fitted threshold where others have: observations, and "... at its
+            sites"; written into the cohort, too.
     """
 
     name: str
@@ -55,6 +57,7 @@ class CohortQuery:
     include_reference_only_tests: bool = True
     lock_reference_patients: bool = True
     accepted: tuple[str, ...] = ()
+    uncalibrated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

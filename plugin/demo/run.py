@@ -220,6 +220,7 @@ def _qualify(demo: _Demo) -> None:
         demo.summary["qualification"] = {
             "qualified": verdict["qualified"],
             "failings": [each["why"] for each in verdict["failings"]],
+            "uncalibrated": again["uncalibrated"],
             "decided_again": again["decided_again"],
         }
         judged = "qualified" if verdict["qualified"] else "not qualified, accepted for a demo"
@@ -228,7 +229,9 @@ def _qualify(demo: _Demo) -> None:
 
 def _train(demo: _Demo) -> None:
     with demo.display.stage("cohort", "freezing a cohort") as say:
-        accepted = [] if demo.summary["qualification"]["qualified"] else ["--accept-unqualified"]
+        judged = demo.summary["qualification"]
+        accepted = [] if judged["qualified"] else ["--accept-unqualified"]
+        accepted += ["--accept-uncalibrated"] if judged["uncalibrated"] else []
         chosen = demo.summary["labeler"]["chosen"]
         cohort = demo.node.command(
             "cohort", "freeze", _COHORT, "--labeler", chosen, *accepted, progress=say

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from dicom_node.durable import write_durably
 from dicom_node.studies import complete_studies
 from labeling import standing
 from labeling.models import LabelingRun
-from labeling.standing import calibration_of, configuration_of, qualification_of
+from labeling.standing import (
+    calibration_of,
+    configuration_of,
+    qualification_of,
+    thresholds_with,
+)
+from labeling.vocabulary import LabelSchema
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.stages.complete import Completeness
@@ -40,6 +47,9 @@ def freeze_cohort(
 ) -> dict[str, Any]:
     """Freeze the studies that the labeler's newest run has labels for.
 
+    Labels count as calibrated where a threshold was fitted for every observation that the cohort
+    takes, and for its sites where it has some; one that is missing is a shortcoming, by name.
+
     The image rule is that of the first [[prediction]] section, so that a model is trained on what
     it will see; without one, the schema's modality and body parts decide.
 
@@ -62,12 +72,14 @@ def freeze_cohort(
     Completeness(context).sweep()
     ground = ground_of(context.settings)
     with context.database.write() as session:
-        run_id = newest_run(session, labeler)
+        run_id = newest_run(session, labeler, schema)
+        found = _accepted(session, run_id, schema, accepted)
         query = CohortQuery(
             name=name,
             schema=schema,
             run_id=run_id,
-            accepted=_accepted(session, run_id, accepted),
+            accepted=found.shortcomings,
+            uncalibrated=found.uncalibrated,
             modality=rule.modality,
             body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
             series_description=rule.series_description,
@@ -89,7 +101,17 @@ def freeze_cohort(
     return {**summary, "manifest": str(_relative(path, context))}
 
 
-def _accepted(session: Session, run_id: int, accepted: Sequence[str]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Accepted:
+    """What is wrong with a run's labels and was accepted; of what thresholds are missing."""
+
+    shortcomings: tuple[str, ...]
+    uncalibrated: tuple[str, ...]
+
+
+def _accepted(
+    session: Session, run_id: int, schema: LabelSchema, accepted: Sequence[str]
+) -> _Accepted:
     """Return the shortcomings that the run has, all of which were accepted.
 
     Raises:
@@ -103,17 +125,20 @@ def _accepted(session: Session, run_id: int, accepted: Sequence[str]) -> tuple[s
             f"`radloop label --labeler {run.labeler}` first"
         )
     verdict = qualification_of(session, configuration_of(run), run.calibration_digest)
+    unfitted = thresholds_with(session, run.calibration_digest).unfitted(schema)
     found = {
-        "uncalibrated": not run.calibration_digest,
+        "uncalibrated": bool(unfitted),
         "unqualified": verdict is None or not verdict.qualified,
     }
+    partly = unfitted if run.calibration_digest else ()
     for shortcoming in SHORTCOMINGS:
         if found[shortcoming] and shortcoming not in accepted:
+            of = f" for {', '.join(partly)}" if partly and shortcoming == "uncalibrated" else ""
             raise Permanent(
-                f"the labels of {run.labeler!r} are {shortcoming}: no cohort is made of them. "
+                f"the labels of {run.labeler!r} are {shortcoming}{of}: no cohort is made of them. "
                 f"{_REMEDY[shortcoming]}, or --accept-{shortcoming}, which the cohort will say"
             )
-    return tuple(each for each in SHORTCOMINGS if found[each])
+    return _Accepted(tuple(each for each in SHORTCOMINGS if found[each]), partly)
 
 
 def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any]:
@@ -132,6 +157,7 @@ def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any
         "frozen_at": cohort.frozen_at.isoformat(),
         "superseded": _superseded(session, cohort, ground),
         "accepted": ", ".join(cohort.query.get("accepted", [])),
+        "uncalibrated": ", ".join(cohort.query.get("uncalibrated", [])),
         "members": sum(folds.values()),
         "folds": folds,
         "exclusions": exclusions(session, cohort),
@@ -150,15 +176,18 @@ def _superseded(session: Session, cohort: Cohort, ground: Ground) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def newest_run(session: Session, labeler: str) -> int:
-    """Return the id of the labeler's newest run.
+def newest_run(session: Session, labeler: str, schema: LabelSchema) -> int:
+    """Return the id of the run by which the labeler reads with this schema.
 
     Raises:
         Permanent: there is none.
     """
-    found = standing.newest_run(session, labeler)
+    found = standing.newest_run(session, labeler, schema.digest)
     if found is None:
-        raise Permanent(f"labeler {labeler!r} has not read any report yet: see `radloop label`")
+        raise Permanent(
+            f"labeler {labeler!r} has not read any report yet by schema {schema.name!r} as it is "
+            "now: see `radloop label`"
+        )
     return found.id or 0
 
 

@@ -75,7 +75,8 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         ``run`` (id), ``labeler``, and the numbers of this call: ``reports``, ``labels``,
         ``decided_again`` (by a new calibration, without reading), ``failed`` (reports without
         any label), ``provisional`` (reports that are not final yet), ``disagreements``;
-        ``calibrated`` tells whether thresholds were fitted for this configuration.
+        ``calibrated`` tells whether thresholds were fitted for this configuration, and
+        ``uncalibrated`` for which observations they were not.
 
     Raises:
         Permanent: the labeler is not named in the settings or cannot be loaded.
@@ -102,6 +103,7 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         "provisional": reading.early,
         "disagreements": reading.disagreements,
         "calibrated": bool(reading.run.calibration_digest),
+        "uncalibrated": list(reading.thresholds.unfitted(reading.schema)),
     }
 
 

@@ -6,13 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from dicom_node.messages import receive as file_messages
 from labeling.disagreements import newest_runs, note_disagreements
-from labeling.models import Calibration, Label, LabelingRun
+from labeling.models import Calibration, Label, LabelingRun, RunInForce
 from labeling.runs import LabelerIdentity, open_run, result_of_label, store_labels
-from labeling.standing import configuration_of
+from labeling.standing import configuration_of, put_in_force
 from labeling.thresholds import Threshold, Thresholds
 from labeling.vocabulary import State
 from plugin.context import Context, open_context
@@ -123,11 +123,28 @@ def test_a_calibration_that_comes_again_leads_back_to_its_run(context: Context) 
     assert runs[0] == runs[2] != runs[1]
     with context.database.read() as session:
         assert not anything_unread(session, "rules")
-        assert newest_run(session, "rules") == runs[0]
+        assert newest_run(session, "rules", context.schema()) == runs[0]
     calibrate(context, bare, Thresholds({"stenosis": Threshold(1.0, 1.0, fitted_on=10)}))
     given = {"name": "c", "labeler": "rules", "accepted": ["unqualified"]}
     with pytest.raises(Permanent, match="earlier calibration"):
         run_operation(context, "cohort freeze", given, lambda _: None)
+
+
+def test_a_model_that_comes_back_is_in_force_again(context: Context) -> None:
+    receive(context, 1)
+    first = label_reports(context, "rules", lambda _: None)["run"]
+    with context.database.write() as session:
+        other = LabelerIdentity("rules", "another model", "p")
+        tried = open_run(session, other, context.schema(), context.clock)
+        put_in_force(session, tried, context.clock)
+        assert newest_run(session, "rules", context.schema()) == tried.id != first
+    for _ in range(2):
+        assert label_reports(context, "rules", lambda _: None)["run"] == first
+    with context.database.read() as session:
+        assert newest_run(session, "rules", context.schema()) == first
+        noted = session.exec(select(RunInForce.run_id).order_by(col(RunInForce.id))).all()
+        assert noted == [first, tried.id, first]
+        assert not anything_unread(session, "rules")
 
 
 def test_labels_that_nobody_calibrated_or_qualified_enter_no_cohort(context: Context) -> None:
@@ -144,9 +161,26 @@ def test_labels_that_nobody_calibrated_or_qualified_enter_no_cohort(context: Con
     with pytest.raises(Permanent, match="unqualified"):
         freeze("uncalibrated")
     assert freeze("uncalibrated", "unqualified")["accepted"] == "uncalibrated, unqualified"
-    calibrate(context, run, Thresholds({"stenosis": Threshold(0.0, 0.0, fitted_on=10)}))
+    fitted = Threshold(0.0, 0.0, fitted_on=10)
+    calibrate(context, run, Thresholds({"stenosis": fitted}))
     label_reports(context, "rules", lambda _: None)
-    assert freeze("uncalibrated", "unqualified")["accepted"] == "unqualified"
+    # What one observation has been fitted for says nothing of the others, nor of its levels.
+    with pytest.raises(Permanent, match=r"uncalibrated for disc_narrowing, .*stenosis at its"):
+        freeze("unqualified")
+    partly = freeze("uncalibrated", "unqualified")
+    assert partly["accepted"] == "uncalibrated, unqualified"
+    assert "cancer" in partly["uncalibrated"]
+    assert "stenosis," not in partly["uncalibrated"]
+    names = [each.id for each in context.schema().observations]
+    everything = dict.fromkeys(names, fitted)
+    calibrate(context, run, Thresholds(everything))
+    label_reports(context, "rules", lambda _: None)
+    with pytest.raises(Permanent, match="uncalibrated for disc_narrowing at its sites"):
+        freeze("unqualified")
+    calibrate(context, run, Thresholds(everything, everything))
+    label_reports(context, "rules", lambda _: None)
+    whole = freeze("unqualified")
+    assert (whole["accepted"], whole["uncalibrated"]) == ("unqualified", "")
 
 
 def test_where_two_labelers_differ_is_stored_once(context: Context) -> None:
