@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labeling.places import locations_of
 from labeling.synthesis.generated import Split
-from labeling.synthesis.phrasings import ARTICLE, Phrasings
+from labeling.synthesis.phrasings import ARTICLE
 from labeling.synthesis.wording_file import ObservationWording, Wording
 from labeling.vocabulary import LabelSchema, Observation
 
@@ -23,6 +22,11 @@ class Noun:
 
     text: str
     plural: bool
+
+    @classmethod
+    def of(cls, text: str) -> Noun:
+        """Return the phrase with a guess of its number."""
+        return cls(text, is_plural(text))
 
 
 class Nouns:
@@ -76,8 +80,11 @@ class Nouns:
         own = self.own(observation).present.of(self._split)
         phrase = self._chance.choice(own or self._terms(observation, graded=False))
         phrase = phrase.replace("{severity}", "")
-        text = self._bare(self._filled(phrase, observation))
-        return Noun(text, is_plural(text))
+        return Noun.of(self._bare(self._filled(phrase, observation)))
+
+    def described(self, observation: Observation) -> tuple[str, str]:
+        """Return a severity and a side for an observation; often nothing."""
+        return self._severity(observation), self._side(observation)
 
     def _terms(self, observation: Observation, *, graded: bool) -> list[str]:
         """Return phrases made of the schema's names; of many, the splits share none."""
@@ -97,7 +104,8 @@ class Nouns:
         if not observation.severities or self._chance.random() >= _GRADED:
             return ""
         step = self._chance.choice(observation.severities)
-        return self._chance.choice((step.name, step.name, *step.synonyms))
+        adjectives = [each for each in step.synonyms if not each.endswith("ly")]
+        return self._chance.choice((step.name, step.name, *adjectives))
 
     def _side(self, observation: Observation) -> str:
         known = {each.id for each in locations_of(self._schema, observation)}
@@ -136,12 +144,7 @@ def lowered(name: str) -> str:
     return name if name[1:2].isupper() else name[:1].lower() + name[1:]
 
 
-def sentence(text: str) -> str:
+def capitalised(text: str) -> str:
     """Tidy blanks and begin with a capital."""
     tidy = " ".join(text.split())
     return tidy[:1].upper() + tidy[1:]
-
-
-def some(phrasings: Phrasings, split: Split) -> Sequence[str]:
-    """Return the phrasings of a split."""
-    return phrasings.of(split)

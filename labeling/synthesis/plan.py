@@ -1,0 +1,97 @@
+"""What a report is going to say, drawn before any of it is written."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labeling.vocabulary import LabelSchema, Observation, State
+
+_PRESENT = (0, 1, 1, 2, 2, 3, 3, 4, 5)
+_UNCERTAIN = (0, 0, 0, 1, 1, 2)
+_AT_SITES, _DENIED_AT_SITES, _ALSO_DENIED, _ALSO_DOUBTED = 0.78, 0.3, 0.3, 0.08
+_SITES = (1, 1, 1, 2, 2, 3, 4)
+_MANY = 10
+_OF_ONE_PART = 0.9
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One observation, its state, and where; no sites: said without one."""
+
+    observation: Observation
+    state: State
+    sites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The topics of a report, and the body part that it speaks of (empty: as the schema)."""
+
+    topics: tuple[Topic, ...]
+    body_part: str
+    observations: tuple[Observation, ...]
+
+
+def draw_plan(schema: LabelSchema, chance: random.Random) -> Plan:
+    """Draw what a report says: every observation has its fair share of every state."""
+    body_part = _body_part(schema, chance)
+    known = [each for each in schema.observations if applies(each, body_part)]
+    order = chance.sample(known, len(known))
+    extra = chance.choice((0, 1, 2)) if len(known) > _MANY else 0
+    present = min(chance.choice(_PRESENT) + extra, max(1, len(known) * 2 // 3))
+    uncertain = chance.choice(_UNCERTAIN)
+    absent = chance.randint(0, max(2, len(known) // 2))
+    counts = ((State.PRESENT, present), (State.UNCERTAIN, uncertain), (State.ABSENT, absent))
+    topics: list[Topic] = []
+    for state, count in counts:
+        for observation in order[:count]:
+            topics += _topics(observation, state, chance)
+        order = order[count:]
+    if order and chance.random() < 0.1:
+        topics.append(Topic(order[0], State.STABLE_UNKNOWN))
+    return Plan(tuple(topics), body_part, tuple(known))
+
+
+def applies(observation: Observation, body_part: str) -> bool:
+    """Return whether an observation can be made in a report about a body part."""
+    return not body_part or not observation.body_parts or body_part in observation.body_parts
+
+
+def _body_part(schema: LabelSchema, chance: random.Random) -> str:
+    """Draw one body part where the observations are of several."""
+    groups = list(dict.fromkeys(each.body_parts for each in schema.observations if each.body_parts))
+    if len(groups) < 2 or chance.random() >= _OF_ONE_PART:
+        return ""
+    return chance.choice(groups)[0]
+
+
+def _topics(observation: Observation, state: State, chance: random.Random) -> list[Topic]:
+    share = _DENIED_AT_SITES if state is State.ABSENT else _AT_SITES
+    if not observation.sites or chance.random() >= share:
+        return [Topic(observation, state)]
+    sites = _sites(observation.sites, chance)
+    topics = [Topic(observation, state, sites)]
+    left = [each for each in observation.sites if each not in sites]
+    if state is State.PRESENT and left:
+        if chance.random() < _ALSO_DENIED:
+            count = chance.randint(1, len(left))
+            topics.append(Topic(observation, State.ABSENT, _ordered(left, count, chance)))
+        elif chance.random() < _ALSO_DOUBTED:
+            topics.append(Topic(observation, State.UNCERTAIN, (chance.choice(left),)))
+    return topics
+
+
+def _sites(sites: Sequence[str], chance: random.Random) -> tuple[str, ...]:
+    """Draw sites: most often one, else neighbours or some by chance."""
+    count = min(chance.choice(_SITES), len(sites))
+    if chance.random() < 0.5:
+        start = chance.randrange(len(sites) - count + 1)
+        return tuple(sites[start : start + count])
+    return _ordered(sites, count, chance)
+
+
+def _ordered(sites: Sequence[str], count: int, chance: random.Random) -> tuple[str, ...]:
+    drawn = set(chance.sample(list(sites), count))
+    return tuple(each for each in sites if each in drawn)

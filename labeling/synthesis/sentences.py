@@ -1,0 +1,351 @@
+"""Writes sentences about findings, each with what it claims."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from labeling.places import locations_of, names_place
+from labeling.synthesis.claims import Claim, Statement, at_sites
+from labeling.synthesis.generated import Split
+from labeling.synthesis.nouns import Noun, Nouns, capitalised
+from labeling.synthesis.phrasings import Sentence
+from labeling.synthesis.site_names import SiteNames, is_level, listed, vertebrae
+from labeling.synthesis.wording_file import Wording
+from labeling.vocabulary import WHOLE, LabelSchema, Observation, State
+
+Sites = Sequence[str]
+
+_PLACED = 0.4
+_SAID_FREELY = 0.35
+_OF_LEVELS = "level"
+
+
+class Sentences:
+    """One writer's sentences.
+
+    ``headed`` says that a sentence stands under the name of its sites, so it does not name them.
+    """
+
+    def __init__(
+        self,
+        schema: LabelSchema,
+        wording: Wording,
+        split: Split,
+        chance: random.Random,
+        *,
+        telegraphic: bool,
+    ) -> None:
+        self._schema, self._wording, self._split, self._chance = schema, wording, split, chance
+        self.names = SiteNames(schema, chance)
+        self.nouns = Nouns(schema, wording, split, chance, telegraphic=telegraphic)
+        self._in_levels = any(is_level(each.id) for each in schema.sites)
+
+    # One finding
+
+    def found(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
+        """State a finding."""
+        own = self.nouns.own(observation).says.of(self._split)
+        if own and self._chance.random() < _SAID_FREELY:
+            return self._said(observation, own, sites, State.PRESENT, headed=headed)
+        noun = self.nouns.present(observation)
+        if len(sites) == 1 and sites[0] in observation.sites and not headed and self._half():
+            frame = self._site_first()
+            text = self._filled(frame, noun, "", site=self.names.name(sites[0]))
+            return _of(observation, sites, State.PRESENT, text, noun.text)
+        kind = "changed" if self._chance.random() < 0.12 else "found"
+        return self._framed(kind, observation, noun, sites, State.PRESENT, headed=headed)
+
+    def denied(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
+        """State that a finding is not there."""
+        own = self.nouns.own(observation).denies.of(self._split)
+        if own and self._chance.random() < _SAID_FREELY:
+            return self._said(observation, own, sites, State.ABSENT, headed=headed)
+        noun = _noun(self.nouns.absent(observation))
+        kind = "resolved" if self._chance.random() < 0.06 else "denied"
+        return self._framed(kind, observation, noun, sites, State.ABSENT, headed=headed)
+
+    def hedged(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
+        """Leave a finding uncertain."""
+        own = self.nouns.own(observation).hedges.of(self._split)
+        if own and self._chance.random() < _SAID_FREELY:
+            return self._said(observation, own, sites, State.UNCERTAIN, headed=headed)
+        noun = self.nouns.bare(observation)
+        return self._framed("hedged", observation, noun, sites, State.UNCERTAIN, headed=headed)
+
+    def stable(
+        self, observation: Observation, sites: Sites, *, headed: bool = False
+    ) -> Statement | None:
+        """Say that it is as before, without saying how; None where there are no words for it."""
+        own = self.nouns.own(observation).stable.of(self._split)
+        if not own:
+            return None
+        return self._said(observation, own, sites, State.STABLE_UNKNOWN, headed=headed)
+
+    def denied_but_at(self, observation: Observation, sites: Sites) -> Statement:
+        """Deny a finding everywhere but at some sites, which have it."""
+        noun = _noun(self.nouns.absent(observation))
+        frame = self._frame("denied_except")
+        text = self._filled(frame, noun, "", sites=self.names.names(sites))
+        others = [each for each in observation.sites if each not in sites]
+        claims = at_sites(observation, sites, State.PRESENT, noun.text)
+        denied = at_sites(observation, others, State.ABSENT) if others else ()
+        return Statement(capitalised(text), claims + denied)
+
+    def denied_elsewhere(self, observation: Observation, sites: Sites) -> Statement:
+        """Deny a finding at the sites that were not named before."""
+        noun = _noun(self.nouns.absent(observation))
+        text = self._filled(self._frame("denied_elsewhere"), noun, "")
+        return _of(observation, sites, State.ABSENT, text)
+
+    def amended(self, kind: str, observation: Observation, sites: Sites) -> Statement:
+        """Say in an addendum that a finding is there ("added") or is not ("withdrawn")."""
+        state = State.PRESENT if kind == "added" else State.ABSENT
+        noun = self.nouns.present(observation) if kind == "added" else self.nouns.bare(observation)
+        return self._framed(kind, observation, noun, sites, state, headed=False)
+
+    # Several findings
+
+    def joined(
+        self, observations: Sequence[Observation], sites: Sites, *, headed: bool = False
+    ) -> Statement:
+        """State two or more findings in one sentence."""
+        nouns = [self.nouns.present(each, plain=True) for each in observations]
+        at, _ = self._at(observations[-1], sites, headed=headed, placed=False)
+        rest = listed([each.text for each in nouns[1:]], "and")
+        text = self._frame("joined").format(a=nouns[0].text, b=rest, at=at)
+        claims = [
+            claim
+            for each, noun in zip(observations, nouns, strict=True)
+            for claim in at_sites(each, sites, State.PRESENT, noun.text)
+        ]
+        return Statement(capitalised(text), tuple(claims))
+
+    def found_not(
+        self, present: Observation, absent: Observation, sites: Sites, *, headed: bool = False
+    ) -> Statement:
+        """State one finding and deny another in one sentence."""
+        noun = self.nouns.present(present, plain=True)
+        at, words = self._at(present, sites, headed=headed)
+        text = self._frame("found_not").format(a=noun.text, b=self.nouns.absent(absent), at=at)
+        claims = at_sites(present, sites, State.PRESENT, f"{noun.text} {words}")
+        return Statement(capitalised(text), claims + at_sites(absent, sites, State.ABSENT))
+
+    def not_found(
+        self, absent: Sequence[Observation], present: Observation, sites: Sites
+    ) -> Statement:
+        """Deny a list of findings for the whole and state another."""
+        noun = self.nouns.present(present, plain=True)
+        at, words = self._at(present, sites, headed=False)
+        denied = self._denied_list(absent)
+        text = self._frame("not_found").format(list=denied, np=noun.text, at=at)
+        claims = [claim for each in absent for claim in at_sites(each, (), State.ABSENT)]
+        claims += at_sites(present, sites, State.PRESENT, f"{noun.text} {words}")
+        return Statement(capitalised(text), tuple(claims))
+
+    def denied_together(
+        self, observations: Sequence[Observation], sites: Sites, *, headed: bool = False
+    ) -> Statement:
+        """Deny several findings: the negation's scope is the whole list."""
+        at, _ = self._at(observations[0], sites, headed=headed, placed=False)
+        if len(observations) == 2 and self._chance.random() < 0.3:
+            first, second = (self.nouns.absent(each) for each in observations)
+            text = self._frame("denied_pairs").format(a=first, b=second, at=at)
+        else:
+            text = self._frame("denied_lists").format(list=self._denied_list(observations), at=at)
+        claims = [claim for each in observations for claim in at_sites(each, sites, State.ABSENT)]
+        return Statement(capitalised(text), tuple(claims))
+
+    def hedged_pair(
+        self, first: Observation, second: Observation, sites: Sites, *, headed: bool = False
+    ) -> Statement:
+        """Leave open which of two findings it is."""
+        a, b = self.nouns.bare(first), self.nouns.bare(second)
+        at, _ = self._at(first, sites, headed=headed, placed=False)
+        text = self._frame("hedged_pairs").format(a=a.text, b=b.text, at=at)
+        claims = at_sites(first, sites, State.UNCERTAIN, a.text)
+        claims += at_sites(second, sites, State.UNCERTAIN, b.text)
+        return Statement(capitalised(text), claims)
+
+    def joint(self, said: Sentence, sites: Sites, *, headed: bool = False) -> Statement:
+        """Write a sentence of the schema's file about several findings."""
+        if not any(each in said.text for each in ("{at}", "{upper}", "{lower}")) and not headed:
+            sites = ()
+        named = (*said.present, *said.uncertain)
+        first = (
+            self._schema.observation((*named, *said.absent)[0]) if (*named, *said.absent) else None
+        )
+        at, _ = self._at(first, sites, headed=headed, placed=False) if first else ("", "")
+        text = self._placed(said.text, at, sites, first)
+        # Whose severity a word is cannot be told where several findings share the sentence.
+        words = text if len(named) == 1 and not said.absent else ""
+        states = {State.PRESENT: said.present, State.UNCERTAIN: said.uncertain}
+        states[State.ABSENT] = said.absent
+        claims = [
+            claim
+            for state, ids in states.items()
+            for each in ids
+            for claim in at_sites(self._schema.observation(each), sites, state, words)
+        ]
+        return Statement(capitalised(text), tuple(claims))
+
+    # All findings at some sites, or of the whole study
+
+    def sites_say(self, kind: str, sites: Sites, *, state: State) -> Statement:
+        """Say of sites that they are normal ("sites_normal") or unchanged ("sites_stable")."""
+        text = self._frame(kind).format(sites=self.names.names(sites))
+        return Statement(capitalised(text), self._of_all(sites, state))
+
+    def rest_normal(self, sites: Sites) -> Statement | None:
+        """Say that the sites not named before are normal; None where there are no words for it."""
+        frames = self._frames("rest_normal")
+        if not frames:
+            return None
+        return Statement(self._chance.choice(frames), self._of_all(sites, State.ABSENT))
+
+    def study(self, state: State, observations: Sequence[Observation]) -> Statement:
+        """Say of the whole study that it is normal or unchanged."""
+        kind = "study_normal" if state is State.ABSENT else "study_stable"
+        text = self._frame(kind).format(study=self._schema.title)
+        claims = [claim for each in observations for claim in at_sites(each, (), state)]
+        return Statement(capitalised(text), tuple(claims))
+
+    def elsewhere(self, observation: Observation) -> Statement | None:
+        """State a finding at a place outside the schema, which claims nothing."""
+        places = self._wording.own.other_places.of(self._split)
+        if not places or not observation.sites:
+            return None
+        noun = self.nouns.present(observation)
+        text = self._filled(self._frame("found"), noun, f" {self._chance.choice(places)}")
+        return Statement(capitalised(text))
+
+    # Words
+
+    def _said(
+        self,
+        observation: Observation,
+        options: Sequence[str],
+        sites: Sites,
+        state: State,
+        *,
+        headed: bool,
+    ) -> Statement:
+        """Write a whole sentence of the observation's wording."""
+        levels = [each for each in sites if is_level(each)]
+        usable = [o for o in options if len(levels) == 1 or not _names_vertebrae(o)]
+        if sites and not headed:
+            usable = [o for o in usable if "{at}" in o or _names_vertebrae(o)] or usable
+        if not usable:
+            noun = self.nouns.bare(observation)
+            return self._framed("found", observation, noun, sites, state, headed=headed)
+        template = self._chance.choice(usable)
+        if "{at}" not in template and not _names_vertebrae(template) and not headed:
+            sites = ()
+        at, words = self._at(observation, sites, headed=headed)
+        text = self._placed(template, at, sites, observation)
+        return _of(observation, sites, state, text, f"{text} {words}")
+
+    def _placed(self, template: str, at: str, sites: Sites, observation: Observation | None) -> str:
+        upper, lower = vertebrae(sites[0]) if sites else ("", "")
+        severity, side = self.nouns.described(observation) if observation else ("", "")
+        return template.format(at=at, upper=upper, lower=lower, severity=severity, side=side)
+
+    def _framed(
+        self,
+        kind: str,
+        observation: Observation,
+        noun: Noun,
+        sites: Sites,
+        state: State,
+        *,
+        headed: bool,
+    ) -> Statement:
+        at, words = self._at(observation, sites, headed=headed)
+        text = self._filled(self._frame(kind), noun, at)
+        return _of(observation, sites, state, text, f"{noun.text} {words}")
+
+    def _filled(self, frame: str, noun: Noun, at: str, **names: str) -> str:
+        return frame.format(np=noun.text, at=at, **{"is": "are" if noun.plural else "is"}, **names)
+
+    def _at(
+        self, observation: Observation, sites: Sites, *, headed: bool, placed: bool = True
+    ) -> tuple[str, str]:
+        """Return " at L4-L5" or the like, and what of it tells where the finding lies."""
+        if headed:
+            return "", ""
+        if sites:
+            return f" {self._at_sites(sites)}", ""
+        if not placed or observation.sites or self._chance.random() >= _PLACED:
+            return "", ""
+        own = self.nouns.own(observation).places.of(self._split)
+        places = own or self._fitting(observation)
+        if not places:
+            return "", ""
+        place = self._chance.choice(places)
+        return f" {place}", place
+
+    def _at_sites(self, sites: Sites) -> str:
+        words = self._wording.common.vocabulary
+        levels = all(map(is_level, sites))
+        if levels and len(sites) == len(self._schema.sites) and self._half():
+            return self._chance.choice(words["every_site"])
+        frame = self._chance.choice(words["at_level" if levels else "at_site"])
+        if len(sites) > 1 and levels:
+            frame = "at {site}"
+        return frame.format(site=self.names.names(sites))
+
+    def _fitting(self, observation: Observation) -> list[str]:
+        """Return the places of the schema's file that the observation can have."""
+        allowed = {each.id for each in locations_of(self._schema, observation)}
+        return [
+            place
+            for place in self._wording.own.places.of(self._split)
+            if {each.id for each in self._schema.locations if names_place(place, each)} <= allowed
+        ]
+
+    def _denied_list(self, observations: Sequence[Observation]) -> str:
+        nouns = [self.nouns.absent(each) for each in observations]
+        return listed(nouns, "or") if len(nouns) > 1 else nouns[0]
+
+    def _of_all(self, sites: Sites, state: State) -> tuple[Claim, ...]:
+        return tuple(
+            Claim(each.id, site, state)
+            for each in self._schema.observations
+            for site in sites
+            if site in each.sites
+        )
+
+    def _site_first(self) -> str:
+        frames = self._frames("found_first")
+        if not self._in_levels:
+            frames = [each for each in frames if each.startswith("{site}")]
+        return self._chance.choice(frames)
+
+    def _frames(self, kind: str) -> list[str]:
+        found = self._wording.common.frames[kind].of(self._split)
+        return [each for each in found if self._in_levels or _OF_LEVELS not in each]
+
+    def _frame(self, kind: str) -> str:
+        return self._chance.choice(self._frames(kind))
+
+    def _half(self) -> bool:
+        return self._chance.random() < 0.5
+
+
+def _of(
+    observation: Observation, sites: Sites, state: State, text: str, words: str = ""
+) -> Statement:
+    return Statement(capitalised(text), at_sites(observation, sites, state, words))
+
+
+def _noun(text: str) -> Noun:
+    return Noun.of(text)
+
+
+def _names_vertebrae(template: str) -> bool:
+    return "{upper}" in template or "{lower}" in template
+
+
+def whole(statement: Statement) -> bool:
+    """Return whether a statement claims nothing of any site."""
+    return all(each.site == WHOLE for each in statement.claims)
