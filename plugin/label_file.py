@@ -18,13 +18,14 @@ from typing import IO, Any
 
 from dicom_node.durable import write_durably
 from labeling.decision import decide
+from labeling.failures import FailureCount
 from labeling.labeler import LabelResult, checked, failed
 from labeling.report_file import labelled_ids, labels_of, read_reports, undecodable
 from labeling.runs import LabelerIdentity
 from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings
 from labeling.thresholds import Thresholds
-from labeling.vocabulary import LabelSchema, State
+from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
@@ -64,15 +65,17 @@ def label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
 
     Returns:
         ``output``, ``labeler``, ``schema``, ``model``, and the numbers ``reports`` (of this
-        call), ``already_there``, ``failed`` (reports without any label), ``calibrated``.
+        call), ``already_there``, ``failed`` (reports without any label); ``failures`` (why labels
+        failed, with how many), ``calibrated``, and ``uncalibrated`` (observations, and their
+        sites, for which no threshold was fitted).
 
     Raises:
         Permanent: the input cannot be read, or the output is of another run.
     """
     schema = schema_of(job.settings)
     reports = read_reports(job.reports, job.encoding)
-    with _locked(job.output) as output:
-        return _label(job, schema, reports, output, progress)
+    with _locked(job.output) as output, _log_of(job.output) as log:
+        return _label(job, schema, reports, output, log, progress)
 
 
 def _label(
@@ -80,9 +83,9 @@ def _label(
     schema: LabelSchema,
     reports: list[tuple[str, str]],
     output: IO[str],
+    log: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    log = job.output.with_name(f"{job.output.name}.log")
     with ChildProcess(log, job.settings.language_model.threads) as child:
         reader = LabelerChild(child, job.labeler, job.settings, job.model_store)
         identity = reader.identify(progress)
@@ -94,14 +97,13 @@ def _label(
         waiting = reports[len(done) :]
         reader.heed(job.thresholds)
         rate = Rate(job.labeler, len(waiting), progress, time.monotonic)
-        count = 0
+        failures = FailureCount()
         for start in range(0, len(waiting), _JOB):
             chunk = waiting[start : start + _JOB]
             for identifier, results in _read(reader, chunk, schema, job, progress):
                 _write(output, labels_of(identifier, results))
-                count += all(each.state is State.FAILED for each in results)
+                failures.add(results)
                 rate.done()
-    _drop_empty(log)
     return {
         "output": str(job.output),
         "labeler": job.labeler,
@@ -109,8 +111,10 @@ def _label(
         "model": identity.model_name or identity.model_digest[:16],
         "reports": len(waiting),
         "already_there": len(done),
-        "failed": count,
+        "failed": failures.reports,
+        "failures": failures.rows(),
         "calibrated": bool(job.thresholds.digest),
+        "uncalibrated": list(job.thresholds.unfitted(schema)),
     }
 
 
@@ -131,6 +135,17 @@ def _locked(path: Path) -> Iterator[IO[str]]:
                     path.unlink()
     except OSError as error:
         raise Permanent(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _log_of(output: Path) -> Iterator[Path]:
+    """Give the path of the child's log; one that nothing was written to does not stay."""
+    log = output.with_name(f"{output.name}.log")
+    try:
+        yield log
+    finally:
+        if log.exists() and not log.stat().st_size:
+            log.unlink()
 
 
 def _read(
@@ -215,8 +230,3 @@ def _write(output: IO[str], record: dict[str, Any]) -> None:
     # In ASCII: an id may hold half a surrogate pair, which no encoding of files has.
     output.write(json.dumps(record) + "\n")
     output.flush()
-
-
-def _drop_empty(log: Path) -> None:
-    if log.exists() and not log.stat().st_size:
-        log.unlink()

@@ -21,9 +21,9 @@ def _labeler(job: dict[str, Any]) -> Any:
     Another setup takes the place of the one before: two models in memory help nobody.
     """
     from labeling.labeler import LabelerSetup
-    from labeling.language import load_languages
     from labeling.llm.model_store import ModelStore
     from labeling.schema_file import schema_of
+    from labeling.schema_words import languages_of
     from labeling.settings import LabelingSettings
     from labeling.thresholds import UNCALIBRATED, Thresholds
 
@@ -37,7 +37,7 @@ def _labeler(job: dict[str, Any]) -> Any:
             settings,
             ModelStore(Path(job["model_store"])),
             Thresholds.from_json(fitted) if fitted else UNCALIBRATED,
-            load_languages([Path(each) for each in settings.language_packs]),
+            languages_of(settings),
         )
         _labelers.clear()
         _labelers[key] = load("labelers", job["labeler"])(setup)

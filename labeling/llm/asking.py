@@ -6,14 +6,14 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from labeling.labeler import LabelerSetup, LabelResult, failed
-from labeling.llm.alone import each_answered
-from labeling.llm.interface import LanguageModel
+from labeling.llm.interface import LanguageModel, UnansweredReport
 from labeling.llm.lazy import LazyLanguageModel
 from labeling.sections import UnreadableReport
+from labeling.vocabulary import LabelSchema
 
 Prepared = TypeVar("Prepared")
 """A report as a labeler asks about it."""
@@ -73,3 +73,21 @@ class AskingLabeler(ABC, Generic[Prepared]):
     @abstractmethod
     def _asked(self, prepared: Sequence[Prepared]) -> list[list[LabelResult]]:
         """Ask about reports together and return their results, in order."""
+
+
+def each_answered(
+    reports: Sequence[Prepared],
+    read: Callable[[Sequence[Prepared]], list[list[LabelResult]]],
+    schema: LabelSchema,
+) -> list[list[LabelResult]]:
+    """Return the results of all reports, in order.
+
+    They are read together; where that fails for one, each is read alone, and those that cannot be
+    answered have failed, with the reason.
+    """
+    try:
+        return read(reports)
+    except UnansweredReport as error:
+        if len(reports) == 1:
+            return [failed(schema, str(error))]
+    return [results for each in reports for results in each_answered([each], read, schema)]

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from labeling.labeler import LabelerSetup, LabelResult, Span
 from labeling.language import LanguagePack
-from labeling.llm.alone import each_answered
-from labeling.llm.asking import AskingLabeler
+from labeling.llm.asking import AskingLabeler, each_answered
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import (
     Ask,

@@ -18,6 +18,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from dicom_node.reports.queries import current_reports
 from labeling.decision import decide, redecide
 from labeling.disagreements import newest_runs, note_disagreements
+from labeling.failures import FailureCount
 from labeling.labeler import LabelResult, checked
 from labeling.models import Label, LabelingRun
 from labeling.runs import (
@@ -33,6 +34,7 @@ from labeling.standing import (
     configuration_of,
     newest_run,
     put_in_force,
+    qualification_of,
     thresholds_of,
     thresholds_with,
 )
@@ -64,7 +66,7 @@ class _Reading:
     reports: int = 0
     labels: int = 0
     early: int = 0
-    failed: int = 0
+    failures: FailureCount = field(default_factory=FailureCount)
     disagreements: int = 0
 
 
@@ -75,8 +77,9 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         ``run`` (id), ``labeler``, and the numbers of this call: ``reports``, ``labels``,
         ``decided_again`` (by a new calibration, without reading), ``failed`` (reports without
         any label), ``provisional`` (reports that are not final yet), ``disagreements``;
-        ``calibrated`` tells whether thresholds were fitted for this configuration, and
-        ``uncalibrated`` for which observations they were not.
+        ``failures`` tells why labels failed, with how many; ``calibrated`` whether thresholds were
+        fitted for this configuration, ``uncalibrated`` for which observations they were not, and
+        ``qualified`` whether a verdict lets the labels into cohorts.
 
     Raises:
         Permanent: the labeler is not named in the settings or cannot be loaded.
@@ -99,12 +102,21 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         "reports": reading.reports,
         "labels": reading.labels,
         "decided_again": again,
-        "failed": reading.failed,
+        "failed": reading.failures.reports,
+        "failures": reading.failures.rows(),
         "provisional": reading.early,
         "disagreements": reading.disagreements,
         "calibrated": bool(reading.run.calibration_digest),
         "uncalibrated": list(reading.thresholds.unfitted(reading.schema)),
+        "qualified": _is_qualified(reading),
     }
+
+
+def _is_qualified(reading: _Reading) -> bool:
+    run = reading.run
+    with reading.context.database.read() as session:
+        verdict = qualification_of(session, configuration_of(run), run.calibration_digest)
+    return verdict is not None and verdict.qualified
 
 
 def anything_unread(session: Session, labeler: str) -> bool:
@@ -236,7 +248,7 @@ def _store(
     reading.reports += 1
     reading.labels += stored
     reading.early += report_id in reading.provisional
-    reading.failed += all(each.state == "failed" for each in results)
+    reading.failures.add(results)
     reading.disagreements += note_disagreements(
         session, reading.run, reading.others, report_id, results, reading.context.clock
     )

@@ -11,6 +11,7 @@ from labeling.thresholds import Threshold, Thresholds, to_file
 from plugin.cli import app
 from tests.nodes import radloop
 
+FILES = ("--reports", __file__, "--output", "out.jsonl")
 REPORTS = {
     "a": "HISTORY: spondylolisthesis?\nFINDINGS: L4-L5: severe spinal canal stenosis.",
     "empty": "",
@@ -51,6 +52,29 @@ def test_each_report_gets_one_line_with_states_and_exact_spans(tmp_path: Path) -
     assert REPORTS["emoji"][span["start"] : span["end"]] == "L5-S1 spondylolisthesis."
     (span,) = found["crlf"]["herniation"]["evidence"]
     assert REPORTS["crlf"][span["start"] : span["end"]] == "Disc extrusion at L4-L5."
+
+
+def test_why_reports_failed_is_counted_and_uncalibrated_labels_are_said(tmp_path: Path) -> None:
+    reports, output = write_reports(tmp_path / "r.csv", REPORTS), tmp_path / "out.jsonl"
+    given = ("label", "--reports", str(reports), "--output", str(output), "--schema", "spine")
+    ran = radloop(*given, "--json")
+    result = json.loads(ran.stdout)
+    assert (result["reports"], result["failed"]) == (6, 3)
+    assert {each["reason"]: each["reports"] for each in result["failures"]} == {
+        "the report is empty": 1,
+        "the report is longer than 50000 characters": 1,
+        "the report is not text": 1,
+    }
+    assert "stenosis at its sites" in result["uncalibrated"]
+    assert "warning: nobody calibrated this labeler" in ran.stderr
+    assert not (tmp_path / "out.jsonl.log").exists()
+
+
+def test_a_refused_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    reports, output = write_reports(tmp_path / "r.csv", REPORTS), tmp_path / "out.jsonl"
+    said = refusal("--reports", str(reports), "--output", str(output), "--labeler", "stranger")
+    assert "stranger" in said
+    assert [each.name for each in tmp_path.iterdir()] == ["r.csv"]
 
 
 def test_a_torn_line_is_labelled_again_and_nothing_stands_twice(tmp_path: Path) -> None:
@@ -145,6 +169,12 @@ def test_bytes_of_another_encoding_fail_their_report_alone(tmp_path: Path) -> No
         ((), "--config names a node"),
         (("--reports", __file__), "--reports needs --output"),
         (("--model", "m"), "--model goes with --reports"),
+        ((*FILES, "--model", "m"), "--model: the labeler rules asks no language model"),
+        ((*FILES, "--two-step"), "--two-step goes with --labeler token_scores"),
+        (
+            (*FILES, "--labeler", "tree", "--model", "./no.gguf"),
+            "--model: there is no file or folder ./no.gguf",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_named(arguments: tuple, reason: str) -> None:

@@ -119,7 +119,7 @@ def test_mappings_are_found(tmp_path):
 
 
 def test_the_examples_of_the_document_are_right():
-    schema_text, mapping_text = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    schema_text, _, mapping_text = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
     knee = parse_schema(schema_text.encode(), "knee.yaml")
     assert knee.observation("tear").parents == ("lesion",)
     assert [each.id for each in knee.sites] == ["medial"]
