@@ -12,6 +12,8 @@ from functools import lru_cache
 
 from dicom_node.reports.sections import READ, Kind, Section, find_sections, with_line_feeds
 from labeling.errors import Permanent
+from labeling.guarding.commands import without_commands
+from labeling.guarding.visible import visible
 from labeling.language import ENGLISH, LanguagePack, Languages, load_languages
 from labeling.settings import LabelingSettings
 
@@ -62,13 +64,15 @@ class UnreadableReport(Permanent):
 class ReadableReport:
     """A report as labelers see it: its language, and what of it may label.
 
-    All offsets refer to ``text``, the stored report.
+    All offsets refer to ``text``, the stored report. ``left_out`` are ranges within the sections
+    that no sentence holds, since they speak to the reader (``labeling.guarding``).
     """
 
     text: str
     pack: LanguagePack
     sections: tuple[Section, ...]
     sentences: tuple[Sentence, ...]
+    left_out: tuple[tuple[int, int], ...] = ()
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
@@ -85,7 +89,7 @@ def read_report(text: str, languages: Languages, settings: LabelingSettings) -> 
     """
     if reason := refusal(text):
         raise UnreadableReport(reason)
-    pack = languages.pack_of(text)
+    pack = _pack_of(text, languages)
     if pack is None:
         names = ", ".join(each.name for each in languages.packs.values())
         raise UnreadableReport(f"language: the report is not written in {names}")
@@ -94,6 +98,16 @@ def read_report(text: str, languages: Languages, settings: LabelingSettings) -> 
     if not sentences:
         raise UnreadableReport("the report has no findings, impression or free text")
     return ReadableReport(text, pack, sections, sentences)
+
+
+def _pack_of(text: str, languages: Languages) -> LanguagePack | None:
+    """Return the pack of a report's language, which orders in another language do not decide."""
+    shown = visible(text)
+    pack = languages.pack_of(shown)
+    if pack is not None and len(languages.packs) == 1:
+        return pack
+    rest = without_commands(shown)
+    return languages.pack_of(rest) if rest.strip() and rest != shown else pack
 
 
 def labelling_sections(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
+from labeling.guarding.guard import LEFT_OUT, guarded
 from labeling.labeler import LabelerSetup, LabelResult, failed
 from labeling.llm.interface import LanguageModel, UnansweredReport
 from labeling.llm.lazy import LazyLanguageModel
-from labeling.sections import UnreadableReport
+from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.vocabulary import LabelSchema
 
 Prepared = TypeVar("Prepared")
@@ -21,6 +23,9 @@ Prepared = TypeVar("Prepared")
 
 class AskingLabeler(ABC, Generic[Prepared]):
     """A labeler that asks a language model about several reports side by side.
+
+    What of a report speaks to its reader is left out before anything is asked, and its labels say
+    so (``labeling.guarding``).
 
     Args:
         setup: its settings name the model, and an expected SHA-256 there is enforced.
@@ -54,20 +59,31 @@ class AskingLabeler(ABC, Generic[Prepared]):
     def _label(self, texts: Sequence[str]) -> list[list[LabelResult]]:
         results: dict[int, list[LabelResult]] = {}
         prepared: dict[int, Prepared] = {}
+        cut: set[int] = set()
         for number, text in enumerate(texts):
             try:
-                prepared[number] = self._prepare(text)
+                report = self._readable(text)
+                prepared[number] = self._prepare(report)
             except UnreadableReport as error:
                 results[number] = failed(self._schema, str(error))
+                continue
+            if report.left_out:
+                cut.add(number)
         if prepared:
             results |= zip(prepared, self._answered(list(prepared.values())), strict=True)
-        return [results[number] for number in range(len(texts))]
+        return [
+            _noted(results[number]) if number in cut else results[number]
+            for number in range(len(texts))
+        ]
+
+    def _readable(self, text: str) -> ReadableReport:
+        return guarded(read_report(text, self._setup.languages, self._setup.settings))
 
     def _answered(self, prepared: Sequence[Prepared]) -> list[list[LabelResult]]:
         return each_answered(prepared, self._asked, self._schema)
 
     @abstractmethod
-    def _prepare(self, text: str) -> Prepared:
+    def _prepare(self, report: ReadableReport) -> Prepared:
         """Return a report as it is asked about; UnreadableReport where it cannot be."""
 
     @abstractmethod
@@ -91,3 +107,11 @@ def each_answered(
         if len(reports) == 1:
             return [failed(schema, str(error))]
     return [results for each in reports for results in each_answered([each], read, schema)]
+
+
+def _noted(results: Sequence[LabelResult]) -> list[LabelResult]:
+    """Return results that say that a part of the report was left out."""
+    return [
+        replace(each, detail="; ".join(part for part in (each.detail, LEFT_OUT) if part))
+        for each in results
+    ]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from labeling.guarding.commands import words_digest
 from labeling.labeler import LabelerSetup
 
 
@@ -15,7 +16,7 @@ def asked_digest(setup: LabelerSetup, labeler: str, form: Any) -> str:
     Args:
         setup: of the labeler.
         labeler: its name; its texts in the language packs count, and so do the packs' headings
-            and cues, which decide what is read.
+            and cues, which decide what is read, and so do the words by which text is left out.
         form: values of JSON: what else the labeler asks or decides by.
     """
     model = setup.settings.language_model
@@ -25,6 +26,7 @@ def asked_digest(setup: LabelerSetup, labeler: str, form: Any) -> str:
             code: [pack.digest, dict(pack.prompts.get(labeler, {}))]
             for code, pack in setup.languages.packs.items()
         },
+        "guard": words_digest(),
         "label_history": setup.settings.label_history,
         "backend": model.backend,
         "dtype": "" if model.backend == "server" else model.dtype,

@@ -21,7 +21,7 @@ from labeling.llm.interface import (
     LanguageModel,
 )
 from labeling.rules.levels import LevelFinder
-from labeling.sections import ReadableReport, UnreadableReport, read_report
+from labeling.sections import ReadableReport, UnreadableReport
 from labeling.template.answer import members
 from labeling.template.form import LABELER, fullest, json_schema, numbered, task
 from labeling.template.results import results_of
@@ -83,14 +83,13 @@ class TemplateLabeler(AskingLabeler[_Form]):
         answers = self._model.open().generate([form.request for form in prepared])
         return [self._results(f, answer) for f, (answer,) in zip(prepared, answers, strict=True)]
 
-    def _prepare(self, text: str) -> _Form:
-        report = read_report(text, self._setup.languages, self._setup.settings)
+    def _prepare(self, report: ReadableReport) -> _Form:
         words = self._tasks.get(report.pack.code)
         if words is None:
             raise UnreadableReport("language: the language pack has no words for this labeler")
         model = self._model.open()
         lines = {
-            span: " ".join(cleaned(text[span[0] : span[1]], model.markers).split())
+            span: " ".join(cleaned(report.text[span[0] : span[1]], model.markers).split())
             for span in report.spans
         }
         lines = {span: line for span, line in lines.items() if line}

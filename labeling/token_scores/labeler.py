@@ -12,7 +12,7 @@ from labeling.labeler import LabelerSetup, LabelResult
 from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import BOUND_NOTE, LanguageModel
-from labeling.sections import ReadableReport, UnreadableReport, read_report
+from labeling.sections import ReadableReport, UnreadableReport
 from labeling.token_scores import evidence
 from labeling.token_scores.asking import Enquiry, Reply, ask
 from labeling.token_scores.evidence import Case, Excerpt, Key, excerpt_of, find_evidence, spans_of
@@ -22,7 +22,7 @@ from labeling.vocabulary import WHOLE, State
 TOO_LONG = "the report has more tokens than the model may read"
 LEVELS_OFF = "not asked: levels are switched off in the settings"
 
-_FORM = 1  # of the order in which the words are put together
+_FORM = 2  # of the order in which the words are put together
 
 
 def _notes(reply: Reply) -> str:
@@ -80,8 +80,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
         found = self._find_evidence(read)
         return [self._results(each, carry) for each, carry in zip(read, found, strict=True)]
 
-    def _prepare(self, text: str) -> tuple[ReadableReport, Enquiry]:
-        report = read_report(text, self._setup.languages, self._setup.settings)
+    def _prepare(self, report: ReadableReport) -> tuple[ReadableReport, Enquiry]:
         prompts = self._prompts.get(report.pack.code)
         if prompts is None:
             raise UnreadableReport(f"language: the pack {report.pack.code} has no such prompts")

@@ -7,14 +7,17 @@ of the language pack.
 
 from __future__ import annotations
 
+import re
 import string
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
+from labeling.guarding.visible import visible
 from labeling.labeler import Span
 from labeling.language import InvalidLanguagePack, LanguagePack
+from labeling.llm.conversation import MARKERS, harmless
 from labeling.llm.interface import Question, Reading
 from labeling.sections import ReadableReport
 from labeling.vocabulary import WHOLE, LabelSchema, Observation
@@ -151,6 +154,7 @@ def report_for_prompt(
     """
     if only is not None:
         return cleaned("\n".join(report.text[start:end] for start, end in sorted(only)), markers)
+    without = [*without, *report.left_out]
     parts = [_cut(report.text, section.start, section.end, without) for section in report.sections]
     return cleaned("\n".join(parts), markers)
 
@@ -167,25 +171,21 @@ def _cut(text: str, start: int, end: int, without: Collection[Span]) -> str:
 def cleaned(text: str, markers: Iterable[str]) -> str:
     """Return a text that cannot end the report or speak in another role.
 
-    Control characters, invisible characters (Unicode Cf, Co, Cs, Cn), the fence, and the markers
-    by which the model's chat format tells roles apart are replaced by blanks.
+    What is invisible or disguised becomes what a person sees (``guarding.visible``). The fence,
+    the markers by which the model's chat format tells roles apart, and those of every chat format
+    that is known are replaced by blanks, in whatever case they are written.
     """
-    text = "".join(_visible(char) for char in text)
+    text = visible(text)
     # Some tokenizers keep runs of blanks as tokens of their own; those are harmless.
-    hidden = sorted({m for m in (*markers, *FENCE) if m.strip()}, key=len, reverse=True)
-    while any(marker in text for marker in hidden):
-        for marker in hidden:
-            text = text.replace(marker, " ")
+    hidden = _any_of(frozenset({m for m in (*markers, *FENCE, *MARKERS) if m.strip()}))
+    while (cut := hidden.sub(" ", harmless(text))) != text:
+        text = cut
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 
 
-def _visible(char: str) -> str:
-    if char in "\n\t":
-        return char
-    if char == "\r":
-        return "\n"
-    category = unicodedata.category(char)
-    if category == "Cf":  # zero-width and bidirectional marks: joined words must stay joined
-        return ""
-    return " " if category[0] == "C" else char
+@lru_cache(maxsize=16)
+def _any_of(markers: frozenset[str]) -> re.Pattern[str]:
+    """Match any of these texts, the longest first, in any case."""
+    longest_first = sorted(markers, key=lambda each: (-len(each), each))
+    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)

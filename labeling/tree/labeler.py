@@ -13,7 +13,7 @@ from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import BOUND_NOTE, BoundedScores, LanguageModel
 from labeling.places import without_contradictions
-from labeling.sections import ReadableReport, UnreadableReport, read_report
+from labeling.sections import ReadableReport, UnreadableReport
 from labeling.token_scores import evidence
 from labeling.token_scores.evidence import Excerpt, Key, excerpt_of, find_evidence, spans_of
 from labeling.token_scores.prompt import report_for_prompt
@@ -89,8 +89,7 @@ class TreeLabeler(AskingLabeler[_Read]):
             for each, carrying in zip(read, found, strict=True)
         ]
 
-    def _prepare(self, text: str) -> _Read:
-        report = read_report(text, self._setup.languages, self._setup.settings)
+    def _prepare(self, report: ReadableReport) -> _Read:
         wording = self._wordings.get(report.pack.code)
         if wording is None:
             raise UnreadableReport(f"language: the pack {report.pack.code} has no such prompts")
