@@ -18,8 +18,8 @@ The reading is that of the labeler by rules (``labeling.rules.labeler``) and of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from labeling.places import locations_of, names_place, without_contradictions
 from labeling.synthesis.generated import Place, Span
@@ -204,12 +204,15 @@ def _without(text: str, name: str) -> str:
 
 
 def locations_in(text: str, schema: LabelSchema, observation: Observation) -> list[str]:
-    """Return ids of the schema's locations that the words name and the observation can have."""
+    """Return ids of the schema's locations that the words name and the observation can have.
+
+    What a location means counts with it (bilateral: left and right).
+    """
     known = {each.id: each for each in locations_of(schema, observation)}
     found: list[str] = []
     for each in known.values():
         if names_place(text, each):
-            found += [meant for meant in each.means or (each.id,) if meant in known]
+            found += [each.id, *(meant for meant in each.means if meant in known)]
     return list(dict.fromkeys(found))
 
 
@@ -219,19 +222,3 @@ def at_sites(
     """Return the claims of a sentence about an observation; no sites: of the whole."""
     own = [each for each in sites if each in observation.sites]
     return tuple(Claim(observation.id, site, state, words) for site in own or (WHOLE,))
-
-
-def moved(statement: Statement, text: str) -> Statement:
-    """Return a statement in other words."""
-    return replace(statement, text=text)
-
-
-def claimed(
-    schema: LabelSchema, states: Mapping[str, State], sites: Sequence[str]
-) -> tuple[Claim, ...]:
-    """Return the claims of a sentence that says several things at once."""
-    return tuple(
-        claim
-        for name, state in states.items()
-        for claim in at_sites(schema.observation(name), sites, state)
-    )

@@ -16,6 +16,7 @@ from labeling.vocabulary import LabelSchema, Observation, State
 
 _TRIES = 4
 _JOINED, _AGAINST_ONE, _AGAINST_SOME, _EXCEPT = 0.4, 0.22, 0.3, 0.05
+_SAID_NORMAL, _UNCHANGED, _MENTIONED = 0.6, 0.12, 0.1
 
 
 class Composer:
@@ -52,13 +53,22 @@ class Composer:
         return self._closed(said)
 
     def by_site(self) -> list[tuple[tuple[str, ...], list[Statement]]]:
-        """Return the findings site by site: the sites of a heading and what stands under it."""
+        """Return the findings site by site: the sites of a heading and what stands under it.
+
+        An entry without sites has no heading: its sentence names the site.
+        """
         sites = [each.id for each in self._schema.sites]
         if self._chance.random() < 0.3:
             sites = sorted(self._chance.sample(sites, max(1, len(sites) - 2)), key=sites.index)
         if self._chance.random() < 0.12:
             sites.reverse()
-        listed = [((site,), self._at_site(site)) for site in sites]
+        listed: list[tuple[tuple[str, ...], list[Statement]]] = []
+        for site in sites:
+            said = self._at_site(site)
+            if said:
+                listed.append(((site,), said))
+            elif self._chance.random() < _SAID_NORMAL:
+                listed.append(((), self._all_at((site,))))
         return [each for each in listed if each[1]]
 
     def unplaced(self) -> list[Statement]:
@@ -78,7 +88,7 @@ class Composer:
         said = self._found([t for t in told if t.state is State.PRESENT], [])
         said += self._doubted([t for t in told if t.state is State.UNCERTAIN])
         if not said:
-            normal = self._normal(study=True)
+            normal = self._normal()
             said += [normal] if normal else []
         denied = [t for t in self._plan.topics if t.state is State.ABSENT]
         if denied and self._chance.random() < 0.3:
@@ -105,6 +115,8 @@ class Composer:
         drawn = self._chance.sample(known, min(count, len(known)))
         said = [self.sentences.joint(each, ()) for each in drawn]
         levelled = [each for each in self._plan.observations if each.sites]
+        if self._chance.random() < _MENTIONED:
+            said.append(self.sentences.mentioned(self._chance.choice(self._plan.observations)))
         if levelled and self._chance.random() < 0.15:
             other = self.sentences.elsewhere(self._chance.choice(levelled))
             said += [other] if other else []
@@ -112,10 +124,12 @@ class Composer:
 
     def normal_study(self) -> list[Statement]:
         """Return what a report of a normal or an unchanged study says."""
-        if self._chance.random() < 0.15:
-            stable = self.sentences.study(State.STABLE_UNKNOWN, self._plan.observations)
+        if self._chance.random() < 0.2:
+            stable = self.sentences.study(
+                State.STABLE_UNKNOWN, self._plan.observations, self._plan.study
+            )
             return self._kept(lambda: stable)
-        normal = self._normal(study=True)
+        normal = self._normal()
         return [normal] if normal else []
 
     # Parts
@@ -201,7 +215,7 @@ class Composer:
 
     def _joint(self) -> list[Statement]:
         """Return some of the file's sentences about several findings."""
-        known = self._fitting(self._wording.own.joint.of(self._split))
+        known = self._joints()
         said: list[Statement] = []
         for _ in range(self._chance.choice((0, 0, 1, 1, 2, 3)) if known else 0):
             chosen = self._chance.choice(known)
@@ -224,7 +238,7 @@ class Composer:
                 said += self._kept(
                     lambda t=each: self.sentences.hedged(t.observation, (site,), headed=True)
                 )
-        known = self._fitting(self._wording.own.joint.of(self._split))
+        known = self._joints()
         if known and self._chance.random() < 0.4:
             chosen = self._chance.choice(known)
             said += self._kept(lambda: self.sentences.joint(chosen, (site,), headed=True))
@@ -234,6 +248,12 @@ class Composer:
             some = self._chance.sample(denied, min(len(denied), self._chance.randint(1, 3)))
             said += self._kept(lambda: self._headed_denial(some, site))
         return said
+
+    def _all_at(self, sites: Sequence[str]) -> list[Statement]:
+        """Say of sites that nothing is wrong there, or nothing new."""
+        state = State.STABLE_UNKNOWN if self._chance.random() < _UNCHANGED else State.ABSENT
+        kind = "sites_stable" if state is State.STABLE_UNKNOWN else "sites_normal"
+        return self._kept(lambda: self.sentences.sites_say(kind, sites, state=state))
 
     def _headed_denial(self, observations: Sequence[Observation], site: str) -> Statement:
         if len(observations) > 1:
@@ -251,10 +271,7 @@ class Composer:
             rest = self.sentences.rest_normal(left)
             return said + (self._kept(lambda: rest) if rest else [])
         if left and drawn < 0.3:
-            some = left[: self._chance.randint(1, len(left))]
-            return said + self._kept(
-                lambda: self.sentences.sites_say("sites_normal", some, state=State.ABSENT)
-            )
+            return said + self._all_at(left[: self._chance.randint(1, len(left))])
         present = [o for o in levelled if self.ledger.has(o.id, (State.PRESENT,))]
         present = [o for o in present if self.ledger.sites_of(o.id)]
         if present and drawn < 0.42:
@@ -265,14 +282,16 @@ class Composer:
         return said
 
     def _contradiction(self) -> list[Statement]:
-        """Return a sentence that gainsays the findings: what is present stays present."""
-        found = [t for t in self._plan.topics if t.state is State.PRESENT and self._said(t)]
-        if not found:
+        """Return a sentence that gainsays the findings: whichever says present is right."""
+        told = (State.PRESENT, State.ABSENT)
+        known = [t for t in self._plan.topics if t.state in told and self._said(t)]
+        if not known:
             return []
-        topic = self._chance.choice(found)
-        return [self.sentences.denied(topic.observation, topic.sites)]
+        topic = self._chance.choice(known)
+        gainsay = self.sentences.denied if topic.state is State.PRESENT else self.sentences.found
+        return [gainsay(topic.observation, topic.sites)]
 
-    def _normal(self, *, study: bool) -> Statement | None:
+    def _normal(self) -> Statement | None:
         """Return that all is normal, in the words of the schema's file or in any."""
         own = self._fitting(self._wording.own.normals.of(self._split))
         chosen = self._chance.choice(own) if own and self._chance.random() < 0.6 else None
@@ -284,8 +303,10 @@ class Composer:
             said = self._kept(lambda: self.sentences.joint(everything, ()))
         else:
             observations = self._plan.observations
-            said = self._kept(lambda: self.sentences.study(State.ABSENT, observations))
-        return said[0] if said and study else None
+            said = self._kept(
+                lambda: self.sentences.study(State.ABSENT, observations, self._plan.study)
+            )
+        return said[0] if said else None
 
     def _kept(self, write: Callable[[], Statement]) -> list[Statement]:
         """Write a sentence; none where it would contradict what was said."""
@@ -298,6 +319,12 @@ class Composer:
 
     def _said(self, topic: Topic) -> bool:
         return self.ledger.has(topic.observation.id, (topic.state,))
+
+    def _joints(self) -> list[Sentence]:
+        """Return the sentences about several findings that find nothing that is muted."""
+        known = self._fitting(self._wording.own.joint.of(self._split))
+        muted = self._plan.muted
+        return [each for each in known if muted.isdisjoint((*each.present, *each.uncertain))]
 
     def _some_sites(self) -> tuple[str, ...]:
         sites = [each.id for each in self._schema.sites]

@@ -6,7 +6,7 @@ The reading by which a text's truth is told stands in ``labeling.synthesis.claim
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from labeling.synthesis.claims import Statement, truth_of
@@ -76,8 +76,11 @@ class _Report:
 
     def written(self) -> GeneratedReport:
         """Return the report with what its text says."""
-        style = self._chance.choices(tuple(_STYLES), _SHARES)[0]
-        _STYLES[style](self)
+        styles = {name: share for name, (_, share) in _STYLES.items()}
+        if not self._schema.sites:
+            del styles["by_site"]
+        style = self._chance.choices(tuple(styles), tuple(styles.values()))[0]
+        _STYLES[style][0](self)
         truth = truth_of(self._schema, self._paper.written)
         return GeneratedReport(
             id=self._id,
@@ -117,11 +120,9 @@ class _Report:
 
     def by_site(self) -> None:
         """Findings listed site by site."""
-        if not self._schema.sites:
-            self.clinical()
-            return
         self._opening(share=0.4)
-        if self._chance.random() < 0.6:
+        # What follows another section without a heading would belong to it.
+        if self._paper.text or self._chance.random() < 0.5:
             self._head("findings")
         listed = self._composer.by_site()
         beside = self._composer.unplaced() + self._composer.distractors(
@@ -135,7 +136,9 @@ class _Report:
             self._paper.blank("\n")
         for number, (sites, said) in enumerate(listed):
             self._paper.blank(apart if number else "")
-            self._paper.heading(capitalised(self._composer.sentences.names.names(sites)) + after)
+            if sites:
+                name = self._composer.sentences.names.names(sites)
+                self._paper.heading(capitalised(name) + after)
             self._paper.say_all(said, self._paper.between)
         if beside and not first:
             self._paper.blank("\n\n")
@@ -159,7 +162,7 @@ class _Report:
     def _opening(self, share: float) -> None:
         if self._chance.random() < 0.4:
             title = self._chance.choice(self._wording.common.vocabulary["titles"])
-            self._paper.heading(title.format(study=self._schema.title))
+            self._paper.heading(title.format(study=self._plan.study))
             self._paper.blank("\n\n")
         sections: list[tuple[str, Callable[[], str]]] = [
             ("history", self._history),
@@ -204,7 +207,7 @@ class _Report:
             said.insert(self._chance.randrange(len(said) + 1), each)
 
     def _between(self) -> str:
-        drawn = self._chance.random()
+        drawn = self._chance.random() * self._paper.apart
         if drawn < 0.6:
             return self._paper.between
         return "\n" if drawn < 0.8 else self._chance.choice(_BULLETS)
@@ -237,15 +240,15 @@ class _Report:
             age=self._chance.randint(18, 92),
             sex=self._chance.choice(("male", "female", "man", "woman")),
             date=f"{day} {self._chance.choice(_MONTHS)} {year}",
-            study=self._schema.title,
+            study=self._plan.study,
         )
 
 
-_STYLES: dict[str, Callable[[_Report], None]] = {
-    "terse": _Report.terse,
-    "clinical": _Report.clinical,
-    "by_site": _Report.by_site,
-    "narrative": _Report.narrative,
-    "impression": _Report.impression,
+_STYLES: Mapping[str, tuple[Callable[[_Report], None], float]] = {
+    "terse": (_Report.terse, 0.3),
+    "clinical": (_Report.clinical, 0.35),
+    "by_site": (_Report.by_site, 0.15),
+    "narrative": (_Report.narrative, 0.12),
+    "impression": (_Report.impression, 0.08),
 }
-_SHARES = (0.3, 0.35, 0.15, 0.12, 0.08)
+"""How reports are laid out, and the share of each style."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labeling.places import locations_of
 from labeling.synthesis.generated import Split
 from labeling.synthesis.phrasings import ARTICLE
-from labeling.synthesis.wording_file import ObservationWording, Wording
+from labeling.synthesis.wording_file import NO_PHRASES, ObservationWording, Wording
 from labeling.vocabulary import LabelSchema, Observation
 
 _GRADED, _SIDED, _BY_STEP, _MEASURED = 0.5, 0.5, 0.25, 0.15
@@ -29,6 +30,15 @@ class Noun:
         return cls(text, is_plural(text))
 
 
+@dataclass(frozen=True)
+class _Description:
+    """A finding's step of its scale, the word for it, and its side; empty: it has none."""
+
+    step: str
+    severity: str
+    side: str
+
+
 class Nouns:
     """One writer's noun phrases.
 
@@ -47,22 +57,26 @@ class Nouns:
     ) -> None:
         self._schema, self._wording, self._split = schema, wording, split
         self._chance, self._telegraphic = chance, telegraphic
+        self._descriptions: dict[tuple[str, tuple[str, ...]], _Description] = {}
 
     def own(self, observation: Observation) -> ObservationWording:
         """Return the observation's wording; an empty one where the file has none."""
         return self._wording.own.observations.get(observation.id, ObservationWording())
 
-    def present(self, observation: Observation, *, plain: bool = False) -> Noun:
+    def present(
+        self, observation: Observation, sites: Sequence[str] = (), *, plain: bool = False
+    ) -> Noun:
         """Return a phrase for a finding that is there; ``plain``: short enough for a list."""
         own = self.own(observation)
-        steps = [each for each in own.severities.values() if each.of(self._split)]
-        if steps and not plain and self._chance.random() < _BY_STEP:
-            chosen = self._chance.choice(steps).of(self._split)
+        description = self._description(observation, sites)
+        graded = own.severities.get(description.step, NO_PHRASES).of(self._split)
+        if graded and not plain and self._chance.random() < _BY_STEP:
+            chosen: Sequence[str] = graded
         else:
             chosen = own.present.of(self._split) or self._terms(observation, graded=True)
         if plain:
             chosen = [each for each in chosen if " with " not in each] or chosen
-        phrase = self._filled(self._chance.choice(chosen), observation)
+        phrase = self._filled(self._chance.choice(chosen), observation, sites)
         measures = own.measures.of(self._split)
         if measures and not plain and self._chance.random() < _MEASURED:
             mm = str(self._chance.randint(2, 14))
@@ -73,18 +87,20 @@ class Nouns:
         """Return a phrase for a finding as it stands after "no"."""
         chosen = self.own(observation).absent.of(self._split)
         phrase = self._chance.choice(chosen or self._terms(observation, graded=False))
-        return self._bare(self._filled(phrase, observation))
+        return self._bare(self._filled(phrase, observation, ()))
 
-    def bare(self, observation: Observation) -> Noun:
+    def bare(self, observation: Observation, sites: Sequence[str] = ()) -> Noun:
         """Return a phrase without severity and article, as it stands after "possible"."""
         own = self.own(observation).present.of(self._split)
         phrase = self._chance.choice(own or self._terms(observation, graded=False))
         phrase = phrase.replace("{severity}", "")
-        return Noun.of(self._bare(self._filled(phrase, observation)))
+        return Noun.of(self._bare(self._filled(phrase, observation, sites)))
 
-    def described(self, observation: Observation) -> tuple[str, str]:
+    def described(self, observation: Observation, sites: Sequence[str]) -> tuple[str, str]:
         """Return a severity and a side for an observation; often nothing."""
-        return self._severity(observation), self._side(observation)
+        known = self._description(observation, sites)
+        severity = known.severity if self._chance.random() < _GRADED else ""
+        return severity, known.side if self._chance.random() < _SIDED else ""
 
     def _terms(self, observation: Observation, *, graded: bool) -> list[str]:
         """Return phrases made of the schema's names; of many, the splits share none."""
@@ -95,24 +111,27 @@ class Nouns:
             names = held_out if test else [each for each in names if each not in held_out]
         return [f"{{severity}} {{side}} {each}" if graded else each for each in names]
 
-    def _filled(self, phrase: str, observation: Observation) -> str:
-        severity = self._severity(observation) if "{severity}" in phrase else ""
-        side = self._side(observation) if "{side}" in phrase else ""
+    def _filled(self, phrase: str, observation: Observation, sites: Sequence[str]) -> str:
+        severity, side = self.described(observation, sites)
         return " ".join(phrase.format(severity=severity, side=side).split())
 
-    def _severity(self, observation: Observation) -> str:
-        if not observation.severities or self._chance.random() >= _GRADED:
-            return ""
-        step = self._chance.choice(observation.severities)
-        adjectives = [each for each in step.synonyms if not each.endswith("ly")]
-        return self._chance.choice((step.name, step.name, *adjectives))
+    def _description(self, observation: Observation, sites: Sequence[str]) -> _Description:
+        """Return what the whole report says of a finding: findings and impression agree."""
+        key = observation.id, tuple(sites)
+        if key not in self._descriptions:
+            self._descriptions[key] = self._drawn(observation)
+        return self._descriptions[key]
 
-    def _side(self, observation: Observation) -> str:
+    def _drawn(self, observation: Observation) -> _Description:
         known = {each.id for each in locations_of(self._schema, observation)}
         sides = [s for s in self._wording.common.vocabulary["sides"] if s in known]
-        if not sides or self._chance.random() >= _SIDED:
-            return ""
-        return self._chance.choice(sides)
+        side = self._chance.choice(sides) if sides else ""
+        if not observation.severities:
+            return _Description("", "", side)
+        step = self._chance.choice(observation.severities)
+        adjectives = [each for each in step.synonyms if not each.endswith("ly")]
+        word = self._chance.choice((step.name, step.name, *adjectives))
+        return _Description(step.id, word, side)
 
     def _noun(self, phrase: str) -> Noun:
         plural = is_plural(self._bare(phrase))

@@ -56,7 +56,12 @@ class Paper:
     @property
     def between(self) -> str:
         """What this writer puts between two sentences of a paragraph."""
-        return self._habits.blanks if self._habits.stops else " "
+        return self._habits.blanks if self._habits.stops else "\n"
+
+    @property
+    def apart(self) -> float:
+        """How much rather than others this writer gives each sentence a line: without stops."""
+        return 1.0 if self._habits.stops else 2.5
 
     @property
     def text(self) -> str:

@@ -13,6 +13,7 @@ _UNCERTAIN = (0, 0, 0, 1, 1, 2)
 _AT_SITES, _DENIED_AT_SITES, _ALSO_DENIED, _ALSO_DOUBTED = 0.78, 0.3, 0.3, 0.08
 _SITES = (1, 1, 1, 2, 2, 3, 4)
 _MANY = 10
+_NORMAL, _MUTED = 0.05, 0.35
 _OF_ONE_PART = 0.9
 
 
@@ -27,21 +28,36 @@ class Topic:
 
 @dataclass(frozen=True)
 class Plan:
-    """The topics of a report, and the body part that it speaks of (empty: as the schema)."""
+    """The topics of a report.
+
+    Args:
+        study: what was examined, as the report calls it.
+        body_part: that it speaks of; empty: as the schema.
+        observations: that it can speak of.
+        muted: ids of those that are not found: else a parent of many would hardly ever be absent.
+    """
 
     topics: tuple[Topic, ...]
+    study: str
     body_part: str
     observations: tuple[Observation, ...]
+    muted: frozenset[str] = frozenset()
 
 
 def draw_plan(schema: LabelSchema, chance: random.Random) -> Plan:
     """Draw what a report says: every observation has its fair share of every state."""
     body_part = _body_part(schema, chance)
     known = [each for each in schema.observations if applies(each, body_part)]
+    study = body_part.capitalize() or schema.title
+    if chance.random() < _NORMAL:
+        return Plan((), study, body_part, tuple(known), frozenset(each.id for each in known))
+    muted = _muted(known, chance)
     order = chance.sample(known, len(known))
+    order.sort(key=lambda each: each.id in muted)
     extra = chance.choice((0, 1, 2)) if len(known) > _MANY else 0
-    present = min(chance.choice(_PRESENT) + extra, max(1, len(known) * 2 // 3))
-    uncertain = chance.choice(_UNCERTAIN)
+    loud = len(known) - len(muted)
+    present = min(chance.choice(_PRESENT) + extra, max(1, len(known) * 2 // 3), loud)
+    uncertain = min(chance.choice(_UNCERTAIN), loud - present)
     absent = chance.randint(0, max(2, len(known) // 2))
     counts = ((State.PRESENT, present), (State.UNCERTAIN, uncertain), (State.ABSENT, absent))
     topics: list[Topic] = []
@@ -49,9 +65,27 @@ def draw_plan(schema: LabelSchema, chance: random.Random) -> Plan:
         for observation in order[:count]:
             topics += _topics(observation, state, chance)
         order = order[count:]
+        if state is State.UNCERTAIN:
+            chance.shuffle(order)
     if order and chance.random() < 0.1:
         topics.append(Topic(order[0], State.STABLE_UNKNOWN))
-    return Plan(tuple(topics), body_part, tuple(known))
+    return Plan(tuple(topics), study, body_part, tuple(known), frozenset(muted))
+
+
+def _muted(known: Sequence[Observation], chance: random.Random) -> set[str]:
+    """Draw families of parents and children that the report does not find."""
+    children: dict[str, set[str]] = {}
+    for each in known:
+        for parent in each.parents:
+            children.setdefault(parent, set()).add(each.id)
+    muted: set[str] = set()
+    for parent in children:
+        if chance.random() < _MUTED:
+            waiting = [parent]
+            while waiting:
+                muted.add(name := waiting.pop())
+                waiting += children.get(name, set()) - muted
+    return muted
 
 
 def applies(observation: Observation, body_part: str) -> bool:

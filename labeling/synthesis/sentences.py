@@ -12,13 +12,14 @@ from labeling.synthesis.nouns import Noun, Nouns, capitalised
 from labeling.synthesis.phrasings import Sentence
 from labeling.synthesis.site_names import SiteNames, is_level, listed, vertebrae
 from labeling.synthesis.wording_file import Wording
-from labeling.vocabulary import WHOLE, LabelSchema, Observation, State
+from labeling.vocabulary import LabelSchema, Observation, State
 
 Sites = Sequence[str]
 
 _PLACED = 0.4
 _SAID_FREELY = 0.35
 _OF_LEVELS = "level"
+_FRAMES = {State.PRESENT: "found", State.ABSENT: "denied", State.UNCERTAIN: "hedged"}
 
 
 class Sentences:
@@ -48,12 +49,14 @@ class Sentences:
         own = self.nouns.own(observation).says.of(self._split)
         if own and self._chance.random() < _SAID_FREELY:
             return self._said(observation, own, sites, State.PRESENT, headed=headed)
-        noun = self.nouns.present(observation)
+        noun = self.nouns.present(observation, sites)
         if len(sites) == 1 and sites[0] in observation.sites and not headed and self._half():
             frame = self._site_first()
             text = self._filled(frame, noun, "", site=self.names.name(sites[0]))
             return _of(observation, sites, State.PRESENT, text, noun.text)
         kind = "changed" if self._chance.random() < 0.12 else "found"
+        if kind == "changed":  # "the", "new" or "known" stand before the noun
+            noun = self.nouns.bare(observation, sites)
         return self._framed(kind, observation, noun, sites, State.PRESENT, headed=headed)
 
     def denied(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
@@ -70,7 +73,7 @@ class Sentences:
         own = self.nouns.own(observation).hedges.of(self._split)
         if own and self._chance.random() < _SAID_FREELY:
             return self._said(observation, own, sites, State.UNCERTAIN, headed=headed)
-        noun = self.nouns.bare(observation)
+        noun = self.nouns.bare(observation, sites)
         return self._framed("hedged", observation, noun, sites, State.UNCERTAIN, headed=headed)
 
     def stable(
@@ -78,9 +81,10 @@ class Sentences:
     ) -> Statement | None:
         """Say that it is as before, without saying how; None where there are no words for it."""
         own = self.nouns.own(observation).stable.of(self._split)
-        if not own:
+        usable = [each for each in own if not _names_vertebrae(each)]
+        if not usable:
             return None
-        return self._said(observation, own, sites, State.STABLE_UNKNOWN, headed=headed)
+        return self._said(observation, usable, sites, State.STABLE_UNKNOWN, headed=headed)
 
     def denied_but_at(self, observation: Observation, sites: Sites) -> Statement:
         """Deny a finding everywhere but at some sites, which have it."""
@@ -101,7 +105,7 @@ class Sentences:
     def amended(self, kind: str, observation: Observation, sites: Sites) -> Statement:
         """Say in an addendum that a finding is there ("added") or is not ("withdrawn")."""
         state = State.PRESENT if kind == "added" else State.ABSENT
-        noun = self.nouns.present(observation) if kind == "added" else self.nouns.bare(observation)
+        noun = self.nouns.bare(observation, sites)
         return self._framed(kind, observation, noun, sites, state, headed=False)
 
     # Several findings
@@ -110,7 +114,7 @@ class Sentences:
         self, observations: Sequence[Observation], sites: Sites, *, headed: bool = False
     ) -> Statement:
         """State two or more findings in one sentence."""
-        nouns = [self.nouns.present(each, plain=True) for each in observations]
+        nouns = [self.nouns.present(each, sites, plain=True) for each in observations]
         at, _ = self._at(observations[-1], sites, headed=headed, placed=False)
         rest = listed([each.text for each in nouns[1:]], "and")
         text = self._frame("joined").format(a=nouns[0].text, b=rest, at=at)
@@ -125,8 +129,8 @@ class Sentences:
         self, present: Observation, absent: Observation, sites: Sites, *, headed: bool = False
     ) -> Statement:
         """State one finding and deny another in one sentence."""
-        noun = self.nouns.present(present, plain=True)
-        at, words = self._at(present, sites, headed=headed)
+        noun = self.nouns.present(present, sites, plain=True)
+        at, words = self._at(present, sites, headed=headed, noun=noun.text)
         text = self._frame("found_not").format(a=noun.text, b=self.nouns.absent(absent), at=at)
         claims = at_sites(present, sites, State.PRESENT, f"{noun.text} {words}")
         return Statement(capitalised(text), claims + at_sites(absent, sites, State.ABSENT))
@@ -135,8 +139,8 @@ class Sentences:
         self, absent: Sequence[Observation], present: Observation, sites: Sites
     ) -> Statement:
         """Deny a list of findings for the whole and state another."""
-        noun = self.nouns.present(present, plain=True)
-        at, words = self._at(present, sites, headed=False)
+        noun = self.nouns.present(present, sites, plain=True)
+        at, words = self._at(present, sites, headed=False, noun=noun.text)
         denied = self._denied_list(absent)
         text = self._frame("not_found").format(list=denied, np=noun.text, at=at)
         claims = [claim for each in absent for claim in at_sites(each, (), State.ABSENT)]
@@ -160,7 +164,7 @@ class Sentences:
         self, first: Observation, second: Observation, sites: Sites, *, headed: bool = False
     ) -> Statement:
         """Leave open which of two findings it is."""
-        a, b = self.nouns.bare(first), self.nouns.bare(second)
+        a, b = self.nouns.bare(first, sites), self.nouns.bare(second, sites)
         at, _ = self._at(first, sites, headed=headed, placed=False)
         text = self._frame("hedged_pairs").format(a=a.text, b=b.text, at=at)
         claims = at_sites(first, sites, State.UNCERTAIN, a.text)
@@ -203,19 +207,24 @@ class Sentences:
             return None
         return Statement(self._chance.choice(frames), self._of_all(sites, State.ABSENT))
 
-    def study(self, state: State, observations: Sequence[Observation]) -> Statement:
+    def study(self, state: State, observations: Sequence[Observation], name: str) -> Statement:
         """Say of the whole study that it is normal or unchanged."""
         kind = "study_normal" if state is State.ABSENT else "study_stable"
-        text = self._frame(kind).format(study=self._schema.title)
+        text = self._frame(kind).format(study=name)
         claims = [claim for each in observations for claim in at_sites(each, (), state)]
         return Statement(capitalised(text), tuple(claims))
+
+    def mentioned(self, observation: Observation) -> Statement:
+        """Name a finding without saying anything of it: what was feared, treated or asked."""
+        noun = self.nouns.bare(observation)
+        return Statement(capitalised(self._filled(self._frame("mentioned"), noun, "")))
 
     def elsewhere(self, observation: Observation) -> Statement | None:
         """State a finding at a place outside the schema, which claims nothing."""
         places = self._wording.own.other_places.of(self._split)
         if not places or not observation.sites:
             return None
-        noun = self.nouns.present(observation)
+        noun = self.nouns.present(observation, places)
         text = self._filled(self._frame("found"), noun, f" {self._chance.choice(places)}")
         return Statement(capitalised(text))
 
@@ -236,18 +245,18 @@ class Sentences:
         if sites and not headed:
             usable = [o for o in usable if "{at}" in o or _names_vertebrae(o)] or usable
         if not usable:
-            noun = self.nouns.bare(observation)
-            return self._framed("found", observation, noun, sites, state, headed=headed)
+            noun = self.nouns.bare(observation, sites)
+            return self._framed(_FRAMES[state], observation, noun, sites, state, headed=headed)
         template = self._chance.choice(usable)
         if "{at}" not in template and not _names_vertebrae(template) and not headed:
             sites = ()
-        at, words = self._at(observation, sites, headed=headed)
+        at, words = self._at(observation, sites, headed=headed, noun=template)
         text = self._placed(template, at, sites, observation)
         return _of(observation, sites, state, text, f"{text} {words}")
 
     def _placed(self, template: str, at: str, sites: Sites, observation: Observation | None) -> str:
         upper, lower = vertebrae(sites[0]) if sites else ("", "")
-        severity, side = self.nouns.described(observation) if observation else ("", "")
+        severity, side = self.nouns.described(observation, sites) if observation else ("", "")
         return template.format(at=at, upper=upper, lower=lower, severity=severity, side=side)
 
     def _framed(
@@ -260,7 +269,7 @@ class Sentences:
         *,
         headed: bool,
     ) -> Statement:
-        at, words = self._at(observation, sites, headed=headed)
+        at, words = self._at(observation, sites, headed=headed, noun=noun.text)
         text = self._filled(self._frame(kind), noun, at)
         return _of(observation, sites, state, text, f"{noun.text} {words}")
 
@@ -268,14 +277,25 @@ class Sentences:
         return frame.format(np=noun.text, at=at, **{"is": "are" if noun.plural else "is"}, **names)
 
     def _at(
-        self, observation: Observation, sites: Sites, *, headed: bool, placed: bool = True
+        self,
+        observation: Observation,
+        sites: Sites,
+        *,
+        headed: bool,
+        noun: str = "",
+        placed: bool = True,
     ) -> tuple[str, str]:
-        """Return " at L4-L5" or the like, and what of it tells where the finding lies."""
+        """Return " at L4-L5" or the like, and what of it tells where the finding lies.
+
+        A noun that names a place gets no other.
+        """
         if headed:
             return "", ""
         if sites:
             return f" {self._at_sites(sites)}", ""
         if not placed or observation.sites or self._chance.random() >= _PLACED:
+            return "", ""
+        if any(names_place(noun, each) for each in self._schema.locations):
             return "", ""
         own = self.nouns.own(observation).places.of(self._split)
         places = own or self._fitting(observation)
@@ -344,8 +364,3 @@ def _noun(text: str) -> Noun:
 
 def _names_vertebrae(template: str) -> bool:
     return "{upper}" in template or "{lower}" in template
-
-
-def whole(statement: Statement) -> bool:
-    """Return whether a statement claims nothing of any site."""
-    return all(each.site == WHOLE for each in statement.claims)

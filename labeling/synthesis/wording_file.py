@@ -61,6 +61,7 @@ FRAMES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "techniques": (_NONE, frozenset({"study"})),
     "recommendations": (_NONE, frozenset({"np"})),
     "closings": (_NONE, _NONE),
+    "mentioned": (frozenset({"np"}), _NONE),
 }
 """The sentences that ``common.yaml`` has for any finding."""
 
