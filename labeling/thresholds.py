@@ -81,7 +81,7 @@ class Thresholds:
         """Return what of a schema has no fitted threshold: observations, and "... at its sites"."""
         whole = [each.id for each in schema.observations if not self.of(each.id).fitted_on]
         sites = [
-            f"{each.id} at its sites"
+            at_sites(each.id)
             for each in schema.observations
             if each.sites and not self.of(each.id, each.sites[0]).fitted_on
         ]
@@ -113,6 +113,17 @@ class Thresholds:
             return cls(_read(content["whole"]), _read(content["at_sites"]))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise InvalidThresholds("not thresholds as this version writes them") from error
+
+
+def at_sites(observation: str) -> str:
+    """Return the name of the condition that an observation is at its sites."""
+    return f"{observation} at its sites"
+
+
+def conditions(schema: LabelSchema) -> tuple[str, ...]:
+    """Return what thresholds and verdicts are about: observations, and those at their sites."""
+    sites = (at_sites(each.id) for each in schema.observations if each.sites)
+    return (*(each.id for each in schema.observations), *sites)
 
 
 def to_file(thresholds: Thresholds, fitted_for: Mapping[str, str]) -> str:

@@ -211,6 +211,7 @@ def _query_record(query: CohortQuery, settings: TrainingSettings) -> dict[str, A
         # Only where there is something to say: earlier cohorts keep their digests.
         **({"accepted": sorted(query.accepted)} if query.accepted else {}),
         **({"uncalibrated": sorted(query.uncalibrated)} if query.uncalibrated else {}),
+        **({"unjudged": sorted(query.unjudged)} if query.unjudged else {}),
     }
 
 

@@ -45,6 +45,7 @@ class CohortQuery:
             "unqualified"); they stand in the cohort for good.
         uncalibrated: what has no fitted threshold where others have: observations, and "... at its
             sites"; written into the cohort, too.
+        unjudged: in the same way what the verdict let pass without enough readers' labels.
     """
 
     name: str
@@ -58,6 +59,7 @@ class CohortQuery:
     lock_reference_patients: bool = True
     accepted: tuple[str, ...] = ()
     uncalibrated: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

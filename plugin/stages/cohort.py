@@ -13,13 +13,14 @@ from sqlmodel import Session, col, select
 from dicom_node.durable import write_durably
 from dicom_node.studies import complete_studies
 from labeling import standing
-from labeling.models import LabelingRun
+from labeling.models import LabelingRun, Qualification
 from labeling.standing import (
     calibration_of,
     configuration_of,
     qualification_of,
     thresholds_with,
 )
+from labeling.thresholds import conditions
 from labeling.vocabulary import LabelSchema
 from plugin.context import Context
 from plugin.errors import Permanent
@@ -80,6 +81,7 @@ def freeze_cohort(
             run_id=run_id,
             accepted=found.shortcomings,
             uncalibrated=found.uncalibrated,
+            unjudged=found.unjudged,
             modality=rule.modality,
             body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
             series_description=rule.series_description,
@@ -103,10 +105,11 @@ def freeze_cohort(
 
 @dataclass(frozen=True)
 class _Accepted:
-    """What is wrong with a run's labels and was accepted; of what thresholds are missing."""
+    """What is wrong with a run's labels and was accepted; what has no threshold or no figures."""
 
     shortcomings: tuple[str, ...]
     uncalibrated: tuple[str, ...]
+    unjudged: tuple[str, ...]
 
 
 def _accepted(
@@ -128,7 +131,7 @@ def _accepted(
     unfitted = thresholds_with(session, run.calibration_digest).unfitted(schema)
     found = {
         "uncalibrated": bool(unfitted),
-        "unqualified": verdict is None or not verdict.qualified,
+        "unqualified": verdict is None or not verdict.qualified or not _covers(verdict, schema),
     }
     partly = unfitted if run.calibration_digest else ()
     for shortcoming in SHORTCOMINGS:
@@ -138,7 +141,15 @@ def _accepted(
                 f"the labels of {run.labeler!r} are {shortcoming}{of}: no cohort is made of them. "
                 f"{_REMEDY[shortcoming]}, or --accept-{shortcoming}, which the cohort will say"
             )
-    return _Accepted(tuple(each for each in SHORTCOMINGS if found[each]), partly)
+    shortcomings = tuple(each for each in SHORTCOMINGS if found[each])
+    unjudged = () if verdict is None or found["unqualified"] else verdict.figures["unjudged"]
+    return _Accepted(shortcomings, partly, tuple(unjudged))
+
+
+def _covers(verdict: Qualification, schema: LabelSchema) -> bool:
+    """Tell whether a verdict speaks of everything that a cohort takes; an early one of no sites."""
+    known = {*verdict.figures.get("observations", ()), *verdict.figures.get("unjudged", ())}
+    return known >= set(conditions(schema))
 
 
 def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any]:
@@ -158,6 +169,7 @@ def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any
         "superseded": _superseded(session, cohort, ground),
         "accepted": ", ".join(cohort.query.get("accepted", [])),
         "uncalibrated": ", ".join(cohort.query.get("uncalibrated", [])),
+        "unjudged": ", ".join(cohort.query.get("unjudged", [])),
         "members": sum(folds.values()),
         "folds": folds,
         "exclusions": exclusions(session, cohort),

@@ -9,6 +9,7 @@ from labeling.evaluation.agreement import agreement, judgements
 from labeling.evaluation.qualification import Criteria, Effort, judge
 from labeling.models import Qualification
 from labeling.standing import calibration_of
+from labeling.thresholds import at_sites, conditions
 from plugin.context import Context, Progress
 from plugin.stages.evaluate import SAME_LABELS, states_of
 from plugin.stages.readings import Wanted, read_now
@@ -19,6 +20,7 @@ def qualify_labeler(
 ) -> dict[str, Any]:
     """Measure a labeler on readers' reports: accuracy, calibration, speed and memory.
 
+    Observations are judged on whole reports and, apart from that, at their sites.
     The verdict holds for this labeler, model, questions, schema and calibration; where one of them
     changes there is none. Where these labels fitted the thresholds, it rests on cross-validation.
 
@@ -32,14 +34,15 @@ def qualify_labeler(
     with context.database.read() as session:
         standing = states_of(session, judged, folds)
         calibration = calibration_of(session, judged.configuration)
-    found = agreement(judgements(standing.cases))
+    whole = agreement(judgements(standing.cases))
+    sites = agreement(judgements(standing.cases, at_sites=True))
     effort = judged.effort or Effort(0, 0.0, 0)
     verdict = judge(
-        found,
+        whole | {at_sites(name): each for name, each in sites.items()},
         effort,
         criteria,
         calibrated=standing.calibrated,
-        observations=[each.id for each in judged.schema.observations],
+        observations=conditions(judged.schema),
         held_out=standing.judged_by != SAME_LABELS,
     )
     figures = {**verdict.figures, "reports": len(judged.cases), "judged_by": standing.judged_by}

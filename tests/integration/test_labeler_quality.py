@@ -335,6 +335,7 @@ def test_rules_qualify_on_a_file_or_it_is_said_why_not(config: Path, tmp_path: P
     assert found["failings"][0] == {"why": "no thresholds are fitted for this configuration"}
     [stenosis] = [row for row in found["observations"] if row["observation"] == "stenosis"]
     assert stenosis["balanced_accuracy"] == 1.0
+    assert {"why": "stenosis at its sites: readers gave no labels"} in found["failings"]
     assert found["figures"]["reports_per_hour"] > 0
     assert found["figures"]["peak_gib"] > 0
     with open_context(load_settings(config)) as context, context.database.read() as session:

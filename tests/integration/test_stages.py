@@ -10,10 +10,10 @@ from sqlmodel import col, select
 
 from dicom_node.messages import receive as file_messages
 from labeling.disagreements import newest_runs, note_disagreements
-from labeling.models import Calibration, Label, LabelingRun, RunInForce
+from labeling.models import Calibration, Label, LabelingRun, Qualification, RunInForce
 from labeling.runs import LabelerIdentity, open_run, result_of_label, store_labels
 from labeling.standing import configuration_of, put_in_force
-from labeling.thresholds import Threshold, Thresholds
+from labeling.thresholds import Threshold, Thresholds, conditions
 from labeling.vocabulary import State
 from plugin.context import Context, open_context
 from plugin.control import ControlServer
@@ -181,6 +181,43 @@ def test_labels_that_nobody_calibrated_or_qualified_enter_no_cohort(context: Con
     label_reports(context, "rules", lambda _: None)
     whole = freeze("unqualified")
     assert (whole["accepted"], whole["uncalibrated"]) == ("unqualified", "")
+
+
+def test_a_verdict_must_speak_of_the_levels_that_a_cohort_takes(context: Context) -> None:
+    receive(context, 1)
+    run = label_reports(context, "rules", lambda _: None)["run"]
+    schema = context.schema()
+    fitted = dict.fromkeys([each.id for each in schema.observations], Threshold(fitted_on=10))
+    thresholds = Thresholds(fitted, fitted)
+    calibrate(context, run, thresholds)
+    label_reports(context, "rules", lambda _: None)
+
+    def verdict(judged: tuple[str, ...], unjudged: tuple[str, ...] = ()) -> None:
+        figures = {"observations": {name: {} for name in judged}, "unjudged": list(unjudged)}
+        with context.database.write() as session:
+            of = configuration_of(session.get_one(LabelingRun, run))
+            session.add(
+                Qualification(
+                    **asdict(of),
+                    calibration_digest=thresholds.digest,
+                    qualified=True,
+                    figures=figures,
+                    measured_at=context.clock(),
+                )
+            )
+
+    def freeze() -> dict[str, object]:
+        given = {"name": "c", "labeler": "rules", "accepted": ()}
+        return run_operation(context, "cohort freeze", given, lambda _: None)
+
+    verdict(tuple(fitted))
+    with pytest.raises(Permanent, match="unqualified"):
+        freeze()
+    every = conditions(schema)
+    verdict(tuple(fitted), unjudged=every[len(fitted) :])
+    assert "stenosis at its sites" in str(freeze()["unjudged"])
+    verdict(every)
+    assert freeze()["unjudged"] == ""
 
 
 def test_where_two_labelers_differ_is_stored_once(context: Context) -> None:
