@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -89,7 +89,35 @@ class Difference:
     reports: int
 
 
-def differences(session: Session) -> list[Difference]:
+@dataclass(frozen=True)
+class Which:
+    """Which disagreements are wanted; an empty value takes all.
+
+    Args:
+        labelers: those that must take part, one or two.
+        observation, site: of the schema; the site may be ``vocabulary.WHOLE``.
+        state: that one of the two says.
+    """
+
+    labelers: tuple[str, ...] = ()
+    observation: str = ""
+    site: str = ""
+    state: str = ""
+
+    def conditions(self, own: Any, other: Any) -> list[ColumnElement[bool]]:
+        """Return what rows of two aliased runs must fulfil."""
+        found = [or_(own.labeler == name, other.labeler == name) for name in self.labelers]
+        if self.observation:
+            found.append(col(Disagreement.observation) == self.observation)
+        if self.site:
+            found.append(col(Disagreement.site) == self.site)
+        if self.state:
+            said = (col(Disagreement.state), col(Disagreement.other_state))
+            found.append(or_(*(each == self.state for each in said)))
+        return found
+
+
+def differences(session: Session, which: Which = Which()) -> list[Difference]:
     """Count the disagreements of current reports, the most frequent first; sites apart.
 
     Only those between the newest runs of two labelers: each report counts once.
@@ -109,14 +137,20 @@ def differences(session: Session) -> list[Difference]:
         .join(own, col(own.id) == col(Disagreement.run_id))
         .join(other, col(other.id) == col(Disagreement.other_run_id))
         .join(Report, col(Report.id) == col(Disagreement.report_id))
-        .where(col(Report.is_current).is_(True), _between_newest(session))
+        .where(
+            col(Report.is_current).is_(True),
+            _between_newest(session),
+            *which.conditions(own, other),
+        )
         .group_by(*said)
         .order_by(func.count().desc(), *said)
     )
     return [Difference(*row) for row in session.execute(query)]
 
 
-def disputed_reports(session: Session, limit: int) -> list[tuple[str, str, str, str, str, str]]:
+def disputed_reports(
+    session: Session, limit: int, which: Which = Which()
+) -> list[tuple[str, str, str, str, str, str]]:
     """Return the newest disagreements of current reports, between the newest runs of two labelers.
 
     Returns:
@@ -138,7 +172,11 @@ def disputed_reports(session: Session, limit: int) -> list[tuple[str, str, str, 
         .join(own, col(own.id) == col(Disagreement.run_id))
         .join(other, col(other.id) == col(Disagreement.other_run_id))
         .join(Report, col(Report.id) == col(Disagreement.report_id))
-        .where(col(Report.is_current).is_(True), _between_newest(session))
+        .where(
+            col(Report.is_current).is_(True),
+            _between_newest(session),
+            *which.conditions(own, other),
+        )
         .order_by(col(Disagreement.id).desc())
         .limit(limit)
     )

@@ -8,8 +8,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 from dicom_node.database import Clock
 from labeling.errors import Permanent
 from labeling.models import ReferenceLabel
+from labeling.reference_subjects import unknown_subjects
 from labeling.vocabulary import WHOLE, LabelSchema, State
 
 COLUMNS = ("level", "subject", "observation", "site", "reader", "state")
@@ -106,11 +107,16 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did: rows added, rows already known with the same state, rows refused."""
+    """What an import did: rows added, rows already known with the same state, rows refused.
+
+    ``unknown`` has by level the subjects of taken rows that the node holds neither as a report nor
+    as a study: they may come later, or be misspelt. What level "file" names is never known.
+    """
 
     imported: int
     unchanged: int
     problems: tuple[Problem, ...]
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def import_reference_labels(
@@ -155,7 +161,10 @@ def import_reference_labels(
             session.add(_label(row, digest, now))
             imported += 1
     session.flush()
-    return ImportResult(imported, unchanged, tuple(problems))
+    refused = {problem.line for problem in problems}
+    taken = [row for line, row in rows if line not in refused and not isinstance(row, str)]
+    unknown = unknown_subjects(session, ((row.level, row.subject) for row in taken))
+    return ImportResult(imported, unchanged, tuple(problems), unknown)
 
 
 def reference_states(
@@ -262,9 +271,9 @@ def _fault(row: Row, schema: LabelSchema) -> str:
     level, subject, observation, site = row[:4]
     sites = {each.id: each.sites for each in schema.observations}
     if level not in _SUBJECTS:
-        return "level is neither report nor image"
+        return f"level is none of {', '.join(_SUBJECTS)}"
     if not _SUBJECTS[level].fullmatch(subject):
-        return f"subject is no {_SUBJECT_NAMES[level]}"
+        return f"subject is no {_SUBJECT_NAMES[level]}, which level {level} needs"
     if observation not in sites:
         return f"observation is not in schema {schema.name}"
     if site != WHOLE and site not in sites[observation]:
@@ -302,7 +311,9 @@ def _labels(
 
 def _conflict(row: Row, known: dict[Key, tuple[str, str]]) -> str:
     same = known.get(row.key, row.said) == row.said
-    return "" if same else "this reader gave another state here before"
+    if same:
+        return ""
+    return f"this reader gave another state or severity here before, at level {row.level}"
 
 
 def _known(session: Session, subjects: Iterable[str]) -> dict[Key, tuple[str, str]]:

@@ -46,9 +46,15 @@ app = typer.Typer(
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder for radloop.toml and the data folder.")],
     aet: Annotated[str, typer.Option(help="Our application entity title.")] = "RADLOOP",
-    dicom_port: Annotated[int, typer.Option(min=0, max=65535)] = 11112,
-    hl7_port: Annotated[int, typer.Option(min=0, max=65535)] = 2575,
-    http_port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    dicom_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where images come in (C-STORE).")
+    ] = 11112,
+    hl7_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where reports come in (HL7 over MLLP).")
+    ] = 2575,
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the status page, on loopback.")
+    ] = 8080,
 ) -> None:
     """Write DIRECTORY/radloop.toml, commented, and make the data folder (mode 0700)."""
     from plugin.settings import load_settings

@@ -53,7 +53,8 @@ def reference_import(
 ) -> None:
     """Import human labels: level (report, image, file), subject, observation, site, reader, state.
 
-    Optional: severity, quote, blinded (yes or no), sampling.
+    Optional: severity, quote, blinded (yes or no), sampling. Subjects that the node does not hold
+    are counted: their labels wait until a report or study of that number comes.
 
     Exit status 1 when a row was refused; the other rows are imported.
     """
@@ -78,29 +79,46 @@ def labeler_agreement(config: ConfigOption, as_json: JsonOption = False) -> None
 def labeler_disagreements(
     config: ConfigOption,
     limit: Annotated[int, typer.Option(min=0, help="How many single reports to list.")] = 20,
+    labelers: Annotated[
+        list[str] | None,
+        typer.Option("--labeler", help="Only where this one takes part; twice: between the two."),
+    ] = None,
+    observation: Annotated[str, typer.Option(help="Only of this one of the schema.")] = "",
+    site: Annotated[str, typer.Option(help="Only at this site; whole: the whole report.")] = "",
+    state: Annotated[str, typer.Option(help="Only where one of the two says this state.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Count and list where two labelers said different things of the same report."""
-    _read(config, "disagreements", as_json, limit=limit)
+    only = {"labelers": labelers or [], "observation": observation, "site": site, "state": state}
+    _read(config, "disagreements", as_json, limit=limit, **only)
 
 
 @cohort.command("freeze")
 def cohort_freeze(
-    name: str,
+    name: Annotated[str, typer.Argument(help="What people call the cohort.")],
     config: ConfigOption,
     labeler: Annotated[str, typer.Option(help="Whose labels become the targets.")] = "rules",
     accept_uncalibrated: Annotated[
-        bool, typer.Option("--accept-uncalibrated", help="Written into the cohort.")
+        bool,
+        typer.Option(
+            "--accept-uncalibrated",
+            help="Take labels for which no thresholds were fitted; the cohort says so for good.",
+        ),
     ] = False,
     accept_unqualified: Annotated[
-        bool, typer.Option("--accept-unqualified", help="Written into the cohort.")
+        bool,
+        typer.Option(
+            "--accept-unqualified",
+            help="Take labels of a labeler without a good verdict; the cohort says so for good.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion.
 
     Labels of a labeler that was not calibrated and qualified on reference labels are for
-    demonstrations: they enter only where a person accepts that.
+    demonstrations: they enter only where a person accepts that. Exit status 1 where no study is a
+    member.
     """
     given = {"uncalibrated": accept_uncalibrated, "unqualified": accept_unqualified}
     accepted = [name for name, is_given in given.items() if is_given]
@@ -108,11 +126,17 @@ def cohort_freeze(
         config, "cohort freeze", as_json, name=name, labeler=labeler, accepted=accepted
     )
     if not result["members"]:
+        why = "`exclusions` says why" if result["exclusions"] else "the node holds no study yet"
+        typer.echo(f"warning: the cohort has no members: {why}", err=True)
         raise typer.Exit(1)
 
 
 @cohort.command("show")
-def cohort_show(name: str, config: ConfigOption, as_json: JsonOption = False) -> None:
+def cohort_show(
+    name: Annotated[str, typer.Argument(help="Of a frozen cohort.")],
+    config: ConfigOption,
+    as_json: JsonOption = False,
+) -> None:
     """Show the newest cohort of this name: members by fold, exclusions by reason."""
     _read(config, "cohort", as_json, name=name)
 
@@ -180,7 +204,11 @@ def sr_show(
 
 
 @sr.command("resend")
-def sr_resend(sop_instance_uid: str, config: ConfigOption, as_json: JsonOption = False) -> None:
+def sr_resend(
+    sop_instance_uid: Annotated[str, typer.Argument(help="Of the report; see radloop sr list.")],
+    config: ConfigOption,
+    as_json: JsonOption = False,
+) -> None:
     """Queue a structured report that failed for sending again."""
     _operate(config, "sr resend", as_json, sop_instance_uid=sop_instance_uid)
 
@@ -203,5 +231,8 @@ def llm_add(
 
 @llm.command("list")
 def llm_list(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """List the models in the store."""
-    _read(config, "language models", as_json)
+    """List the models in the store with their digests; each is read and checked."""
+    from plugin.language_models import list_models
+    from plugin.settings import load_settings
+
+    show(list_models(load_settings(config)), as_json)

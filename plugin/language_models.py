@@ -28,6 +28,17 @@ def add_model(settings: Settings, source: str, name: str) -> dict[str, str]:
     return {"name": model.name, "sha256": model.sha256}
 
 
+def list_models(settings: Settings) -> dict[str, Any]:
+    """Return name and SHA-256 of every model in the store, each checked; no node is needed.
+
+    Raises:
+        UnusableModel: a model is not what its digest says.
+    """
+    store = ModelStore(DataFolder(settings.data_folder).language_models)
+    models = [store.get(name) for name in store.names()]
+    return {"models": [{"name": each.name, "sha256": each.sha256} for each in models]}
+
+
 def check_model(settings: Settings) -> dict[str, Any]:
     """Open the configured model or server and return what of it works; no report is read.
 

@@ -26,8 +26,14 @@ def _labelers(_session: Session, settings: Settings, _arguments: Arguments) -> d
 
 
 def _disagreements(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from labeling.disagreements import differences, disputed_reports
+    from labeling.disagreements import Which, differences, disputed_reports
 
+    which = Which(
+        labelers=tuple(arguments.get("labelers") or ()),
+        observation=arguments.get("observation") or "",
+        site=arguments.get("site") or "",
+        state=arguments.get("state") or "",
+    )
     names = ("report", "observation", "site", "labelers", "state", "other_state")
     return {
         "disagreements": [
@@ -38,11 +44,11 @@ def _disagreements(session: Session, _settings: Settings, arguments: Arguments) 
                 "states": f"{each.state} / {each.other_state}",
                 "reports": each.reports,
             }
-            for each in differences(session)
+            for each in differences(session, which)
         ],
         "reports": [
             dict(zip(names, row, strict=True))
-            for row in disputed_reports(session, arguments["limit"])
+            for row in disputed_reports(session, arguments["limit"], which)
         ],
     }
 
@@ -144,11 +150,9 @@ def _reports(session: Session, settings: Settings, _arguments: Arguments) -> dic
 def _language_models(
     _session: Session, settings: Settings, _arguments: Arguments
 ) -> dict[str, Any]:
-    from labeling.llm.model_store import ModelStore
+    from plugin.language_models import list_models
 
-    store = ModelStore(DataFolder(settings.data_folder).language_models)
-    models = [store.get(name) for name in store.names()]
-    return {"models": [{"name": each.name, "sha256": each.sha256} for each in models]}
+    return list_models(settings)
 
 
 def _links(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:

@@ -82,6 +82,8 @@ backend = "transformers"            # in this machine; llama_cpp, or server (wit
 name = "smollm2-135m-instruct"      # an entry of the model store: see `radloop llm --help`
 threads = 2
 # url = "http://127.0.0.1:8000/v1"  # OpenAI-compatible; its key: RADLOOP_LLM_API_KEY
+# concurrent_requests = 0           # to a server; 0: as many as it is known for, else 1 to 64
+# What works of the model or server that is set here: `radloop llm check`.
 
 [labeling.token_scores]
 two_step = false                    # true: a summary aimed at the condition, then the question

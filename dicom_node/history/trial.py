@@ -40,6 +40,7 @@ class Trial:
         senders: of HL7 files, by sender what would become of the messages.
         numbers: how often reports have each number, by its hash.
         contents: the first messages made of rows.
+        unused: columns of the tables that the mapping does not use, with the rows that fill them.
     """
 
     mapping: ImportMapping
@@ -52,6 +53,7 @@ class Trial:
     senders: dict[str, Counter[str]] = field(default_factory=dict)
     numbers: Counter[int] = field(default_factory=Counter)
     contents: list[bytes] = field(default_factory=list)
+    unused: Counter[str] = field(default_factory=Counter)
 
     @property
     def taken(self) -> int:
@@ -66,6 +68,9 @@ class Trial:
             "columns": [
                 {"use": use, "column": name, "rows": self.fills[use], "share": self._share(use)}
                 for use, name in self._columns().items()
+            ],
+            "columns_not_used": [
+                {"column": name, "rows": count} for name, count in self.unused.items()
             ],
             "unmapped": [
                 {"column": use, "value": word[:_LONGEST_WORD], "rows": count}
@@ -114,8 +119,11 @@ def try_import(
 
     def seen(row: Row) -> None:
         trial.rows += 1
-        for use, name in mapping.used_columns.items():
+        used = mapping.used_columns
+        for use, name in used.items():
             trial.fills[use] += bool(row.cells[name].strip())
+        for name in [each for each in row.cells if each not in used.values()]:
+            trial.unused[name] += bool(row.cells[name].strip())
 
     def build(report: HistoricReport, _: ImportMapping, document: bytes) -> bytes:
         return oru_of(report, mapping, document) if len(trial.contents) < PROJECTED else b""

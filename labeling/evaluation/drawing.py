@@ -88,13 +88,19 @@ def _draw_grid(found: Mapping[str, Agreement], path: Path, title: str, draw: Any
 def _curve(axes: Axes, each: Agreement) -> None:
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     axes.plot([b.said for b in each.curve], [b.seen for b in each.curve], "o-", markersize=4)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+    for point in each.curve:
+        place = (point.said, point.seen)
+        right = point.said > 0.5  # towards the middle, where nothing cuts the number off
+        axes.annotate(f"n={point.n}", place, xytext=(-4 if right else 4, 4),
+                      textcoords="offset points", ha="right" if right else "left",
+                      fontsize="x-small", color="0.3")  # fmt: skip
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.08)
     axes.set_xlabel("probability said", fontsize="small")
     axes.set_ylabel("share present", fontsize="small")
     error = each.calibration_error
     if error is not None and not math.isnan(error):
-        axes.text(0.05, 0.9, f"ECE {error:.3f}", fontsize="small")
+        axes.text(0.02, 1.0, f"ECE {error:.3f}", fontsize="small")
 
 
 def _confusion(axes: Axes, each: Agreement) -> None:

@@ -416,6 +416,18 @@ def test_tables_need_a_mapping_and_something_must_be_there(
         run(context, tmp_path / "pdfs")
 
 
+def test_a_dry_run_names_the_columns_that_are_not_used(context: Context, tmp_path: Path) -> None:
+    rows = [[*HEADER, "Addendum", "Ward"], [*values(1), "", "7"], [*values(2), "More.", ""]]
+    file = tmp_path / "reports.csv"
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    told = try_import(file, mapping_of(MAPPING, "test"), context.settings, lambda line: None)
+    assert told["columns_not_used"] == [
+        {"column": "Addendum", "rows": 1},
+        {"column": "Ward", "rows": 1},
+    ]
+
+
 def test_a_dry_run_tells_what_an_import_does_and_changes_nothing(
     context: Context, tmp_path: Path
 ) -> None:
@@ -434,6 +446,7 @@ def test_a_dry_run_tells_what_an_import_does_and_changes_nothing(
     shares = {each["use"]: each["share"] for each in told["columns"]}
     assert shares["patient_id"] == 1.0
     assert shares["text 1"] == pytest.approx(5 / 6)
+    assert told["columns_not_used"] == []
     assert told["projected_links"]["confirmed"] == 1
     with context.database.read() as session:
         assert everything(session) == before
