@@ -12,6 +12,7 @@ import yaml
 from labeling.errors import Permanent
 
 MAXIMUM_BYTES = 1024 * 1024
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is some 15 times faster
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _T = TypeVar("_T")
 
@@ -157,11 +158,11 @@ def read_yaml(content: bytes, source: str, error: type[Permanent]) -> Entry:
     if len(content) > MAXIMUM_BYTES:
         raise error(f"{source}: larger than {MAXIMUM_BYTES} bytes")
     try:
-        for event in yaml.parse(content, Loader=yaml.SafeLoader):
+        for event in yaml.parse(content, Loader=_LOADER):
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1 if event.start_mark is not None else 1
                 raise error(f"{source}, line {line}: aliases are not allowed")
-        node = yaml.compose(content, Loader=yaml.SafeLoader)
+        node = yaml.compose(content, Loader=_LOADER)
     except yaml.MarkedYAMLError as failure:
         mark = failure.problem_mark
         line = mark.line + 1 if mark is not None else 1

@@ -12,6 +12,7 @@ import typer
 
 from plugin import (
     cli_feed,
+    cli_generate,
     cli_hl7,
     cli_impact,
     cli_import,
@@ -121,6 +122,7 @@ cli_label.register(app)
 cli_labeler.register(app)
 cli_research.register(app)
 cli_student.register(app)
+cli_generate.register(app)
 cli_studies.register(app)
 cli_quarantine.register(app)
 cli_hl7.register(app)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from labeling.vocabulary import LabelSchema, Observation, State
 
 _PRESENT = (0, 1, 1, 2, 2, 3, 3, 4, 5)
-_UNCERTAIN = (0, 0, 0, 1, 1, 2)
+_UNCERTAIN = (0, 0, 1, 1, 1, 2, 2)
 _AT_SITES, _DENIED_AT_SITES, _ALSO_DENIED, _ALSO_DOUBTED = 0.78, 0.3, 0.3, 0.08
 _SITES = (1, 1, 1, 2, 2, 3, 4)
 _MANY = 10
-_NORMAL, _MUTED = 0.05, 0.35
+_NORMAL, _MUTED, _OWN_PART = 0.05, 0.35, 0.6
 _OF_ONE_PART = 0.9
 
 
@@ -52,12 +52,13 @@ def draw_plan(schema: LabelSchema, chance: random.Random) -> Plan:
     if chance.random() < _NORMAL:
         return Plan((), study, body_part, tuple(known), frozenset(each.id for each in known))
     muted = _muted(known, chance)
-    order = chance.sample(known, len(known))
-    order.sort(key=lambda each: each.id in muted)
+    # Those of one body part come into few reports: there they come first more often.
+    rank = {e.id: chance.random() * (_OWN_PART if e.body_parts else 1.0) for e in known}
+    order = sorted(known, key=lambda each: (each.id in muted, rank[each.id]))
     extra = chance.choice((0, 1, 2)) if len(known) > _MANY else 0
     loud = len(known) - len(muted)
     present = min(chance.choice(_PRESENT) + extra, max(1, len(known) * 2 // 3), loud)
-    uncertain = min(chance.choice(_UNCERTAIN), loud - present)
+    uncertain = min(chance.choice(_UNCERTAIN) + extra // 2, loud - present)
     absent = chance.randint(0, max(2, len(known) // 2))
     counts = ((State.PRESENT, present), (State.UNCERTAIN, uncertain), (State.ABSENT, absent))
     topics: list[Topic] = []
