@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,30 +47,10 @@ def calibrate_labeler(
         Permanent: readers' labels are missing, or too few for every condition.
     """
     judged = judged_of(context.database.read, context.settings, wanted, progress)
-    thresholds = fit_thresholds(judged.cases, rule)
-    if not thresholds.digest:
-        raise Permanent(
-            f"no condition has {rule.minimum} reports that readers call present and as many that "
-            f"they do not, among {len(judged.cases)} that {wanted.labeler!r} gave margins for"
-        )
+    thresholds = _fitted(judged, rule)
     rows = _rows(judged, thresholds, rule, folds)
     with context.database.write() as session:
-        session.add(
-            Calibration(
-                **asdict(judged.configuration),
-                thresholds=thresholds.to_json(),
-                digest=thresholds.digest,
-                n_reports=len(judged.cases),
-                reference_digest=judged.reference_digest,
-                summary={
-                    "rule": asdict(rule),
-                    "reference_labels": spans_of(judged.label_ids),
-                    "texts": sorted(judged.texts),
-                },
-                fitted_by=by,
-                fitted_at=context.clock(),
-            )
-        )
+        session.add(_calibration(judged, thresholds, rule, by, context.clock()))
     if output is not None:
         write_durably(output, to_file(thresholds, asdict(judged.configuration)).encode())
     return {
@@ -80,6 +61,36 @@ def calibrate_labeler(
         "thresholds": rows,
         "next": "radloop label decides the stored labels anew; labels without margins stay",
     }
+
+
+def _fitted(judged: Judged, rule: FitRule) -> Thresholds:
+    thresholds = fit_thresholds(judged.cases, rule)
+    if not thresholds.digest:
+        raise Permanent(
+            f"no condition has {rule.minimum} reports that readers call present and as many that "
+            f"they do not, among {len(judged.cases)} that {judged.configuration.labeler!r} gave "
+            "margins for"
+        )
+    return thresholds
+
+
+def _calibration(
+    judged: Judged, thresholds: Thresholds, rule: FitRule, by: str, now: dt.datetime
+) -> Calibration:
+    return Calibration(
+        **asdict(judged.configuration),
+        thresholds=thresholds.to_json(),
+        digest=thresholds.digest,
+        n_reports=len(judged.cases),
+        reference_digest=judged.reference_digest,
+        summary={
+            "rule": asdict(rule),
+            "reference_labels": spans_of(judged.label_ids),
+            "texts": sorted(judged.texts),
+        },
+        fitted_by=by,
+        fitted_at=now,
+    )
 
 
 def spans_of(numbers: list[int]) -> list[list[int]]:

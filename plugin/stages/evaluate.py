@@ -106,6 +106,7 @@ def evaluate_labeler(
         "patients": len({each.patient for each in judged.cases}),
         "readers": _readers(judged),
         "judged_by": standing.judged_by,
+        "intervals": f"95 %, {resamples} bootstrap samples of patients" if resamples else "none",
         "figures": [figures_row(each) for each in whole.values()],
         "per_site": [figures_row(each) for each in sites.values()],
         "evidence": [
