@@ -334,3 +334,32 @@ def _batches(subjects: Iterable[str], size: int = 500) -> Iterator[list[str]]:
 
 def _label(row: Row, digest: str, now: dt.datetime) -> ReferenceLabel:
     return ReferenceLabel(**row._asdict(), source_digest=digest, imported_at=now)
+
+
+def read_reader_states(path: Path, schema: LabelSchema) -> dict[str, dict[Place, State | None]]:
+    """Return by subject what the readers of a file say of reports, without a node.
+
+    Args:
+        path: a file as ``import_reference_labels`` takes it.
+        schema: the observations and sites that are allowed.
+
+    Raises:
+        Permanent: the file cannot be read, or a line cannot be taken; it is named, not quoted.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Permanent(f"the file of reference labels cannot be read: {error.strerror}") from error
+    said: dict[str, dict[Place, set[State]]] = {}
+    for line, row in _parse(path.suffix.lower(), content):
+        reason = row if isinstance(row, str) else _fault(row, schema)
+        if isinstance(row, str) or reason:
+            raise Permanent(f"{path.name}, line {line}: {reason}")
+        if row.level == "image":
+            raise Permanent(f"{path.name}, line {line}: what images show is not what reports say")
+        places = said.setdefault(row.subject, {})
+        places.setdefault((row.observation, row.site), set()).add(State(row.state))
+    return {
+        subject: {place: each.pop() if len(each) == 1 else None for place, each in places.items()}
+        for subject, places in said.items()
+    }

@@ -41,6 +41,8 @@ class StudentSettings(Section):
     """The trained encoder that the labeler ``student`` uses: an entry of the model store."""
 
     name: str = ""  # empty: the one that comes with the schema, where there is one
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: as the processor multiplies
+    processes: int = Field(default=0, ge=0, le=64)  # that read; 0: one for each thread
 
 
 class LabelingSettings(Section):

@@ -164,7 +164,7 @@ def main() -> None:
 
 _FORESEEN = (LabelingError, TrainingError, PluginError)
 
-_READ_REPORTS = frozenset({"identify_labeler", "label", "train_student"})
+_READ_REPORTS = frozenset({"identify_labeler", "label", "student_lessons", "train_student"})
 """Tasks that hold reports and the keys of servers; a library's message may quote what it holds."""
 
 

@@ -26,13 +26,10 @@ from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings
 from labeling.thresholds import Thresholds
 from labeling.vocabulary import LabelSchema
-from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
-from plugin.labeler_child import LabelerChild
+from plugin.labeler_children import LabelerChildren, labeler_children
 from plugin.rate import Rate
-
-_JOB = 32
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,7 @@ def _label(
     log: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    with ChildProcess(log, job.settings.language_model.threads) as child:
-        reader = LabelerChild(child, job.labeler, job.settings, job.model_store)
+    with labeler_children(log, job.labeler, job.settings, job.model_store) as reader:
         identity = reader.identify(progress)
         _check_thresholds(job, schema, identity)
         done = _continue(job, schema, identity)
@@ -98,8 +94,8 @@ def _label(
         reader.heed(job.thresholds)
         rate = Rate(job.labeler, len(waiting), progress, time.monotonic)
         failures = FailureCount()
-        for start in range(0, len(waiting), _JOB):
-            chunk = waiting[start : start + _JOB]
+        for start in range(0, len(waiting), reader.at_once):
+            chunk = waiting[start : start + reader.at_once]
             for identifier, results in _read(reader, chunk, schema, job, progress):
                 _write(output, labels_of(identifier, results))
                 failures.add(results)
@@ -149,7 +145,7 @@ def _log_of(output: Path) -> Iterator[Path]:
 
 
 def _read(
-    reader: LabelerChild,
+    reader: LabelerChildren,
     chunk: list[tuple[str, str]],
     schema: LabelSchema,
     job: FileJob,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,13 @@ from plugin.errors import Permanent
 
 if TYPE_CHECKING:
     from labeling.student.examples import Example
+    from labeling.vocabulary import LabelSchema
+    from plugin.stages.distill import Lessons
 
 SIMULATED_SCHEMA = "spine"
 """The schema of which the simulator writes reports."""
+
+_LESSONS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -26,81 +31,146 @@ class StudentJob:
 
     Args:
         output: a folder for its two files; it must not hold a student yet.
-        labels: JSONL files (``labeling.student.examples``).
-        reports: CSV or JSONL with the texts of labels that have none.
-        simulated: reports that the simulator writes, half in the wording of the simulated
-            hospital and half in more wordings of more observations.
         settings: of labeling; they name the schema.
         model_store: folder that holds the encoder.
         encoder: its name there.
         options: of ``TrainingOptions``.
         command: as it was typed, for the record.
+        labels: JSONL files (``labeling.student.examples``).
+        reports: CSV or JSONL with the texts of labels that have none.
+        references: readers' labels by the ids of ``labels``; they win.
+        hold_out_references: do not learn from the reports that readers labelled.
+        simulated: reports that the simulator writes, half in the wording of the simulated
+            hospital and half in more wordings of more observations.
+        lessons: reports of a node with labels.
     """
 
     output: Path
-    labels: tuple[Path, ...]
-    reports: Path | None
-    simulated: int
     settings: LabelingSettings
     model_store: Path
     encoder: str
     options: dict[str, Any]
     command: str
+    labels: tuple[Path, ...] = ()
+    reports: Path | None = None
+    references: Path | None = None
+    hold_out_references: bool = False
+    simulated: int = 0
+    lessons: Lessons | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """Return the job as values of JSON for the pipe to a child."""
+        """Return the job as values of JSON for the pipe to a child, but for the lessons."""
         return {
             "output": str(self.output),
             "labels": [str(each) for each in self.labels],
             "reports": str(self.reports or ""),
+            "references": str(self.references or ""),
+            "hold_out_references": self.hold_out_references,
             "simulated": self.simulated,
             "settings": self.settings.for_child(),
             "model_store": str(self.model_store),
             "encoder": self.encoder,
             "options": self.options,
             "command": self.command,
+            "teacher": dict(self.lessons.teacher) if self.lessons else {},
+            "reference_labels": list(self.lessons.reference_labels) if self.lessons else [],
         }
 
 
 def train_student(job: StudentJob, progress: Progress) -> dict[str, Any]:
-    """Train a student in a child process; return what ``distil`` says of it.
+    """Train a student in a child process; return what ``distil`` says of it, and of its sources.
 
     Raises:
         Permanent: nothing to learn from, a file that cannot be read, or the folder is taken.
     """
-    if not job.labels and not job.simulated:
-        raise Permanent("name label sources (--labels), or have reports simulated (--simulated)")
+    if not (job.labels or job.simulated or job.lessons):
+        raise Permanent(
+            "name label sources: a node's labeler (--config, --labeler), files (--labels), or "
+            "reports that are simulated (--simulated)"
+        )
     if (job.output / "config.json").exists():
         raise Permanent(f"{job.output} holds a model already; name another folder")
     job.output.mkdir(parents=True, exist_ok=True)
-    with ChildProcess(job.output / "training.log", job.settings.language_model.threads) as child:
+    log = job.output / "training.log"
+    with ChildProcess(log, job.settings.language_model.threads) as child:
+        for some in _in_parts(job):
+            for _ in child.run("student_lessons", some, progress):
+                continue
         (result,) = child.run("train_student", job.as_row(), progress)
-    return {"output": str(job.output), **result}
+    if not log.stat().st_size:
+        log.unlink()
+    if job.lessons:
+        result |= {"teacher": job.lessons.teacher["labeler"],
+                   "teacher_calibrated": job.lessons.teacher["calibrated"],
+                   "reports_of_readers_held_out": job.lessons.held_out}  # fmt: skip
+    return {"output": str(job.output), **result, "next": f"radloop llm add {job.output}"}
+
+
+def _in_parts(job: StudentJob) -> Iterator[dict[str, Any]]:
+    """Yield the lessons in jobs for the child: reports go through the pipe and into no file."""
+    lessons = job.lessons.lessons if job.lessons else ()
+    for start in range(0, len(lessons), _LESSONS_AT_ONCE):
+        some = lessons[start : start + _LESSONS_AT_ONCE]
+        rows = [each.as_row() for each in some]
+        yield {"settings": job.settings.for_child(), "lessons": rows}
+
+
+@dataclass
+class _Learned:
+    """What a student learns from, inside the child, and how much of it readers labelled."""
+
+    examples: list[Example] = field(default_factory=list)
+    by_readers: int = 0
+    held_out: int = 0
+
+
+_waiting = _Learned()
+
+
+def take_lessons(job: dict[str, Any]) -> None:
+    """Keep a part of a node's reports for the training that follows; runs inside the child."""
+    from labeling.schema_file import schema_of
+    from labeling.student.examples import example_of
+    from labeling.student.teaching import taught_by_both
+
+    schema = schema_of(LabelingSettings.model_validate(job["settings"]))
+    for each in job["lessons"]:
+        example = example_of(each["row"], "a label of the node", schema)
+        said, quotes = _said(each["said"])
+        _waiting.examples.append(taught_by_both(example, said, schema, quotes))
+        _waiting.by_readers += bool(said)
+
+
+def _said(rows: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    from labeling.vocabulary import State
+
+    said, quotes = {}, {}
+    for observation, site, state, spans in rows:
+        said[observation, site] = None if state is None else State(state)
+        if spans:
+            quotes[observation, site] = tuple((start, end) for start, end in spans)
+    return said, quotes
 
 
 def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train a student here; runs inside the child."""
     from labeling.language import load_languages
     from labeling.llm.model_store import ModelStore
-    from labeling.report_file import read_reports
     from labeling.schema_file import schema_of
     from labeling.student.distilling import distil
     from labeling.student.encoder import stored_encoder
-    from labeling.student.examples import read_examples
     from labeling.student.training import TrainingOptions
 
     settings = LabelingSettings.model_validate(job["settings"])
     schema = schema_of(settings)
-    texts = dict(read_reports(Path(job["reports"]))) if job["reports"] else {}
-    examples: list[Example] = []
-    for path in map(Path, job["labels"]):
-        examples += read_examples(path, schema, texts)
+    found = _from_files(job, schema)
+    examples = [*_waiting.examples, *found.examples]
     if job["simulated"]:
         if schema.name != SIMULATED_SCHEMA:
             raise Permanent(f"reports are simulated only of the schema {SIMULATED_SCHEMA!r}")
         examples += simulated_examples(job["simulated"], int(job["options"]["seed"]))
-    sources = [{"name": p.name, "sha256": _digest(p)} for p in map(Path, job["labels"])]
-    return distil(
+    by_readers = _waiting.by_readers + found.by_readers
+    result = distil(
         examples,
         schema,
         stored_encoder(ModelStore(Path(job["model_store"])), job["encoder"]),
@@ -108,13 +178,52 @@ def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         TrainingOptions(**{**job["options"], "layers": tuple(job["options"]["layers"])}),
         languages=load_languages([Path(each) for each in settings.language_packs]),
         settings=settings,
-        provenance={
-            "command": job["command"],
-            "label_sources": sources,
-            "simulated": job["simulated"],
-        },
+        provenance={**_provenance(job), "reports_of_readers": by_readers},
         progress=progress,
     )
+    counts = {"reports_of_readers": by_readers, "reports_of_readers_held_out": found.held_out}
+    return {**result, **counts}
+
+
+def _from_files(job: Mapping[str, Any], schema: LabelSchema) -> _Learned:
+    from labeling.reference import read_reader_states
+    from labeling.report_file import read_reports
+    from labeling.student.examples import read_examples
+    from labeling.student.teaching import taught_by_readers
+
+    texts = dict(read_reports(Path(job["reports"]))) if job["reports"] else {}
+    found = _Learned()
+    for path in map(Path, job["labels"]):
+        found.examples += read_examples(path, schema, texts)
+    if job["references"]:
+        said = read_reader_states(Path(job["references"]), schema)
+        if job["hold_out_references"]:
+            kept = [each for each in found.examples if each.id not in said]
+            return _Learned(kept, 0, len(found.examples) - len(kept))
+        found.examples, found.by_readers = taught_by_readers(found.examples, said, schema)
+    return found
+
+
+def _provenance(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the student's record says of its sources: names and digests, no report."""
+    files = [*map(Path, job["labels"])]
+    record = {
+        "command": job["command"],
+        "label_sources": [{"name": p.name, "sha256": _digest(p), **_run_of(p)} for p in files],
+        "simulated": job["simulated"],
+    }
+    if job["references"]:
+        path = Path(job["references"])
+        record["references"] = {"name": path.name, "sha256": _digest(path)}
+    if job["teacher"]:
+        record |= {"teacher": job["teacher"], "reference_labels": job["reference_labels"]}
+    return record
+
+
+def _run_of(labels: Path) -> dict[str, Any]:
+    """Return what read the reports of a file of labels, as ``radloop label`` noted beside it."""
+    beside = labels.with_name(f"{labels.name}.run.json")
+    return {"run": json.loads(beside.read_bytes())} if beside.is_file() else {}
 
 
 def simulated_examples(count: int, seed: int) -> Iterator[Example]:

@@ -112,11 +112,19 @@ def _train_student(job: dict[str, Any], emit: Emit) -> None:
     emit("item", learn(job, lambda line: emit("progress", line)))
 
 
+def _student_lessons(job: dict[str, Any], emit: Emit) -> None:
+    from plugin.student_training import take_lessons
+
+    take_lessons(job)
+    emit("progress", f"{len(job['lessons'])} more reports to learn from")
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "identify_labeler": _identify_labeler,
     "label": _label,
     "peak_memory": _peak_memory,
     "train": _train,
     "predict": _predict,
+    "student_lessons": _student_lessons,
     "train_student": _train_student,
 }

@@ -19,6 +19,7 @@ from labeling.settings import LabelingSettings
 from labeling.student.encoder import Encoder
 from labeling.student.examples import Example, parted
 from labeling.student.training import (
+    CannotTrain,
     Corpus,
     Prepared,
     Progress,
@@ -62,7 +63,7 @@ def distil(
         observation, whole and at its sites, positives, labels and AUROC on the validation share.
 
     Raises:
-        CannotTrain: too few readable reports.
+        CannotTrain: too few readable reports, or the encoder lacks a layer.
         UnusableEncoder: the encoder cannot be loaded.
     """
     # Layers that learn need the finer numbers; the others are read as the labeler will read them.
@@ -71,6 +72,7 @@ def distil(
         threads=settings.language_model.threads,
         dtype="float32" if options.tuned_layers else "auto",
     )
+    options = replace(options, layers=_layers(options.layers, encoder))
     learn, validate = parted(examples, validation_share, options.seed)
     corpus = Corpus(schema, encoder)
     progress(f"reading {len(examples)} reports")
@@ -79,17 +81,41 @@ def distil(
     progress(f"{len(corpus.tokens)} different sentences")
     trained = train(corpus, prepared, judged, encoder, options, progress)
     figures = validation_figures(trained, corpus, judged, encoder, options)
+    counts = {
+        "learned_from": len(prepared),
+        "validated_on": len(judged),
+        "best_epoch": trained.best_epoch,
+    }
     record = {
         **(provenance or {}),
         "options": asdict(options),
         "examples_digest": examples_digest(examples),
-        "learned_from": len(prepared),
-        "validated_on": len(judged),
-        "best_epoch": trained.best_epoch,
+        **counts,
         "validation": figures,
     }
-    read_by = (languages.pack_of(each.text) for each in examples)
-    config = StudentConfig(
+    config = _configuration(schema, stored, options, trained, record, examples, languages)
+    written = write_student(folder, config, trained.weights)
+    return {"digest": written.digest, **counts, "figures": figures}
+
+
+def _layers(wanted: tuple[int, ...], encoder: Encoder) -> tuple[int, ...]:
+    """Return the layers that are read: those wanted, or the middle one and the last."""
+    if unknown := [each for each in wanted if not -encoder.layers <= each <= encoder.layers]:
+        raise CannotTrain(f"the encoder has {encoder.layers} layers, none numbered {unknown[0]}")
+    return wanted or (encoder.layers // 2, -1)
+
+
+def _configuration(
+    schema: LabelSchema,
+    stored: StoredModel,
+    options: TrainingOptions,
+    trained: Trained,
+    record: Mapping[str, Any],
+    examples: Sequence[Example],
+    languages: Languages,
+) -> StudentConfig:
+    packs = (languages.pack_of(each.text) for each in examples)
+    return StudentConfig(
         schema=schema.name,
         observations=tuple(each.id for each in schema.observations),
         sites=tuple(each.id for each in schema.sites),
@@ -98,11 +124,8 @@ def distil(
         layers=options.layers,
         sizes=trained.sizes.as_row(),
         provenance=record,
-        languages=tuple(sorted({each.code for each in read_by if each is not None})),
+        languages=tuple(sorted({each.code for each in packs if each is not None})),
     )
-    written = write_student(folder, config, trained.weights)
-    kept = ("learned_from", "validated_on", "best_epoch")
-    return {"digest": written.digest, **{k: record[k] for k in kept}, "figures": figures}
 
 
 def validation_figures(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labeling.errors import Permanent
 from labeling.llm.model_store import ModelStore, StoredModel
+from labeling.student.buckets import Buckets
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_PIECE = 254  # tokens; a longer sentence is read in pieces
-_STEP = 8  # lengths are padded to a multiple of this, whatever else is in the batch
-_TOKENS_AT_ONCE = 512
+_BUCKETS = Buckets(step=8, most=512)
 
 
 class UnusableEncoder(Permanent):
@@ -184,11 +184,10 @@ class Encoder:
         import torch
 
         pieces = list(self._pieces(sentences))
-        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][1]))
         found: list[list[torch.Tensor]] = [[] for _ in sentences]
         vectors: dict[int, torch.Tensor] = {}
         frame = sum(map(len, self._frame))
-        for chunk in _chunks(order, [len(ids) for _, ids in pieces], frame):
+        for chunk in _BUCKETS.fill([len(ids) + frame for _, ids in pieces]):
             encoded = self._forward([pieces[i][1] for i in chunk], layers)
             vectors.update(zip(chunk, encoded, strict=True))
         for i, (owner, _) in enumerate(pieces):
@@ -208,10 +207,9 @@ class Encoder:
 
         before, after = self._frame
         framed = [[*before, *each, *after] for each in pieces]
-        length = _padded(max(map(len, pieces)), len(before) + len(after))
-        # One shape a length, filled up with rows that nobody reads: the rounding of a product of
-        # matrices depends on their shapes, and a sentence must not depend on its neighbours.
-        rows = _rows(length)
+        length = _BUCKETS.padded(max(map(len, framed)))
+        # One shape a length, filled up with rows that nobody reads.
+        rows = _BUCKETS.rows(length)
         ids = torch.full((rows, length), self._pad)
         mask = torch.zeros((rows, length), dtype=torch.long)
         mask[len(framed) :, 0] = 1
@@ -229,27 +227,3 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     probe = tokenizer.encode("a")
     inside = [i for i, special in enumerate(probe.special_tokens_mask) if not special]
     return list(probe.ids[: inside[0]]), list(probe.ids[inside[-1] + 1 :])
-
-
-def _padded(tokens: int, frame: int) -> int:
-    return -(-(tokens + frame) // _STEP) * _STEP
-
-
-def _rows(length: int) -> int:
-    """Return how many sentences of a padded length are read at once."""
-    return max(1, _TOKENS_AT_ONCE // length)
-
-
-def _chunks(order: Sequence[int], lengths: Sequence[int], frame: int) -> Iterator[list[int]]:
-    """Cut pieces, sorted by length, into batches of one padded length and bounded size."""
-    chunk: list[int] = []
-    padded = 0
-    for i in order:
-        length = _padded(lengths[i], frame)
-        if chunk and (length != padded or len(chunk) == _rows(length)):
-            yield chunk
-            chunk = []
-        padded = length
-        chunk.append(i)
-    if chunk:
-        yield chunk

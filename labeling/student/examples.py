@@ -50,12 +50,14 @@ class Example:
         text: as stored.
         allowed: by place, the states that the label may have; a place that is missing is unknown.
         evidence: by place, ranges of the text that carry the label.
+        id: of its row in the label source, by which readers' labels find it; empty: none.
     """
 
     patient: str
     text: str
     allowed: Mapping[Place, frozenset[State]]
     evidence: Mapping[Place, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    id: str = ""
 
 
 def allowed_of(said: str) -> frozenset[State]:
@@ -90,8 +92,27 @@ def read_examples(
 def _example(line: str, where: str, schema: LabelSchema, reports: Mapping[str, str]) -> Example:
     try:
         row = json.loads(line)
+    except ValueError as error:
+        raise InvalidExamples(f"{where}: not a report with labels") from error
+    return example_of(row, where, schema, reports)
+
+
+def example_of(
+    row: Any, where: str, schema: LabelSchema, reports: Mapping[str, str] | None = None
+) -> Example:
+    """Return the report and labels of one object of a label source.
+
+    Args:
+        row: the object; where it holds no text, ``reports`` does, by its id.
+        where: names it in an error.
+        schema, reports: as for ``read_examples``.
+
+    Raises:
+        InvalidExamples: it is something else; never quotes a report.
+    """
+    try:
         identifier = str(row.get("id", ""))
-        text = str(row.get("text") or reports.get(identifier, ""))
+        text = str(row.get("text") or (reports or {}).get(identifier, ""))
         patient = str(row.get("patient") or identifier or _digest(text))
         allowed: dict[Place, frozenset[State]] = {}
         evidence: dict[Place, tuple[tuple[int, int], ...]] = {}
@@ -105,7 +126,7 @@ def _example(line: str, where: str, schema: LabelSchema, reports: Mapping[str, s
         raise InvalidExamples(f"{where}: not a report with labels") from error
     if not text.strip():
         raise InvalidExamples(f"{where}: neither it nor the reports hold a text for its id")
-    return Example(patient, text, allowed, evidence)
+    return Example(patient, text, allowed, evidence, identifier)
 
 
 def _said(said: Any, sites: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -137,11 +158,19 @@ def _digest(text: str) -> str:
 def parted(
     examples: Iterable[Example], share: float, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Part examples by patient: to learn from, and to validate with (about ``share`` of them)."""
-    learn: list[Example] = []
-    validate: list[Example] = []
-    for each in examples:
-        drawn = hashlib.sha256(f"{seed}/{each.patient}".encode()).digest()
-        inside = int.from_bytes(drawn[:8], "big") < share * 2**64
-        (validate if inside else learn).append(each)
-    return learn, validate
+    """Part examples by patient: to learn from, and to validate with (about ``share`` of them).
+
+    Of two patients or more, one at least validates.
+    """
+    kept = list(examples)
+    drawn = {each.patient: _draw(each.patient, seed) for each in kept}
+    validating = {patient for patient, number in drawn.items() if number < share}
+    if not validating and len(drawn) > 1:
+        validating = {min(drawn, key=lambda patient: drawn[patient])}
+    learn = [each for each in kept if each.patient not in validating]
+    return learn, [each for each in kept if each.patient in validating]
+
+
+def _draw(patient: str, seed: int) -> float:
+    """Return a number from 0 to 1 that patient and seed decide."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{patient}".encode()).digest()[:8], "big") / 2**64

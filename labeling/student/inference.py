@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from labeling.sections import ReadableReport
+from labeling.student.buckets import Buckets
 from labeling.student.encoder import Dtype, Encoder
 from labeling.student.labeler import Answer
 from labeling.student.network import STATES, AttentionReader, Sizes, margins
@@ -21,8 +22,7 @@ from labeling.vocabulary import WHOLE, LabelSchema
 ENCODER_PREFIX = "encoder."
 """Weights of the encoder that were trained, too, stand under their own names behind this."""
 
-_NETWORK_TOKENS = 16_384  # read at once, padding included
-_PADDED_TO = 64
+_BUCKETS = Buckets(step=64, most=16_384)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Reader:
         encoded = self._encoder.encode(list(tokens.values()), self.config.layers)
         vectors = dict(zip(tokens, encoded, strict=True))
         found: dict[int, Answers] = {}
-        for chunk in _by_length([len(each.owner) for each in tokenized]):
+        for chunk in _BUCKETS.fill([len(each.owner) for each in tokenized]):
             some = [tokenized[i] for i in chunk]
             found.update(zip(chunk, self._answer(some, vectors), strict=True))
         return (found[i] for i in range(len(tokenized)))
@@ -134,28 +134,13 @@ class Reader:
 def padded_further(batch: Batch) -> Batch:
     """Pad to a round length, so that a report's sums do not depend on the reports beside it."""
     length = batch.mask.shape[1]
-    missing = -(-length // _PADDED_TO) * _PADDED_TO - length
+    missing = _BUCKETS.padded(length) - length
     pad = torch.nn.functional.pad
     return Batch(
         pad(batch.vectors, (0, 0, 0, missing)),
         pad(batch.mask, (0, missing)),
         pad(batch.cases, (0, 0, 0, missing)),
     )
-
-
-def _by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Cut reports, by length, into batches that are padded alike and bounded in size."""
-    chunk: list[int] = []
-    padded = 0
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        length = -(-max(1, lengths[i]) // _PADDED_TO) * _PADDED_TO
-        if chunk and (length != padded or (len(chunk) + 1) * length > _NETWORK_TOKENS):
-            yield chunk
-            chunk = []
-        padded = length
-        chunk.append(i)
-    if chunk:
-        yield chunk
 
 
 def _by_sentence(

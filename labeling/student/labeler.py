@@ -32,7 +32,7 @@ NOT_TRAINED = "the student was not trained on this observation"
 NO_LEVELS = "the student was not trained on sites"
 NO_TOKENS = "the report holds no words that the encoder knows"
 
-_REPORTS_AT_ONCE = 64
+_REPORTS_AT_ONCE = 128  # the more, the more sentences are equal and the fuller each batch
 _MOST_SPANS = 3
 _SHARE_OF_BEST = 0.5  # a further sentence counts from this share of the strongest one's attention
 
@@ -52,9 +52,10 @@ class StudentLabeler:
         config = self._files.config
         self._encoder = stored_encoder(setup.model_store, config.encoder, config.encoder_sha256)
         self._reader: Reader | None = None
+        self._dtype = best_dtype(setup.settings.student.dtype)
         self.model_name = setup.settings.student.name or f"student-{config.schema}"
         self.model_digest = hashlib.sha256(
-            f"{self._files.digest} {self._encoder.sha256} {best_dtype()}".encode()
+            f"{self._files.digest} {self._encoder.sha256} {self._dtype}".encode()
         ).hexdigest()
         read = f"{setup.languages.digest} {setup.settings.label_history}"
         self.prompt_digest = hashlib.sha256(read.encode()).hexdigest()
@@ -66,7 +67,11 @@ class StudentLabeler:
 
             threads = self._setup.settings.language_model.threads
             self._reader = Reader.load(
-                self._files, self._encoder.path, self._setup.schema, threads=threads
+                self._files,
+                self._encoder.path,
+                self._setup.schema,
+                threads=threads,
+                dtype=self._dtype,
             )
         return self._reader
 

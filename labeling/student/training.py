@@ -38,7 +38,7 @@ class TrainingOptions:
         batch: reports a step.
         learning_rate: of the network; of the encoder's layers a twentieth.
         tuned_layers: last layers of the encoder that learn, too; 0: none.
-        layers: of the encoder whose outputs are read, side by side.
+        layers: of the encoder whose outputs are read, side by side; empty: the middle and the last.
         evidence_weight: of the loss that draws attention to given evidence.
         weight_decay: of AdamW.
     """

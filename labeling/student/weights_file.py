@@ -98,8 +98,8 @@ def shipped_student(schema: str) -> StudentFiles:
     config, weights = folder / f"{schema}.json", folder / f"{schema}.safetensors"
     if not (config.is_file() and weights.is_file()):
         raise InvalidStudent(
-            f"no student comes with the schema {schema!r}; train one (radloop labeler "
-            "train-student), add it (radloop llm add) and name it in [labeling.student]"
+            f"no student comes with the schema {schema!r}; train one (radloop labeler distill), "
+            "add it (radloop llm add) and name it in [labeling.student]"
         )
     return _read(config, weights, schema)
 

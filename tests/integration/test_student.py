@@ -229,14 +229,25 @@ def test_the_command_trains_from_files(store, tmp_path):
     ]  # fmt: skip
     labels = tmp_path / "labels.jsonl"
     labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    options = {"output": tmp_path / "out", "labels": labels, "reports": tmp_path / "reports.csv",
+    (tmp_path / "labels.jsonl.run.json").write_text('{"labeler": "token_scores"}', "utf-8")
+    readers = tmp_path / "readers.csv"
+    readers.write_text(
+        "level,subject,observation,site,reader,state\nfile,p1,stenosis,whole,a,absent\n", "utf-8"
+    )
+    options = {"output": tmp_path / "out", "labels": labels, "reference": readers,
+               "reports": tmp_path / "reports.csv",
                "schema": "spine", "encoder": "tiny", "epochs": 1, "store": store.root}  # fmt: skip
-    arguments = ["labeler", "train-student", "--json"]
+    arguments = ["labeler", "distill", "--json"]
     arguments += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    assert said["reports_of_readers"] == 1
     record = read_student(tmp_path / "out").config.provenance
     assert record["label_sources"][0]["name"] == "labels.jsonl"
+    assert record["label_sources"][0]["run"] == {"labeler": "token_scores"}
+    assert record["references"]["name"] == "readers.csv"
+    assert record["options"]["layers"] == [1, -1]
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code != 0
 

@@ -142,7 +142,7 @@ def test_another_configuration_is_refused(content):
 
 
 def test_a_schema_without_a_student_says_what_to_do():
-    with pytest.raises(InvalidStudent, match="train-student"):
+    with pytest.raises(InvalidStudent, match="distill"):
         StudentLabeler(setup_of(shipped_schema("neuro")))
 
 
