@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from labeling.synthesis.claims import Statement
 from labeling.synthesis.generated import Split
@@ -11,12 +11,11 @@ from labeling.synthesis.ledger import Ledger
 from labeling.synthesis.phrasings import Sentence
 from labeling.synthesis.plan import Plan, Topic
 from labeling.synthesis.sentences import Sentences
+from labeling.synthesis.telling import Teller
 from labeling.synthesis.wording_file import Wording
-from labeling.vocabulary import LabelSchema, Observation, State
+from labeling.vocabulary import LabelSchema, State
 
-_TRIES = 4
-_JOINED, _AGAINST_ONE, _AGAINST_SOME, _EXCEPT = 0.4, 0.22, 0.3, 0.05
-_SAID_NORMAL, _UNCHANGED, _MENTIONED = 0.6, 0.12, 0.1
+_SAID_NORMAL, _MENTIONED = 0.6, 0.1
 
 
 class Composer:
@@ -36,6 +35,7 @@ class Composer:
         self._chance, self._plan = chance, plan
         self.sentences = Sentences(schema, wording, split, chance, telegraphic=telegraphic)
         self.ledger = Ledger(schema)
+        self._tell = Teller(self.sentences, self.ledger, chance)
 
     def findings(self) -> list[Statement]:
         """Return the sentences of the findings, in an order of chance."""
@@ -43,11 +43,11 @@ class Composer:
             state: [each for each in self._plan.topics if each.state is state]
             for state in (State.PRESENT, State.UNCERTAIN, State.ABSENT, State.STABLE_UNKNOWN)
         }
-        said = self._found(by_state[State.PRESENT], by_state[State.ABSENT])
-        said += self._doubted(by_state[State.UNCERTAIN])
+        said = self._tell.found(by_state[State.PRESENT], by_state[State.ABSENT])
+        said += self._tell.doubted(by_state[State.UNCERTAIN])
         said += self._joint()
-        said += self._denied(by_state[State.ABSENT])
-        said += self._stable(by_state[State.STABLE_UNKNOWN])
+        said += self._tell.denied(by_state[State.ABSENT])
+        said += self._tell.stable(by_state[State.STABLE_UNKNOWN])
         if self._chance.random() < 0.6:
             self._chance.shuffle(said)
         return self._closed(said)
@@ -68,15 +68,15 @@ class Composer:
             if said:
                 listed.append(((site,), said))
             elif self._chance.random() < _SAID_NORMAL:
-                listed.append(((), self._all_at((site,))))
+                listed.append(((), self._tell.all_at((site,))))
         return [each for each in listed if each[1]]
 
     def unplaced(self) -> list[Statement]:
         """Return the sentences on topics without a site, which stand beside a list of sites."""
         topics = [each for each in self._plan.topics if not each.sites]
-        said = self._found([t for t in topics if t.state is State.PRESENT], [])
-        said += self._doubted([t for t in topics if t.state is State.UNCERTAIN])
-        said += self._denied([t for t in topics if t.state is State.ABSENT])
+        said = self._tell.found([t for t in topics if t.state is State.PRESENT], [])
+        said += self._tell.doubted([t for t in topics if t.state is State.UNCERTAIN])
+        said += self._tell.denied([t for t in topics if t.state is State.ABSENT])
         return said
 
     def summary(self) -> list[Statement]:
@@ -85,14 +85,14 @@ class Composer:
         told = [t for t in told if self._said(t)]
         if told and self._chance.random() < 0.3:
             told = self._chance.sample(told, self._chance.randint(1, len(told)))
-        said = self._found([t for t in told if t.state is State.PRESENT], [])
-        said += self._doubted([t for t in told if t.state is State.UNCERTAIN])
+        said = self._tell.found([t for t in told if t.state is State.PRESENT], [])
+        said += self._tell.doubted([t for t in told if t.state is State.UNCERTAIN])
         if not said:
             normal = self._normal()
             said += [normal] if normal else []
         denied = [t for t in self._plan.topics if t.state is State.ABSENT]
         if denied and self._chance.random() < 0.3:
-            said += self._denied(denied[:3])
+            said += self._tell.denied(denied[:3])
         if self._chance.random() < 0.04:
             said += self._contradiction()
         return said
@@ -125,93 +125,11 @@ class Composer:
     def normal_study(self) -> list[Statement]:
         """Return what a report of a normal or an unchanged study says."""
         if self._chance.random() < 0.2:
-            stable = self.sentences.study(
-                State.STABLE_UNKNOWN, self._plan.observations, self._plan.study
-            )
-            return self._kept(lambda: stable)
+            return self._study(State.STABLE_UNKNOWN)
         normal = self._normal()
         return [normal] if normal else []
 
     # Parts
-
-    def _found(self, topics: Sequence[Topic], absent: Sequence[Topic]) -> list[Statement]:
-        said: list[Statement] = []
-        waiting = list(topics)
-        while waiting:
-            topic = waiting.pop(0)
-            beside = [
-                each
-                for each in waiting
-                if each.sites == topic.sites and not _related(each.observation, topic.observation)
-            ]
-            if beside and self._chance.random() < _JOINED:
-                taken = beside[: self._chance.choice((1, 1, 2))]
-                together = [topic.observation, *(each.observation for each in taken)]
-                statements = self._kept(lambda o=together, t=topic: self._together(o, t.sites))
-                if statements:
-                    waiting = [each for each in waiting if each not in taken]
-                    said += statements
-                    continue
-            said += self._kept(lambda t=topic: self._one_found(t, absent))
-        return said
-
-    def _together(self, observations: Sequence[Observation], sites: tuple[str, ...]) -> Statement:
-        return self.sentences.joined(observations, sites)
-
-    def _one_found(self, topic: Topic, absent: Sequence[Topic]) -> Statement:
-        """State a finding alone, or against others that are absent."""
-        drawn = self._chance.random()
-        denied = [each.observation for each in absent]
-        denied = [each for each in denied if not _related(each, topic.observation)]
-        if denied and drawn < _AGAINST_ONE:
-            chosen = self._chance.choice(denied)
-            return self.sentences.found_not(topic.observation, chosen, topic.sites)
-        if len(denied) > 1 and drawn < _AGAINST_SOME:
-            some = self._chance.sample(denied, 2)
-            if some[0] != some[1]:
-                return self.sentences.not_found(some, topic.observation, topic.sites)
-        if topic.sites and topic.observation.sites and drawn > 1 - _EXCEPT:
-            return self.sentences.denied_but_at(topic.observation, topic.sites)
-        return self.sentences.found(topic.observation, topic.sites)
-
-    def _doubted(self, topics: Sequence[Topic]) -> list[Statement]:
-        if len(topics) == 2 and topics[0].sites == topics[1].sites and self._chance.random() < 0.3:
-            first, second = topics
-            return self._kept(
-                lambda: self.sentences.hedged_pair(
-                    first.observation, second.observation, first.sites
-                )
-            )
-        return [
-            statement
-            for each in topics
-            for statement in self._kept(
-                lambda t=each: self.sentences.hedged(t.observation, t.sites)
-            )
-        ]
-
-    def _denied(self, topics: Sequence[Topic]) -> list[Statement]:
-        said: list[Statement] = []
-        groups: dict[tuple[str, ...], list[Observation]] = {}
-        for each in topics:
-            groups.setdefault(each.sites, []).append(each.observation)
-        for sites, observations in groups.items():
-            while observations:
-                count = self._chance.choice((1, 1, 2, 3, 4))
-                some, observations = observations[:count], observations[count:]
-                said += self._kept(lambda s=some, at=sites: self._denied_once(s, at))
-        return said
-
-    def _denied_once(
-        self, observations: Sequence[Observation], sites: tuple[str, ...]
-    ) -> Statement:
-        if len(observations) > 1:
-            return self.sentences.denied_together(observations, sites)
-        return self.sentences.denied(observations[0], sites)
-
-    def _stable(self, topics: Sequence[Topic]) -> list[Statement]:
-        stable = (self.sentences.stable(each.observation, each.sites) for each in topics)
-        return [each for s in stable if s for each in self._kept(lambda s=s: s)]
 
     def _joint(self) -> list[Statement]:
         """Return some of the file's sentences about several findings."""
@@ -220,7 +138,7 @@ class Composer:
         for _ in range(self._chance.choice((0, 0, 1, 1, 2, 3)) if known else 0):
             chosen = self._chance.choice(known)
             sites = self._some_sites()
-            said += self._kept(lambda c=chosen, s=sites: self.sentences.joint(c, s))
+            said += self._tell.kept(self.sentences.joint, chosen, sites)
         return said
 
     def _at_site(self, site: str) -> list[Statement]:
@@ -229,36 +147,22 @@ class Composer:
         found = [each.observation for each in topics if each.state is State.PRESENT]
         said: list[Statement] = []
         if len(found) > 1 and self._chance.random() < 0.4:
-            said += self._kept(lambda: self.sentences.joined(found, (site,), headed=True))
+            said += self._tell.kept(self.sentences.joined, found, (site,), headed=True)
             found = []
         for each in found:
-            said += self._kept(lambda o=each: self.sentences.found(o, (site,), headed=True))
-        for each in topics:
-            if each.state is State.UNCERTAIN:
-                said += self._kept(
-                    lambda t=each: self.sentences.hedged(t.observation, (site,), headed=True)
-                )
+            said += self._tell.kept(self.sentences.found, each, (site,), headed=True)
+        for doubt in (t.observation for t in topics if t.state is State.UNCERTAIN):
+            said += self._tell.kept(self.sentences.hedged, doubt, (site,), headed=True)
         known = self._joints()
         if known and self._chance.random() < 0.4:
             chosen = self._chance.choice(known)
-            said += self._kept(lambda: self.sentences.joint(chosen, (site,), headed=True))
+            said += self._tell.kept(self.sentences.joint, chosen, (site,), headed=True)
         levelled = [each for each in self._plan.observations if site in each.sites]
         denied = [each for each in levelled if not self.ledger.has(each.id, (State.PRESENT,))]
         if said and denied and self._chance.random() < 0.5:
             some = self._chance.sample(denied, min(len(denied), self._chance.randint(1, 3)))
-            said += self._kept(lambda: self._headed_denial(some, site))
+            said += self._tell.kept(self._tell.denied_once, some, (site,), headed=True)
         return said
-
-    def _all_at(self, sites: Sequence[str]) -> list[Statement]:
-        """Say of sites that nothing is wrong there, or nothing new."""
-        state = State.STABLE_UNKNOWN if self._chance.random() < _UNCHANGED else State.ABSENT
-        kind = "sites_stable" if state is State.STABLE_UNKNOWN else "sites_normal"
-        return self._kept(lambda: self.sentences.sites_say(kind, sites, state=state))
-
-    def _headed_denial(self, observations: Sequence[Observation], site: str) -> Statement:
-        if len(observations) > 1:
-            return self.sentences.denied_together(observations, (site,), headed=True)
-        return self.sentences.denied(observations[0], (site,), headed=True)
 
     def _closed(self, said: list[Statement]) -> list[Statement]:
         """Add what is said of the places that were not named."""
@@ -269,16 +173,16 @@ class Composer:
         drawn = self._chance.random()
         if left and drawn < 0.15:
             rest = self.sentences.rest_normal(left)
-            return said + (self._kept(lambda: rest) if rest else [])
+            return said + self._tell.kept_if_any(rest)
         if left and drawn < 0.3:
-            return said + self._all_at(left[: self._chance.randint(1, len(left))])
+            return said + self._tell.all_at(left[: self._chance.randint(1, len(left))])
         present = [o for o in levelled if self.ledger.has(o.id, (State.PRESENT,))]
         present = [o for o in present if self.ledger.sites_of(o.id)]
         if present and drawn < 0.42:
             chosen = self._chance.choice(present)
             others = [s for s in chosen.sites if s not in self.ledger.sites_of(chosen.id)]
             if others:
-                return said + self._kept(lambda: self.sentences.denied_elsewhere(chosen, others))
+                return said + self._tell.kept(self.sentences.denied_elsewhere, chosen, others)
         return said
 
     def _contradiction(self) -> list[Statement]:
@@ -296,26 +200,18 @@ class Composer:
         own = self._fitting(self._wording.own.normals.of(self._split))
         chosen = self._chance.choice(own) if own and self._chance.random() < 0.6 else None
         if chosen is not None and chosen.absent:
-            said = self._kept(lambda: self.sentences.joint(chosen, ()))
+            said = self._tell.kept(self.sentences.joint, chosen, ())
         elif chosen is not None:
             ids = tuple(each.id for each in self._plan.observations)
             everything = Sentence(chosen.text, absent=ids)
-            said = self._kept(lambda: self.sentences.joint(everything, ()))
+            said = self._tell.kept(self.sentences.joint, everything, ())
         else:
-            observations = self._plan.observations
-            said = self._kept(
-                lambda: self.sentences.study(State.ABSENT, observations, self._plan.study)
-            )
+            said = self._study(State.ABSENT)
         return said[0] if said else None
 
-    def _kept(self, write: Callable[[], Statement]) -> list[Statement]:
-        """Write a sentence; none where it would contradict what was said."""
-        for _ in range(_TRIES):
-            statement = write()
-            if self.ledger.fits(statement.claims):
-                self.ledger.add(statement)
-                return [statement]
-        return []
+    def _study(self, state: State) -> list[Statement]:
+        plan = self._plan
+        return self._tell.kept(self.sentences.study, state, plan.observations, plan.study)
 
     def _said(self, topic: Topic) -> bool:
         return self.ledger.has(topic.observation.id, (topic.state,))
@@ -342,7 +238,3 @@ class Composer:
             if (not part or not each.body_parts or part in each.body_parts)
             and known.issuperset((*each.present, *each.absent, *each.uncertain))
         ]
-
-
-def _related(first: Observation, second: Observation) -> bool:
-    return first.id == second.id or first.id in second.parents or second.id in first.parents
