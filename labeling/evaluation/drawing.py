@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeling.evaluation.agreement import Agreement
-from labeling.evaluation.metrics import Estimate
+from labeling.evaluation.metrics import Bin, Estimate
 from labeling.vocabulary import State
 
 if TYPE_CHECKING:
@@ -88,19 +88,21 @@ def _draw_grid(found: Mapping[str, Agreement], path: Path, title: str, draw: Any
 def _curve(axes: Axes, each: Agreement) -> None:
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
     axes.plot([b.said for b in each.curve], [b.seen for b in each.curve], "o-", markersize=4)
-    for point in each.curve:
-        place = (point.said, point.seen)
-        right = point.said > 0.5  # towards the middle, where nothing cuts the number off
-        axes.annotate(f"n={point.n}", place, xytext=(-4 if right else 4, 4),
-                      textcoords="offset points", ha="right" if right else "left",
-                      fontsize="x-small", color="0.3")  # fmt: skip
     axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, 1.08)
-    axes.set_xlabel("probability said", fontsize="small")
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel(f"probability said\n{_numbers(each.curve)}", fontsize="small")
     axes.set_ylabel("share present", fontsize="small")
     error = each.calibration_error
     if error is not None and not math.isnan(error):
-        axes.text(0.02, 1.0, f"ECE {error:.3f}", fontsize="small")
+        axes.text(0.05, 0.9, f"ECE {error:.3f}", fontsize="small")
+
+
+def _numbers(curve: Sequence[Bin]) -> str:
+    """Say how many reports each point of a curve stands for; beside the points they overlap."""
+    counts = [str(each.n) for each in curve]
+    if len(set(counts)) == 1:
+        return f"n = {counts[0]} at each point"
+    return f"n = {' '.join(counts)}"
 
 
 def _confusion(axes: Axes, each: Agreement) -> None:
