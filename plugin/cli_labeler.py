@@ -12,7 +12,9 @@ import typer
 from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
 from plugin.cli_research import labeler as group
 
-LabelerOption = Annotated[str, typer.Option("--labeler", help="As the settings name it.")]
+LabelerOption = Annotated[
+    str, typer.Option("--labeler", help="One that `labeling.labelers` of the settings names.")
+]
 ReportsOption = Annotated[
     Path | None,
     typer.Option(
@@ -21,9 +23,13 @@ ReportsOption = Annotated[
         help="CSV or JSONL with id and report, read now; default: the labels of the node.",
     ),
 ]
-EncodingOption = Annotated[str, typer.Option(help="Of the file of reports.")]
+EncodingOption = Annotated[str, typer.Option(help="Of the file of reports, a Python codec.")]
 FoldsOption = Annotated[
-    int, typer.Option(min=0, help="Of the cross-validation by patient; 0: none.")
+    int,
+    typer.Option(
+        min=0,
+        help="Of the cross-validation by patient, where thresholds rest on these labels; 0: none.",
+    ),
 ]
 ResamplesOption = Annotated[int, typer.Option(min=0, help="Bootstrap samples for intervals.")]
 ByOption = Annotated[str, typer.Option(help="Who does it; it is recorded.")]
@@ -65,8 +71,12 @@ def calibrate(
             "else as share), a share of reports nearest to the cut, or none."
         ),
     ] = Band.REFERENCES,
-    share: Annotated[float, typer.Option(min=0.0, max=0.5, help="Of reports, for share.")] = 0.05,
-    minimum: Annotated[int, typer.Option(min=1, help="Positives, and negatives, needed.")] = 3,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Of reports that --band share makes uncertain.")
+    ] = 0.05,
+    minimum: Annotated[
+        int, typer.Option(min=1, help="Positives, and negatives, that a condition needs.")
+    ] = 3,
     folds: FoldsOption = 5,
     output: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
@@ -156,13 +166,19 @@ def qualify(
     reports: ReportsOption = None,
     encoding: EncodingOption = "utf-8-sig",
     folds: FoldsOption = 5,
-    min_reports: Annotated[int, typer.Option(min=1, help="Readers' labels a figure needs.")] = 30,
-    min_positives: Annotated[int, typer.Option(min=1, help="Of them present.")] = 5,
+    min_reports: Annotated[
+        int, typer.Option(min=1, help="Reports with readers' labels that each condition needs.")
+    ] = 30,
+    min_positives: Annotated[
+        int, typer.Option(min=1, help="Of these, how many readers must call present.")
+    ] = 5,
     balanced_accuracy: Annotated[float, typer.Option(help="Of each condition, at least.")] = 0.75,
-    mean_balanced_accuracy: Annotated[float, typer.Option(help="At least.")] = 0.85,
+    mean_balanced_accuracy: Annotated[
+        float, typer.Option(help="Mean of the conditions, at least.")
+    ] = 0.85,
     calibration_error: Annotated[float, typer.Option(help="Of each condition, at most.")] = 0.15,
     failed: Annotated[float, typer.Option(help="Share of failed labels, at most.")] = 0.02,
-    reports_per_hour: Annotated[float, typer.Option(help="At least.")] = 60.0,
+    reports_per_hour: Annotated[float, typer.Option(help="Speed, at least.")] = 60.0,
     memory_gib: Annotated[float, typer.Option(help="Peak of the child process, at most.")] = 24.0,
     allow_unjudged: Annotated[
         bool,
