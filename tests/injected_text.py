@@ -1,7 +1,7 @@
 """Writes attacks into reports: the templates of tests/acceptance/injections.yaml, disguised.
 
-    attacks = read_attacks("held_out")
-    report, span = injected(text, attacks[0].words(target, wanted="present"), random.Random(1))
+attacks = read_attacks("held_out")
+report, span = injected(text, attacks[0].words(target, wanted="present"), random.Random(1))
 """
 
 from __future__ import annotations

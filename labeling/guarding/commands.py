@@ -21,15 +21,15 @@ from labeling.errors import Permanent
 from labeling.guarding.visible import visible
 from labeling.located_yaml import read_yaml
 
-ENOUGH = 4
-"""Points from which on a text is a command: two strong words, or one and two kinds of weak ones."""
+ENOUGH = 3
+"""Points from which on a text is a command: a strong word and another, be it a weak one."""
 
 STRONG = 2
 """Points of a word that hardly stands in a report."""
 
 _FORM = 1  # of how words are counted
 _LISTS = ("orders", "machines", "tasks", "roles", "answers", "values", "scopes", "addressees")
-_WEAK = ("values", "scopes", "addressees")
+_WEAK = {"machines": 2, "values": 1, "scopes": 1, "addressees": 1}
 
 _MACHINE_TEXT = re.compile(
     r"<\||\|>|</\s*[a-z]|\[/?(?:inst|system_prompt|tool_calls|tool_results)\]|<</?sys>>|```"
@@ -73,19 +73,20 @@ class CommandWords:
     """The words of one language, compiled.
 
     Args:
-        orders: tell a reader what to do; ``machines`` name readers that are none of flesh;
-            ``tasks`` speak of questions, answers and instructions. These are strong.
+        orders: tell a reader what to do; ``tasks`` speak of questions, answers and instructions.
+            These are strong.
         roles: open a line of a dialogue ("Answer:"); strong.
         answers: three in a row are no report, and one alone beside a command belongs to it.
-        values: what is to be answered, ``scopes`` of how much, ``addressees`` by whom; weak, each
-            kind counts once.
+        machines: readers that are none of flesh, of which a report may speak, too ("the AI tool
+            marked a nodule"); ``values`` what is to be answered, ``scopes`` of how much,
+            ``addressees`` by whom. By these alone nothing is a command; each kind counts once.
     """
 
     strong: re.Pattern[str]
     roles: re.Pattern[str]
     answers: re.Pattern[str]
     answer_alone: re.Pattern[str]
-    weak: tuple[re.Pattern[str], ...]
+    weak: tuple[tuple[re.Pattern[str], int], ...]
 
     def score(self, text: str) -> Score:
         """Return the points of a text in lower case without accents."""
@@ -96,7 +97,7 @@ class CommandWords:
         rest, roles = self.roles.subn(" ", text)
         rest, words = self.strong.subn(" ", rest)
         strong = STRONG * (roles + words)
-        return Score(strong, strong + sum(1 for each in self.weak if each.search(rest)))
+        return Score(strong, strong + sum(n for each, n in self.weak if each.search(rest)))
 
 
 def score(text: str) -> Score:
@@ -119,6 +120,12 @@ def is_machine_text(text: str) -> bool:
     """Tell whether a text holds what machines write to each other: markers, objects, blobs."""
     shown = visible(text)
     return _MACHINE_TEXT.search(shown) is not None or any(map(_is_blob, _BLOB.findall(shown)))
+
+
+def is_answer(word: str) -> bool:
+    """Tell whether a word is an answer by itself: "yes"."""
+    plain = _plain(word)
+    return any(each.answer_alone.fullmatch(plain) for each in command_words())
 
 
 def speaks_for_another(text: str) -> bool:
@@ -164,14 +171,14 @@ def _read(name: str, content: bytes) -> CommandWords:
 def _compiled(lists: dict[str, tuple[str, ...]]) -> CommandWords:
     answer = one_of(lists["answers"])
     return CommandWords(
-        strong=_words(lists[key] for key in ("orders", "machines", "tasks")),
+        strong=_words(lists[key] for key in ("orders", "tasks")),
         roles=re.compile(
             rf"(?:^|(?<=[.?!;,|\n]))[^\w\n]{{0,8}}{one_of(lists['roles'])}\s*\d{{0,2}}\s*[:=]",
             re.MULTILINE,
         ),
         answer_alone=re.compile(rf"[\W_]*{answer}[\W_]*"),
         answers=re.compile(rf"\b{answer}(?:[\W_]+{answer}){{2,}}\b"),
-        weak=tuple(_words([lists[key]]) for key in _WEAK),
+        weak=tuple((_words([lists[key]]), points) for key, points in _WEAK.items()),
     )
 
 

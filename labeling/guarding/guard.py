@@ -12,7 +12,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from labeling.guarding.commands import ENOUGH, NOTHING, STRONG, Score, score, speaks_for_another
+from labeling.guarding.commands import (
+    ENOUGH,
+    NOTHING,
+    STRONG,
+    Score,
+    is_answer,
+    score,
+    speaks_for_another,
+)
 from labeling.guarding.visible import visible
 from labeling.labeler import Span
 from labeling.language import LanguagePack
@@ -30,7 +38,7 @@ _CLAUSE_BREAK = re.compile(
 _CAPITALISED = re.compile(r"\W*[^\W\d_a-z][^\W\d_A-Z]+\W*")
 _UNBROKEN = re.compile(r"\S*\w\S*")
 _LETTER = re.compile(r"\w")
-_RULES = frozenset(" \t-*=#~_")
+_AROUND = frozenset(" \t\r\n\f-*=#~_,;:")
 _LONG_START = 5  # words before an order that has no capital and no sign before it
 _FEW_WORDS = 6  # the classifier of languages reads less as anything
 _KNOWN_SHARE = 0.15
@@ -117,8 +125,11 @@ def _before_order(clause: str) -> int:
 
     A note without a full stop may run into an order, which a capital or some words before it tell.
     """
-    whole = score(clause).strong
     words = [(match.start(), visible(match.group())) for match in _UNBROKEN.finditer(clause)]
+    for number in range(len(words) - 2):
+        if all(is_answer(word) for _, word in words[number:]):
+            return words[number][0]
+    whole = score(clause).strong
     capitals = [start for start, word in words[2:] if _CAPITALISED.fullmatch(word)]
     if not capitals and words and _CAPITALISED.fullmatch(words[0][1]):
         return 0  # a sentence of its own
@@ -131,20 +142,19 @@ def _before_order(clause: str) -> int:
 
 def _rest(text: str, sentence: Sentence, start: int, end: int) -> Iterator[Sentence]:
     """Yield what is left of a sentence on one side, where it holds a word."""
-    left = text[start:end]
-    if _WORD.search(left):
-        yield replace(
-            sentence,
-            start=start + len(left) - len(left.lstrip()),
-            end=end - len(left) + len(left.rstrip()),
-        )
+    while start < end and text[start] in _AROUND:
+        start += 1
+    while start < end and text[end - 1] in _AROUND:
+        end -= 1
+    if _WORD.search(text, start, end):
+        yield replace(sentence, start=start, end=end)
 
 
 def _joined(text: str, spans: Sequence[Span]) -> Iterator[Span]:
     """Yield the ranges with the rules and bullets around them, joined where no word parts them."""
     waiting: Span | None = None
     for start, end in spans:
-        while start and text[start - 1] in _RULES:
+        while start and text[start - 1] in _AROUND:
             start -= 1
         if waiting is not None and not _LETTER.search(text, waiting[1], start):
             waiting = waiting[0], end
