@@ -69,8 +69,8 @@ def distill(
             help="Do not learn from reports that readers labelled: they can judge the student.",
         ),
     ] = False,
-    simulated: Annotated[
-        int, typer.Option(min=0, help="Simulated lumbar reports to learn from, too.")
+    generated: Annotated[
+        int, typer.Option(min=0, help="Generated reports of the schema to learn from, too.")
     ] = 0,
     schema: Annotated[str, typer.Option(help="A shipped schema or a .yaml file.")] = "",
     encoder: Annotated[
@@ -130,7 +130,7 @@ def distill(
         reports=reports.absolute() if reports else None,
         references=reference.absolute() if reference else None,
         hold_out_references=hold_out_references,
-        simulated=simulated,
+        generated=generated,
         lessons=_lessons(config, asked, settings) if labeler else None,
     )
     with progress_line() as progress:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from labeling.vocabulary import LabelSchema
     from plugin.stages.distill import Lessons
 
-SIMULATED_SCHEMA = "spine"
-"""The schema of which the simulator writes reports."""
-
 _LESSONS_AT_ONCE = 256
 
 
@@ -40,8 +37,7 @@ class StudentJob:
         reports: CSV or JSONL with the texts of labels that have none.
         references: readers' labels by the ids of ``labels``; they win.
         hold_out_references: do not learn from the reports that readers labelled.
-        simulated: reports that the simulator writes, half in the wording of the simulated
-            hospital and half in more wordings of more observations.
+        generated: reports of the schema that the generator writes, to learn from, too.
         lessons: reports of a node with labels.
     """
 
@@ -55,7 +51,7 @@ class StudentJob:
     reports: Path | None = None
     references: Path | None = None
     hold_out_references: bool = False
-    simulated: int = 0
+    generated: int = 0
     lessons: Lessons | None = None
 
     def as_row(self) -> dict[str, Any]:
@@ -66,7 +62,7 @@ class StudentJob:
             "reports": str(self.reports or ""),
             "references": str(self.references or ""),
             "hold_out_references": self.hold_out_references,
-            "simulated": self.simulated,
+            "generated": self.generated,
             "settings": self.settings.for_child(),
             "model_store": str(self.model_store),
             "encoder": self.encoder,
@@ -83,10 +79,10 @@ def train_student(job: StudentJob, progress: Progress) -> dict[str, Any]:
     Raises:
         Permanent: nothing to learn from, a file that cannot be read, or the folder is taken.
     """
-    if not (job.labels or job.simulated or job.lessons):
+    if not (job.labels or job.generated or job.lessons):
         raise Permanent(
             "name label sources: a node's labeler (--config, --labeler), files (--labels), or "
-            "reports that are simulated (--simulated)"
+            "reports that are generated (--generated)"
         )
     if (job.output / "config.json").exists():
         raise Permanent(f"{job.output} holds a model already; name another folder")
@@ -165,10 +161,7 @@ def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     schema = schema_of(settings)
     found = _from_files(job, schema)
     examples = [*_waiting.examples, *found.examples]
-    if job["simulated"]:
-        if schema.name != SIMULATED_SCHEMA:
-            raise Permanent(f"reports are simulated only of the schema {SIMULATED_SCHEMA!r}")
-        examples += simulated_examples(job["simulated"], int(job["options"]["seed"]))
+    examples += generated_examples(schema, job["generated"], int(job["options"]["seed"]))
     by_readers = _waiting.by_readers + found.by_readers
     result = distil(
         examples,
@@ -210,7 +203,7 @@ def _provenance(job: Mapping[str, Any]) -> dict[str, Any]:
     record = {
         "command": job["command"],
         "label_sources": [{"name": p.name, "sha256": _digest(p), **_run_of(p)} for p in files],
-        "simulated": job["simulated"],
+        "generated": job["generated"],
     }
     if job["references"]:
         path = Path(job["references"])
@@ -226,32 +219,14 @@ def _run_of(labels: Path) -> dict[str, Any]:
     return {"run": json.loads(beside.read_bytes())} if beside.is_file() else {}
 
 
-def simulated_examples(count: int, seed: int) -> Iterator[Example]:
-    """Yield reports of the simulator with what they say; the same arguments, the same reports.
+def generated_examples(schema: LabelSchema, count: int, seed: int) -> Iterator[Example]:
+    """Yield generated reports with what they say; the same arguments, the same reports."""
+    from labeling.student.examples import Example, allowed_of
+    from labeling.synthesis.generator import generate
 
-    The reports of the simulated hospital speak of four observations; of the others they teach
-    nothing.
-    """
-    import numpy as np
-
-    from labeling.student.examples import Example
-    from plugin.simulation.lumbar_reports import lumbar_reports
-    from plugin.simulation.reports import write_report
-    from plugin.simulation.truth import draw_truth
-
-    for number, report in enumerate(lumbar_reports(count - count // 2, seed)):
-        allowed = {place: frozenset({state}) for place, state in report.states.items()}
-        yield Example(f"simulated-{number}", report.text, allowed, report.evidence)
-    for number in range(count // 2):
-        rng = np.random.default_rng([seed, 23, number])
-        written = write_report(draw_truth(rng), rng)
-        allowed = {
-            (observation, site): frozenset({state})
-            for observation, states in written.states.items()
-            for site, state in states.items()
-        }
-        spans = {place: (span,) for place, span in written.spans.items()}
-        yield Example(f"hospital-{number}", written.text, allowed, spans)
+    for each in generate(schema, count, seed=seed):
+        allowed = {place: allowed_of(str(state)) for place, state in each.states.items()}
+        yield Example(each.id, each.text, allowed, each.evidence, each.id)
 
 
 def _digest(path: Path) -> str:

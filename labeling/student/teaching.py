@@ -67,7 +67,8 @@ def taught_by_readers(
 
 def _implied(said: Said, schema: LabelSchema) -> dict[Place, frozenset[State]]:
     """Return the states that the readers' labels leave to each place that they decide."""
-    present, denied = {}, {}
+    present: dict[Place, frozenset[State]] = {}
+    denied: dict[Place, frozenset[State]] = {}
     for observation in schema.observations:
         places = [(observation.id, site) for site in (WHOLE, *observation.sites)]
         above = [(name, WHOLE) for name in _ancestors(observation, schema)]

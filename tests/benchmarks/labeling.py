@@ -1,6 +1,7 @@
 """Reports and tokens per second of the labeler ``token_scores``, beside the plain published loop.
 
     python -m tests.benchmarks.labeling [--model PATH] [--dtype auto] [--reports 4] [--rounds 5]
+    python -m tests.benchmarks.labeling --student
 
 Both ask the same model, with the same weights, the same questions about the same new reports.
 ``plain`` does it as the published code does: report by report, the whole prompt again for each
@@ -10,7 +11,7 @@ the model first write a summary aimed at each condition. Rounds are interleaved,
 alternates; only the ratios within a round mean something on a shared machine. The answers of both
 ways are compared, too. ``tokens/s`` counts the tokens of the prompts that were answered and of the
 summaries that were written, so it says how much work of the plain loop is done in a second. The
-last line is JSON.
+last line is JSON. ``--student`` measures the student instead (``tests.benchmarks.student``).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from labeling.settings import LanguageModelSettings
 from labeling.token_scores.labeler import TokenScoreLabeler
 from plugin.simulation.reports import Habits, write_report
 from plugin.simulation.truth import draw_truth
+from tests.benchmarks import student
 from tests.labeling_builders import rules_of, setup_of
 
 CONDITIONS = (
@@ -230,7 +232,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--summary-tokens", type=int, default=64)
+    parser.add_argument("--student", action="store_true", help="the student alone; no model")
     options = parser.parse_args()
+    if options.student:
+        print(json.dumps(student.run(options.rounds, student.REPORTS, options.threads)))
+        return
     started = time.perf_counter()
     model = loaded(options)
     print(f"{model.name}, {options.dtype}, loaded in {time.perf_counter() - started:.1f} s")

@@ -234,7 +234,7 @@ def test_the_command_trains_from_files(store, tmp_path):
     readers.write_text(
         "level,subject,observation,site,reader,state\nfile,p1,stenosis,whole,a,absent\n", "utf-8"
     )
-    options = {"output": tmp_path / "out", "labels": labels, "reference": readers,
+    options = {"output": tmp_path / "out", "labels": labels, "reference": readers, "generated": 6,
                "reports": tmp_path / "reports.csv",
                "schema": "spine", "encoder": "tiny", "epochs": 1, "store": store.root}  # fmt: skip
     arguments = ["labeler", "distill", "--json"]
@@ -243,6 +243,7 @@ def test_the_command_trains_from_files(store, tmp_path):
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout[done.stdout.index("{") :])
     assert said["reports_of_readers"] == 1
+    assert said["learned_from"] + said["validated_on"] == 30
     record = read_student(tmp_path / "out").config.provenance
     assert record["label_sources"][0]["name"] == "labels.jsonl"
     assert record["label_sources"][0]["run"] == {"labeler": "token_scores"}
