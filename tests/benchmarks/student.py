@@ -143,7 +143,7 @@ def measure(
         way.reports.clear()
         way.results.clear()
     for number, some in enumerate(rounds):
-        order = list(ways) if number % 2 == 0 else list(reversed(ways))
+        order = list(ways) if number % 2 == 0 else list(reversed(list(ways)))
         for name in order:
             ways[name].read(some)
 
