@@ -109,6 +109,11 @@ class Composer:
             sites = (self._chance.choice(observation.sites),)
         return [self.sentences.amended("added", observation, sites)]
 
+    def technique(self) -> str:
+        """Return a sentence of the schema's file on how the images were taken; "": it has none."""
+        known = self._fitting(self._wording.own.techniques.of(self._split))
+        return self._chance.choice(known).text if known else ""
+
     def distractors(self, count: int) -> list[Statement]:
         """Return up to ``count`` sentences that claim nothing."""
         known = self._fitting(self._wording.own.distractors.of(self._split))
@@ -135,8 +140,8 @@ class Composer:
         """Return some of the file's sentences about several findings."""
         known = self._joints()
         said: list[Statement] = []
-        for _ in range(self._chance.choice((0, 0, 1, 1, 2, 3)) if known else 0):
-            chosen = self._chance.choice(known)
+        count = self._chance.choice((0, 0, 1, 1, 2, 3))
+        for chosen in self._chance.sample(known, min(count, len(known))):
             sites = self._some_sites()
             said += self._tell.kept(self.sentences.joint, chosen, sites)
         return said

@@ -197,7 +197,9 @@ class _Report:
             self._paper.say(Statement(self._frame("closings")))
 
     def _head(self, kind: str) -> None:
-        heading = self._chance.choice(self._wording.common.vocabulary[f"headings_{kind}"])
+        known = self._wording.common.vocabulary[f"headings_{kind}"]
+        magnetic = self._schema.modality == "MR"
+        heading = self._chance.choice([each for each in known if magnetic or "MRI" not in each])
         self._paper.heading(heading)
         alone = not heading.endswith(":") or self._chance.random() < 0.5
         self._paper.blank("\n" if alone else " ")
@@ -220,9 +222,9 @@ class _Report:
         )
 
     def _technique(self) -> str:
-        own = self._wording.own.techniques.of(self._split)
-        if own and self._chance.random() < 0.7:
-            return self._chance.choice(own).text
+        own = self._composer.technique()
+        if own and self._chance.random() < 0.8:
+            return own
         return self._frame("techniques")
 
     def _comparison(self) -> str:

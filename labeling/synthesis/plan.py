@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from labeling.vocabulary import LabelSchema, Observation, State
 
-_PRESENT = (0, 1, 1, 2, 2, 3, 3, 4, 5)
+_PRESENT = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6)
 _UNCERTAIN = (0, 0, 1, 1, 1, 2, 2)
 _AT_SITES, _DENIED_AT_SITES, _ALSO_DENIED, _ALSO_DOUBTED = 0.78, 0.3, 0.3, 0.08
 _SITES = (1, 1, 1, 2, 2, 3, 4)
 _MANY = 10
-_NORMAL, _MUTED, _OWN_PART = 0.05, 0.35, 0.6
+_NORMAL, _MUTED, _OWN_PART, _CHILD = 0.15, 0.22, 0.6, 0.6
 _OF_ONE_PART = 0.9
 
 
@@ -50,14 +50,21 @@ def draw_plan(schema: LabelSchema, chance: random.Random) -> Plan:
     known = [each for each in schema.observations if applies(each, body_part)]
     study = body_part.capitalize() or schema.title
     if chance.random() < _NORMAL:
-        return Plan((), study, body_part, tuple(known), frozenset(each.id for each in known))
+        return _normal(known, study, body_part, chance)
     muted = _muted(known, chance)
     # Those of one body part come into few reports: there they come first more often.
-    rank = {e.id: chance.random() * (_OWN_PART if e.body_parts else 1.0) for e in known}
+    # A parent is found with its children, so they come first.
+    rank = {
+        e.id: chance.random()
+        * (_OWN_PART if e.body_parts else 1.0)
+        * (_CHILD if e.parents else 1.0)
+        for e in known
+    }
     order = sorted(known, key=lambda each: (each.id in muted, rank[each.id]))
     extra = chance.choice((0, 1, 2)) if len(known) > _MANY else 0
     loud = len(known) - len(muted)
-    present = min(chance.choice(_PRESENT) + extra, max(1, len(known) * 2 // 3), loud)
+    wanted = min(chance.choice(_PRESENT) + extra, max(1, len(known) * 2 // 3))
+    present = min(loud, int(wanted * loud / len(known) + chance.random()))
     uncertain = min(chance.choice(_UNCERTAIN) + extra // 2, loud - present)
     absent = chance.randint(0, max(2, len(known) // 2))
     counts = ((State.PRESENT, present), (State.UNCERTAIN, uncertain), (State.ABSENT, absent))
@@ -68,9 +75,30 @@ def draw_plan(schema: LabelSchema, chance: random.Random) -> Plan:
         order = order[count:]
         if state is State.UNCERTAIN:
             chance.shuffle(order)
+    topics = _without_denied_parents(topics, schema)
     if order and chance.random() < 0.1:
         topics.append(Topic(order[0], State.STABLE_UNKNOWN))
     return Plan(tuple(topics), study, body_part, tuple(known), frozenset(muted))
+
+
+def _normal(
+    known: Sequence[Observation], study: str, body_part: str, chance: random.Random
+) -> Plan:
+    """Return the plan of a report that finds nothing: it denies much, or says so in one word."""
+    count = chance.choice((0, len(known) // 3, len(known) // 2, len(known) * 3 // 4))
+    denied = tuple(Topic(each, State.ABSENT) for each in chance.sample(list(known), count))
+    return Plan(denied, study, body_part, tuple(known), frozenset(each.id for each in known))
+
+
+def _without_denied_parents(topics: Sequence[Topic], schema: LabelSchema) -> list[Topic]:
+    """Leave out denials of what a finding, or a doubt, makes present."""
+    above: set[str] = set()
+    waiting = [t.observation for t in topics if t.state in (State.PRESENT, State.UNCERTAIN)]
+    while waiting:
+        parents = set(waiting.pop().parents) - above
+        above |= parents
+        waiting += [schema.observation(each) for each in parents]
+    return [t for t in topics if t.state is not State.ABSENT or t.observation.id not in above]
 
 
 def _muted(known: Sequence[Observation], chance: random.Random) -> set[str]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from labeling.places import locations_of, names_place
 from labeling.synthesis.claims import Claim, Statement, at_sites
 from labeling.synthesis.generated import Split
 from labeling.synthesis.nouns import Noun, Nouns, capitalised
 from labeling.synthesis.phrasings import Sentence
 from labeling.synthesis.site_names import SiteNames, is_level, listed, vertebrae
+from labeling.synthesis.where import Where
 from labeling.synthesis.wording_file import Wording
 from labeling.vocabulary import LabelSchema, Observation, State
 
 Sites = Sequence[str]
 
-_PLACED = 0.4
-_SAID_FREELY = 0.35
+_SAID_FREELY, _RESOLVED = 0.35, 0.06
 _OF_LEVELS = "level"
 _FRAMES = {State.PRESENT: "found", State.ABSENT: "denied", State.UNCERTAIN: "hedged"}
 
@@ -40,6 +39,7 @@ class Sentences:
         self._schema, self._wording, self._split, self._chance = schema, wording, split, chance
         self.names = SiteNames(schema, chance)
         self.nouns = Nouns(schema, wording, split, chance, telegraphic=telegraphic)
+        self._where = Where(schema, wording, split, chance, self.names)
         self._in_levels = any(is_level(each.id) for each in schema.sites)
 
     # One finding
@@ -65,7 +65,8 @@ class Sentences:
         if own and self._chance.random() < _SAID_FREELY:
             return self._said(observation, own, sites, State.ABSENT, headed=headed)
         noun = _noun(self.nouns.absent(observation))
-        kind = "resolved" if self._chance.random() < 0.06 else "denied"
+        passing = not self.nouns.own(observation).lasting
+        kind = "resolved" if passing and self._chance.random() < _RESOLVED else "denied"
         return self._framed(kind, observation, noun, sites, State.ABSENT, headed=headed)
 
     def hedged(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
@@ -115,7 +116,7 @@ class Sentences:
     ) -> Statement:
         """State two or more findings in one sentence."""
         nouns = [self.nouns.present(each, sites, plain=True) for each in observations]
-        at, _ = self._at(observations[-1], sites, headed=headed, placed=False)
+        at, _ = self._where.at(observations[-1], sites, headed=headed, placed=False)
         rest = listed([each.text for each in nouns[1:]], "and")
         text = self._frame("joined").format(a=nouns[0].text, b=rest, at=at)
         claims = [
@@ -130,7 +131,7 @@ class Sentences:
     ) -> Statement:
         """State one finding and deny another in one sentence."""
         noun = self.nouns.present(present, sites, plain=True)
-        at, words = self._at(present, sites, headed=headed, noun=noun.text)
+        at, words = self._where.at(present, sites, headed=headed, noun=noun.text)
         text = self._frame("found_not").format(a=noun.text, b=self.nouns.absent(absent), at=at)
         claims = at_sites(present, sites, State.PRESENT, f"{noun.text} {words}")
         return Statement(capitalised(text), claims + at_sites(absent, sites, State.ABSENT))
@@ -140,7 +141,7 @@ class Sentences:
     ) -> Statement:
         """Deny a list of findings for the whole and state another."""
         noun = self.nouns.present(present, sites, plain=True)
-        at, words = self._at(present, sites, headed=False, noun=noun.text)
+        at, words = self._where.at(present, sites, headed=False, noun=noun.text)
         denied = self._denied_list(absent)
         text = self._frame("not_found").format(list=denied, np=noun.text, at=at)
         claims = [claim for each in absent for claim in at_sites(each, (), State.ABSENT)]
@@ -151,7 +152,7 @@ class Sentences:
         self, observations: Sequence[Observation], sites: Sites, *, headed: bool = False
     ) -> Statement:
         """Deny several findings: the negation's scope is the whole list."""
-        at, _ = self._at(observations[0], sites, headed=headed, placed=False)
+        at, _ = self._where.at(observations[0], sites, headed=headed, placed=False)
         if len(observations) == 2 and self._chance.random() < 0.3:
             first, second = (self.nouns.absent(each) for each in observations)
             text = self._frame("denied_pairs").format(a=first, b=second, at=at)
@@ -165,7 +166,7 @@ class Sentences:
     ) -> Statement:
         """Leave open which of two findings it is."""
         a, b = self.nouns.bare(first, sites), self.nouns.bare(second, sites)
-        at, _ = self._at(first, sites, headed=headed, placed=False)
+        at, _ = self._where.at(first, sites, headed=headed, placed=False)
         text = self._frame("hedged_pairs").format(a=a.text, b=b.text, at=at)
         claims = at_sites(first, sites, State.UNCERTAIN, a.text)
         claims += at_sites(second, sites, State.UNCERTAIN, b.text)
@@ -179,7 +180,7 @@ class Sentences:
         first = (
             self._schema.observation((*named, *said.absent)[0]) if (*named, *said.absent) else None
         )
-        at, _ = self._at(first, sites, headed=headed, placed=False) if first else ("", "")
+        at, _ = self._where.at(first, sites, headed=headed, placed=False) if first else ("", "")
         text = self._placed(said.text, at, sites, first)
         # Whose severity a word is cannot be told where several findings share the sentence.
         words = text if len(named) == 1 and not said.absent else ""
@@ -250,9 +251,10 @@ class Sentences:
         template = self._chance.choice(usable)
         if "{at}" not in template and not _names_vertebrae(template) and not headed:
             sites = ()
-        at, words = self._at(observation, sites, headed=headed, noun=template)
+        denied = state is State.ABSENT
+        at, _ = self._where.at(observation, sites, headed=headed, noun=template, placed=not denied)
         text = self._placed(template, at, sites, observation)
-        return _of(observation, sites, state, text, f"{text} {words}")
+        return _of(observation, sites, state, text, text)
 
     def _placed(self, template: str, at: str, sites: Sites, observation: Observation | None) -> str:
         upper, lower = vertebrae(sites[0]) if sites else ("", "")
@@ -269,59 +271,16 @@ class Sentences:
         *,
         headed: bool,
     ) -> Statement:
-        at, words = self._at(observation, sites, headed=headed, noun=noun.text)
+        # "No mass in the left lobe" would say nothing of the rest.
+        denied = state is State.ABSENT
+        at, words = self._where.at(
+            observation, sites, headed=headed, noun=noun.text, placed=not denied
+        )
         text = self._filled(self._frame(kind), noun, at)
         return _of(observation, sites, state, text, f"{noun.text} {words}")
 
     def _filled(self, frame: str, noun: Noun, at: str, **names: str) -> str:
         return frame.format(np=noun.text, at=at, **{"is": "are" if noun.plural else "is"}, **names)
-
-    def _at(
-        self,
-        observation: Observation,
-        sites: Sites,
-        *,
-        headed: bool,
-        noun: str = "",
-        placed: bool = True,
-    ) -> tuple[str, str]:
-        """Return " at L4-L5" or the like, and what of it tells where the finding lies.
-
-        A noun that names a place gets no other.
-        """
-        if headed:
-            return "", ""
-        if sites:
-            return f" {self._at_sites(sites)}", ""
-        if not placed or observation.sites or self._chance.random() >= _PLACED:
-            return "", ""
-        if any(names_place(noun, each) for each in self._schema.locations):
-            return "", ""
-        own = self.nouns.own(observation).places.of(self._split)
-        places = own or self._fitting(observation)
-        if not places:
-            return "", ""
-        place = self._chance.choice(places)
-        return f" {place}", place
-
-    def _at_sites(self, sites: Sites) -> str:
-        words = self._wording.common.vocabulary
-        levels = all(map(is_level, sites))
-        if levels and len(sites) == len(self._schema.sites) and self._half():
-            return self._chance.choice(words["every_site"])
-        frame = self._chance.choice(words["at_level" if levels else "at_site"])
-        if len(sites) > 1 and levels:
-            frame = "at {site}"
-        return frame.format(site=self.names.names(sites))
-
-    def _fitting(self, observation: Observation) -> list[str]:
-        """Return the places of the schema's file that the observation can have."""
-        allowed = {each.id for each in locations_of(self._schema, observation)}
-        return [
-            place
-            for place in self._wording.own.places.of(self._split)
-            if {each.id for each in self._schema.locations if names_place(place, each)} <= allowed
-        ]
 
     def _denied_list(self, observations: Sequence[Observation]) -> str:
         nouns = [self.nouns.absent(each) for each in observations]

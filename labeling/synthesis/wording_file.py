@@ -76,7 +76,7 @@ _SILENT = {"histories": "histories", "comparisons": "comparisons", "techniques":
 """Sentences of sections that never label, and what they share a scope with."""
 
 _OBSERVATION_KEYS = {"present", "absent", "says", "denies", "hedges", "stable", "severities"}
-_OBSERVATION_KEYS |= {"measures", "places"}
+_OBSERVATION_KEYS |= {"measures", "places", "lasting"}
 _NOUNS = frozenset({"present", "absent", "measures", "places"})
 _SCHEMA_KEYS = {"joint", "distractors", "techniques", "histories", "normals", "places"}
 _SCHEMA_KEYS |= {"other_places", "abbreviations"}
@@ -107,6 +107,7 @@ class ObservationWording:
         severities: noun phrases that carry a step of its scale, by the id of the step.
         measures: what may follow a noun phrase, with ``{mm}``.
         places: words of place that may follow it; empty: those of the schema.
+        lasting: it does not go again, so nobody says that it has.
     """
 
     present: Phrasings = NO_PHRASES
@@ -118,6 +119,7 @@ class ObservationWording:
     severities: Mapping[str, Phrasings] = field(default_factory=dict)
     measures: Phrasings = NO_PHRASES
     places: Phrasings = NO_PHRASES
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,7 @@ def _observation(
         severities=_severities(fields, observation, reader),
         measures=read("measures", frozenset({"mm"})),
         places=read("places", _NONE),
+        lasting="lasting" in fields and fields["lasting"].flag(),
     )
 
 
