@@ -207,7 +207,13 @@ class Composer:
         if chosen is not None and chosen.absent:
             said = self._tell.kept(self.sentences.joint, chosen, ())
         elif chosen is not None:
-            ids = tuple(each.id for each in self._plan.observations)
+            # Of several body parts the sentence may speak of one only.
+            parts = set(chosen.body_parts)
+            ids = tuple(
+                each.id
+                for each in self._plan.observations
+                if not (parts and each.body_parts) or parts.intersection(each.body_parts)
+            )
             everything = Sentence(chosen.text, absent=ids)
             said = self._tell.kept(self.sentences.joint, everything, ())
         else:
