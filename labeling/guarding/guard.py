@@ -72,7 +72,9 @@ def guarded(report: ReadableReport) -> ReadableReport:
         raise UnreadableReport(ONLY_COMMANDS)
     if any(_is_foreign(report.text[each.start : each.end], report.pack) for each in kept):
         raise UnreadableReport(f"language: a part of the report is not in {report.pack.name}")
-    return replace(report, sentences=tuple(kept), left_out=tuple(_joined(report.text, left_out)))
+    return replace(
+        report, sentences=tuple(kept), left_out=tuple(_joined(report.text, left_out, kept))
+    )
 
 
 def _commanding(scores: Sequence[Score]) -> set[int]:
@@ -150,11 +152,12 @@ def _rest(text: str, sentence: Sentence, start: int, end: int) -> Iterator[Sente
         yield replace(sentence, start=start, end=end)
 
 
-def _joined(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+def _joined(text: str, spans: Sequence[Span], kept: Sequence[Sentence]) -> Iterator[Span]:
     """Yield the ranges with the rules and bullets around them, joined where no word parts them."""
     waiting: Span | None = None
     for start, end in spans:
-        while start and text[start - 1] in _AROUND:
+        floor = max((each.end for each in kept if each.end <= start), default=0)
+        while start > floor and text[start - 1] in _AROUND:
             start -= 1
         if waiting is not None and not _LETTER.search(text, waiting[1], start):
             waiting = waiting[0], end
