@@ -98,19 +98,45 @@ def reports_without_labels(
     A report that failed has labels with state "failed" and is not tried again by the same run. One
     whose confirmed links all lead to frozen studies waits until a person has decided.
     """
-    labelled = select(Label.report_id).where(Label.run_id == run.id)
-    query = (
-        select(Report)
-        .where(
-            col(Report.is_current).is_(True),
-            col(Report.result_status).not_in(WITHOUT_RESULT),
-            Report.text != "",
-            col(Report.id).not_in(labelled),
-            not_(_only_on_frozen_studies()),
-        )
+    query = select(Report).where(*_unread_by(run)).order_by(col(Report.id))
+    return list(session.exec(query if limit is None else query.limit(limit)))
+
+
+def unread_reports(session: Session, run: LabelingRun) -> list[tuple[int, bool]]:
+    """Return of the same reports the id, and whether it is provisional; texts stay where they are.
+
+    There may be a hundred thousand of them.
+    """
+    columns = select(Report.id, Report.result_status)
+    rows = session.exec(columns.where(*_unread_by(run)).order_by(col(Report.id)))
+    return [(key or 0, status in PROVISIONAL) for key, status in rows]
+
+
+def texts_of(session: Session, report_ids: Sequence[int]) -> list[tuple[int, str]]:
+    """Return id and text of those of these reports that are still there and current."""
+    rows = session.exec(
+        select(Report.id, Report.text)
+        .where(col(Report.id).in_(report_ids), col(Report.is_current).is_(True))
         .order_by(col(Report.id))
     )
-    return list(session.exec(query if limit is None else query.limit(limit)))
+    return [(key or 0, text) for key, text in rows]
+
+
+def anything_readable(session: Session) -> bool:
+    """Tell whether there is a report that a labeler would read that has read nothing yet."""
+    return session.exec(select(Report.id).where(*_READABLE).limit(1)).first() is not None
+
+
+_READABLE: tuple[ColumnElement[bool], ...] = (
+    col(Report.is_current).is_(True),
+    col(Report.result_status).not_in(WITHOUT_RESULT),
+    col(Report.text) != "",
+)
+
+
+def _unread_by(run: LabelingRun) -> tuple[ColumnElement[bool], ...]:
+    labelled = select(Label.report_id).where(Label.run_id == run.id)
+    return *_READABLE, col(Report.id).not_in(labelled), not_(_only_on_frozen_studies())
 
 
 def _only_on_frozen_studies() -> ColumnElement[bool]:

@@ -15,19 +15,20 @@ from typing import Any
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from dicom_node.reports.queries import current_reports
 from labeling.decision import decide, redecide
 from labeling.disagreements import newest_runs, note_disagreements
 from labeling.failures import FailureCount
 from labeling.labeler import LabelResult, checked
 from labeling.models import Label, LabelingRun
 from labeling.runs import (
-    PROVISIONAL,
     LabelerIdentity,
+    anything_readable,
     open_run,
     reports_without_labels,
     result_of_label,
     store_labels,
+    texts_of,
+    unread_reports,
 )
 from labeling.standing import (
     calibration_of,
@@ -90,7 +91,8 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         waiting = _without_decided(reading, waiting)
         again = reading.reports
         reader.heed(reading.thresholds)
-        for chunk in _chunks(waiting, reader.at_once):
+        for some in _chunks(waiting, reader.at_once):
+            chunk = _texts(context, some)
             _read(reading, reader.read(chunk, progress), dict(chunk))
     return {
         "run": reading.run.id,
@@ -119,7 +121,7 @@ def anything_unread(session: Session, labeler: str) -> bool:
     """Tell whether a report waits for the labeler's newest run, without starting a child."""
     run = newest_run(session, labeler)
     if run is None:
-        return bool(current_reports(session))
+        return anything_readable(session)
     calibration = calibration_of(session, configuration_of(run))
     if calibration is not None and calibration.digest != run.calibration_digest:
         return True
@@ -128,7 +130,7 @@ def anything_unread(session: Session, labeler: str) -> bool:
 
 def _begin(
     context: Context, identity: LabelerIdentity, progress: Progress
-) -> tuple[_Reading, list[tuple[int, str]]]:
+) -> tuple[_Reading, list[int]]:
     schema = context.schema()
     with context.database.write() as session:
         bare = open_run(session, identity, schema, context.clock)
@@ -137,8 +139,9 @@ def _begin(
         if thresholds.digest:
             run = open_run(session, identity, schema, context.clock, thresholds.digest)
         put_in_force(session, run, context.clock)
-        unread = reports_without_labels(session, run)
-        waiting = [(each.id or 0, each.text) for each in unread]
+    # Nobody waits for the lock of writing while a long list is made.
+    with context.database.read() as session:
+        waiting = unread_reports(session, run)
         reading = _Reading(
             context,
             run,
@@ -146,22 +149,22 @@ def _begin(
             schema,
             thresholds,
             Rate(identity.name, len(waiting), progress, time.monotonic),
-            {each.id or 0 for each in unread if each.result_status in PROVISIONAL},
+            {report_id for report_id, provisional in waiting if provisional},
         )
-    return reading, waiting
+    return reading, [report_id for report_id, _ in waiting]
 
 
-def _without_decided(reading: _Reading, waiting: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def _without_decided(reading: _Reading, waiting: list[int]) -> list[int]:
     """Decide stored margins of an earlier calibration anew; return the reports left to read."""
     if not _siblings(reading):
         return waiting
     left = []
-    for start in range(0, len(waiting), 256):
+    for some in _chunks(waiting, 256):
         with reading.context.database.write() as session:
-            for report_id, text in waiting[start : start + 256]:
+            for report_id in some:
                 decided = _decided_again(session, reading, report_id)
                 if decided is None:
-                    left.append((report_id, text))
+                    left.append(report_id)
                 else:
                     _store(session, reading, report_id, decided)
     return left
@@ -250,6 +253,11 @@ def _store(
     )
 
 
-def _chunks(waiting: list[tuple[int, str]], size: int) -> Iterator[list[tuple[int, str]]]:
+def _texts(context: Context, report_ids: list[int]) -> list[tuple[int, str]]:
+    with context.database.read() as session:
+        return texts_of(session, report_ids)
+
+
+def _chunks(waiting: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(waiting), size):
         yield waiting[start : start + size]

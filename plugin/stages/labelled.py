@@ -124,7 +124,7 @@ def _rows(session: Session, numbers: Iterable[str]) -> list[_Row]:
             select_columns(col(Report.id), col(Report.text), *_naming(Study))
             .join(Link, col(Link.report_id) == col(Report.id))
             .join(Study, col(Study.study_instance_uid) == col(Link.study_instance_uid))
-            .where(Link.state == CONFIRMED, col(Study.accession_number).in_(batch), *_HOLDS)
+            .where(col(Link.state) == CONFIRMED, col(Study.accession_number).in_(batch), *_HOLDS)
             .order_by(col(Report.id), col(Link.id))
         )
         for each in session.execute(of_studies):

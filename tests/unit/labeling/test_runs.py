@@ -9,7 +9,15 @@ from dicom_node.database import Database
 from dicom_node.models import Report
 from labeling.labeler import InvalidResults, LabelResult, checked
 from labeling.models import Label
-from labeling.runs import LabelerIdentity, open_run, reports_without_labels, store_labels
+from labeling.runs import (
+    LabelerIdentity,
+    anything_readable,
+    open_run,
+    reports_without_labels,
+    store_labels,
+    texts_of,
+    unread_reports,
+)
 from labeling.schema_file import shipped_schema
 from labeling.vocabulary import State
 from tests.labeling_builders import rules_of
@@ -142,3 +150,20 @@ def test_results_of_other_labelers_are_checked():
         checked(good[1:], SCHEMA, text)
     with pytest.raises(InvalidResults, match="outside"):
         checked(good, SCHEMA, text[:5])
+
+
+def test_a_long_list_of_unread_reports_holds_no_texts(database):
+    with database.write() as session:
+        assert not anything_readable(session)
+        session.add_all([report("a", result_status="F"), report("b", result_status="P")])
+        session.add_all([report("c", is_current=False), report("d", result_status="X")])
+        session.flush()
+        assert anything_readable(session)
+        run = open_run(session, IDENTITY, SCHEMA, clock)
+        waiting = unread_reports(session, run)
+        assert [key for key, _ in waiting] == [r.id for r in reports_without_labels(session, run)]
+        (first, early), (second, later) = waiting
+        assert (early, later) == (False, True)
+        session.get_one(Report, second).is_current = False  # corrected meanwhile
+        session.flush()
+        assert texts_of(session, [first, second, 99]) == [(first, "L4-L5 herniation.")]
