@@ -1,5 +1,4 @@
 import json
-import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,7 +21,6 @@ from labeling.student.labeler import StudentLabeler, strongest
 from labeling.student.scope import Scope, ScopeFinder
 from labeling.student.weights_file import InvalidStudent, StudentConfig, shipped_student
 from labeling.vocabulary import WHOLE, State
-from plugin.simulation.lumbar_reports import LEVELLED, lumbar_reports
 from tests.labeling_builders import setup_of
 
 SPINE = shipped_schema("spine")
@@ -144,23 +142,6 @@ def test_another_configuration_is_refused(content):
 def test_a_schema_without_a_student_says_what_to_do():
     with pytest.raises(InvalidStudent, match="distill"):
         StudentLabeler(setup_of(shipped_schema("neuro")))
-
-
-def test_simulated_reports_say_where_they_say_it():
-    for report in lumbar_reports(40, seed=5):
-        for (observation, site), spans in report.evidence.items():
-            assert report.states.get((observation, site)) is not State.NOT_MENTIONED
-            assert all(report.text[start:end].strip() for start, end in spans)
-        for observation in LEVELLED:
-            levels = {report.states[observation, site] for site in SITES}
-            if State.PRESENT in levels:
-                assert report.states[observation, WHOLE] is State.PRESENT
-
-
-def test_the_same_seed_writes_the_same_reports():
-    state = random.getstate()
-    assert list(lumbar_reports(3, seed=2)) == list(lumbar_reports(3, seed=2))
-    assert random.getstate() == state
 
 
 def test_importing_the_labeler_loads_no_torch():
