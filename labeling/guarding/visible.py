@@ -33,7 +33,7 @@ _PAIRS = (
     "օo ոn սu ցg հh յj զq "
     "ɑa ɡg ɩi ɪi ʏy ɴn ʀr ʟl ᴀa ʙb ᴄc ᴅd ᴇe ɢg ʜh ᴊj ᴋk ᴍm ᴏo ᴘp ꜱs ᴛt ᴜu ᴠv ᴡw ᴢz"
 )
-_LOOKALIKES = {ord(other): latin for other, latin in _PAIRS.split()}
+_LOOKALIKES = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
 _LATIN_END = 0x250
 _WORD = re.compile(r"[^\W\d_]{2,}")
 

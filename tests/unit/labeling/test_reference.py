@@ -60,7 +60,8 @@ def test_another_state_is_a_problem_and_not_an_overwrite(session, tmp_path):
     result = load(session, as_csv(tmp_path / "second.csv", GOOD, changed))
     assert (result.imported, result.unchanged) == (0, 1)
     [(line, reason)] = result.problems
-    assert (line, reason) == (3, "this reader gave another state or severity here before, at level image")
+    assert line == 3
+    assert reason == "this reader gave another state or severity here before, at level image"
     assert session.exec(select(ReferenceLabel)).one().state == "present"
 
 
