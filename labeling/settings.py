@@ -17,6 +17,7 @@ class LanguageModelSettings(Section):
     sha256: str = ""  # empty: the digest recorded when the model entered the store
     threads: int = Field(default=2, ge=1)
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    adapter: str = "auto"  # of `radloop llm adapt`: its name, "none", or one that fits
     batch_reports: int = Field(default=8, ge=1, le=256)  # read side by side
     url: str = ""  # of a server: http://127.0.0.1:8000/v1
     concurrent_requests: int = Field(

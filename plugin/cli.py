@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from plugin import (
+    cli_adapt,
     cli_feed,
     cli_generate,
     cli_hl7,
@@ -130,6 +131,7 @@ cli_feed.register(app)
 cli_import.register(app)
 cli_link.register(app)
 cli_llm.register(app)
+cli_adapt.register(app)
 cli_impact.register(app)
 
 

@@ -81,6 +81,7 @@ language_packs = []                 # folders of packs beside English
 backend = "transformers"            # in this machine; llama_cpp, or server (with url)
 name = "smollm2-135m-instruct"      # an entry of the model store: see `radloop llm --help`
 threads = 2
+# adapter = "auto"                 # of `radloop llm adapt`: one that fits, "none", or its name
 # url = "http://127.0.0.1:8000/v1"  # OpenAI-compatible; its key: RADLOOP_LLM_API_KEY
 # concurrent_requests = 0           # to a server; 0: as many as it is known for, else 1 to 64
 # What works of the model or server that is set here: `radloop llm check`.

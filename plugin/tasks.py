@@ -119,7 +119,14 @@ def _student_lessons(job: dict[str, Any], emit: Emit) -> None:
     emit("progress", f"{len(job['lessons'])} more reports to learn from")
 
 
+def _adapt(job: dict[str, Any], emit: Emit) -> None:
+    from plugin.adaptation import learn
+
+    emit("item", learn(job, lambda line: emit("progress", line)))
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
+    "adapt": _adapt,
     "identify_labeler": _identify_labeler,
     "label": _label,
     "peak_memory": _peak_memory,

@@ -6,16 +6,22 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from labeling.guarding.guard import LEFT_OUT, guarded
 from labeling.labeler import LabelerSetup, LabelResult, failed
+from labeling.llm.adapter_choice import AUTO, NONE, Choice, chosen
+from labeling.llm.adapter_file import UnusableAdapter
 from labeling.llm.interface import LanguageModel, UnansweredReport
 from labeling.llm.lazy import LazyLanguageModel
+from labeling.llm.opening import stored_model, takes_adapters
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.vocabulary import LabelSchema
+
+if TYPE_CHECKING:
+    from labeling.token_scores.prompt import PackWords
 
 Prepared = TypeVar("Prepared")
 """A report as a labeler asks about it."""
@@ -32,10 +38,46 @@ class AskingLabeler(ABC, Generic[Prepared]):
         model: asked in place of the one that the settings name.
     """
 
+    name: str
+
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
         self._setup, self._schema = setup, setup.schema
-        self._model = LazyLanguageModel(setup.settings.language_model, setup.model_store, model)
+        settings = setup.settings.language_model
+        choice = None if model is not None else self._choice()
+        self.kind = self.name if choice is None else choice.kind
+        self._model = LazyLanguageModel(
+            settings, setup.model_store, model, None if choice is None else choice.adapter
+        )
         self._batch = setup.settings.language_model.batch_reports
+
+    def _choice(self) -> Choice | None:
+        """Return the adapter for what this labeler asks; UnusableAdapter where it must not be."""
+        settings = self._setup.settings.language_model
+        if settings.adapter == NONE or not takes_adapters(settings):
+            if settings.adapter not in {AUTO, NONE}:
+                raise UnusableAdapter("adapters go on models of the backend transformers only")
+            return None
+        base = stored_model(settings, self._setup.model_store).sha256
+        return chosen(
+            settings.adapter, self._setup.model_store, base, self.name, self._digests_asked
+        )
+
+    def _digests_asked(self, kind: str) -> dict[str, dict[str, str]]:
+        """Return by language and observation the digest of what would be asked in such words.
+
+        It is empty for a language that this labeler reads and that has no words of this kind.
+        """
+        names = [each.id for each in self._schema.observations]
+        spoken = [c for c, p in self._setup.languages.packs.items() if p.prompts.get(self.name)]
+        words = self._words(kind)
+        return {
+            code: {name: words[code].digest(name) if code in words else "" for name in names}
+            for code in spoken
+        }
+
+    def _words(self, kind: str) -> Mapping[str, PackWords]:
+        """Return by language the words of this kind, where a pack has them."""
+        return {}
 
     @property
     def model_digest(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from labeling.llm.interface import Reading, UnusableLanguageModel
+from labeling.llm.interface import Reading, Stem, UnusableLanguageModel
 
 _REPORT = "\ue000R\ue000"  # private use: never in a template
 _ROLE_MARKERS = frozenset({"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"})
@@ -88,6 +88,15 @@ class ChatFormat:
         for turn, glue in zip(turns, (*after[:-1], ()), strict=True):
             tokens += [*self.encode(turn), *glue]
         return tokens
+
+    def paths(self, reading: Reading, stems: Sequence[Stem]) -> list[list[int]]:
+        """Return for each question of each stem the tokens after the prefix, up to the answer."""
+        paths: list[list[int]] = []
+        for stem in stems:
+            turns = self.turns(reading, stem.turns)
+            closing = self.closing(reading, len(stem.turns))
+            paths += [turns + self.encode(each.text) + closing for each in stem.questions]
+        return paths
 
     def closing(self, reading: Reading, turns: int) -> list[int]:
         """Return the tokens between the last turn of the user and the answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labeling.llm.adapter_file import Adapter
 from labeling.llm.interface import LanguageModel
 from labeling.llm.model_store import ModelStore
 from labeling.llm.opening import open_model, stored_model
@@ -20,12 +21,15 @@ class LazyLanguageModel:
         settings: LanguageModelSettings,
         store: ModelStore,
         model: LanguageModel | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
-        """Take the settings, or ``model`` in place of what they name."""
-        self._settings, self._store = settings, store
+        """Take the settings, or ``model`` in place of what they name; ``adapter`` is put on it."""
+        self._settings, self._store, self._adapter = settings, store, adapter
         self._model = model
         self._digest = "" if model is None else model.digest
-        if model is None and settings.backend != "server":
+        if model is None and adapter is not None:
+            self._digest = adapter.description.digest
+        elif model is None and settings.backend != "server":
             self._digest = stored_model(settings, store).sha256
 
     @property
@@ -41,5 +45,5 @@ class LazyLanguageModel:
             ModelUnavailable: a server is away.
         """
         if self._model is None:
-            self._model = open_model(self._settings, self._store)
+            self._model = open_model(self._settings, self._store, self._adapter)
         return self._model

@@ -137,20 +137,46 @@ class Network:
         Returns:
             [rows, n, width].
         """
-        mask: Any = self._additive(sees)
-        if self._window:
-            near = self._additive(sees & (distances < self._window))
-            mask = {_FULL: mask, _SLIDING: near} if self._mixed else near
         with torch.inference_mode():
             read = self.model.base_model(
                 input_ids=tokens,
                 position_ids=positions,
-                attention_mask=mask,
+                attention_mask=self._mask(sees, distances),
                 past_key_values=cache,
                 use_cache=True,
             )
         hidden: torch.Tensor = read.last_hidden_state
         return hidden
+
+    def learning(
+        self, tokens: torch.Tensor, positions: torch.Tensor, sees: torch.Tensor
+    ) -> torch.Tensor:
+        """Read texts from their beginning as ``forward`` does, keeping what gradients need.
+
+        Args:
+            tokens: ids [rows, n].
+            positions: [rows, n].
+            sees: whether a token looks at another [rows, n, n].
+
+        Returns:
+            [rows, n, width].
+        """
+        distances = positions[:, :, None] - positions[:, None, :]
+        read = self.model.base_model(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=self._mask(sees, distances),
+            use_cache=False,
+        )
+        hidden: torch.Tensor = read.last_hidden_state
+        return hidden
+
+    def learning_scores(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return scores as ``precise`` does, keeping what gradients need: [n, k]."""
+        found = torch.einsum("nkd,nd->nk", self._head.weight[ids].float(), hidden.float())
+        if self._head.bias is not None:
+            found = found + self._head.bias[ids].float()
+        return self._finished(found)
 
     def scores(self, hidden: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
         """Return the scores of some tokens in float32: [n, width] and k ids to [n, k].
@@ -172,10 +198,7 @@ class Network:
     def precise(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Return scores in float32 where each row asks for its own ids: [n, k]."""
         with torch.inference_mode():
-            found = torch.einsum("nkd,nd->nk", self._head.weight[ids].float(), hidden.float())
-            if self._head.bias is not None:
-                found = found + self._head.bias[ids].float()
-        return self._finished(found)
+            return self.learning_scores(hidden, ids)
 
     def alone(self, tokens: Sequence[int], cache: DynamicCache | None = None) -> torch.Tensor:
         """Read tokens as the model itself does; return the state after the last one: [1, width].
@@ -209,6 +232,13 @@ class Network:
     def _finished(self, scores: torch.Tensor) -> torch.Tensor:
         scores = scores * self._scale
         return torch.tanh(scores / self._cap) * self._cap if self._cap else scores
+
+    def _mask(self, sees: torch.Tensor, distances: torch.Tensor) -> Any:
+        mask: Any = self._additive(sees)
+        if self._window:
+            near = self._additive(sees & (distances < self._window))
+            mask = {_FULL: mask, _SLIDING: near} if self._mixed else near
+        return mask
 
     def _additive(self, sees: torch.Tensor) -> torch.Tensor:
         least = torch.finfo(self.model.dtype).min

@@ -1,4 +1,4 @@
-"""Opens the language model that the settings name, with the adapter for it.
+"""Opens the language model that the settings name, through the library that reads it.
 
 Importing this file loads neither torch nor transformers.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from labeling.llm.adapter_file import Adapter
 from labeling.llm.interface import LanguageModel
 from labeling.llm.model_store import EMBEDDED_NAME, ModelStore, StoredModel
 from labeling.settings import LanguageModelSettings
@@ -23,22 +24,38 @@ def stored_model(settings: LanguageModelSettings, store: ModelStore) -> StoredMo
     return store.get(settings.name, sha256=settings.sha256)
 
 
-def open_model(settings: LanguageModelSettings, store: ModelStore) -> LanguageModel:
+def open_model(
+    settings: LanguageModelSettings, store: ModelStore, adapter: Adapter | None = None
+) -> LanguageModel:
     """Return a loaded model; takes seconds to minutes.
+
+    Args:
+        settings: name it.
+        store: holds it.
+        adapter: is put on it; only where ``takes_adapters`` says so.
 
     Raises:
         UnusableModel: the model is not in the store, or not what its digest says.
         UnusableLanguageModel: it cannot be loaded or asked.
         ModelUnavailable: a server is away.
     """
-    return _ADAPTERS[settings.backend](settings, store)
+    if adapter is not None:
+        return _in_process(settings, store, adapter)
+    return _BACKENDS[settings.backend](settings, store)
 
 
-def _in_process(settings: LanguageModelSettings, store: ModelStore) -> LanguageModel:
+def takes_adapters(settings: LanguageModelSettings) -> bool:
+    """Tell whether an adapter can be put on the model: where transformers reads it."""
+    return settings.backend == "transformers"
+
+
+def _in_process(
+    settings: LanguageModelSettings, store: ModelStore, adapter: Adapter | None = None
+) -> LanguageModel:
     from labeling.llm.transformers_model import TransformersModel
 
     stored = stored_model(settings, store)
-    return TransformersModel.load(
+    model = TransformersModel.load(
         stored.path,
         name=stored.name,
         digest=stored.sha256,
@@ -46,6 +63,7 @@ def _in_process(settings: LanguageModelSettings, store: ModelStore) -> LanguageM
         dtype=settings.dtype,
         side_by_side=settings.batch_reports,
     )
+    return model if adapter is None else model.adapted(adapter)
 
 
 def _llama_cpp(settings: LanguageModelSettings, store: ModelStore) -> LanguageModel:
@@ -63,7 +81,7 @@ def _server(settings: LanguageModelSettings, store: ModelStore) -> LanguageModel
     return ServerModel.open(settings)
 
 
-_ADAPTERS: dict[str, Callable[[LanguageModelSettings, ModelStore], LanguageModel]] = {
+_BACKENDS: dict[str, Callable[[LanguageModelSettings, ModelStore], LanguageModel]] = {
     "transformers": _in_process,
     "llama_cpp": _llama_cpp,
     "server": _server,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from labeling.llm.adapter_file import Adapter, put_on
 from labeling.llm.chat import ChatFormat
 from labeling.llm.generation import Generator
 from labeling.llm.interface import (
@@ -50,6 +51,7 @@ class TransformersModel:
         self.markers = chat.markers
         self.chat = chat
         self.network = network
+        self._side_by_side = side_by_side
         self.reader = Reader(
             network, chat, side_by_side=side_by_side, shares=shares and network.packs
         )
@@ -91,6 +93,23 @@ class TransformersModel:
         network, chat = Network(model), ChatFormat(tokenizer)
         return cls(network, chat, name=name, digest=digest, side_by_side=side_by_side)
 
+    def adapted(self, adapter: Adapter) -> TransformersModel:
+        """Return the model with an adapter put on its weights; this one is changed with it.
+
+        The digest is that of model and adapter.
+
+        Raises:
+            UnusableAdapter: its matrices are missing, were changed, or do not fit the model.
+        """
+        put_on(self.network.model, adapter)
+        return TransformersModel(
+            self.network,
+            self.chat,
+            name=self.name,
+            digest=adapter.description.digest,
+            side_by_side=self._side_by_side,
+        )
+
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text."""
         return len(self.chat.encode(text))
@@ -123,11 +142,7 @@ class TransformersModel:
         return self._generator.generate(requests)
 
     def _job(self, request: ScoreRequest) -> Job:
-        paths: list[list[int]] = []
-        for stem in request.stems:
-            turns = self.chat.turns(request.reading, stem.turns)
-            closing = self.chat.closing(request.reading, len(stem.turns))
-            paths += [turns + self.chat.encode(q.text) + closing for q in stem.questions]
+        paths = self.chat.paths(request.reading, request.stems)
         return self.reader.job(request.reading, paths)
 
     def _answers(self, questions: Sequence[Question], hidden: torch.Tensor) -> list[Scores]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labeling.labeler import LabelerSetup, LabelResult
+from labeling.llm.adapter_choice import AUTO, NONE, Choice
+from labeling.llm.adapter_file import UnusableAdapter
 from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import BOUND_NOTE, LanguageModel
@@ -57,11 +59,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
         super().__init__(setup, model)
         self._settings = setup.settings.token_scores
-        self._prompts = {
-            code: Prompts(setup.schema, pack)
-            for code, pack in setup.languages.packs.items()
-            if pack.prompts.get(self.name)
-        }
+        self._prompts = self._words(self.kind)
         self._keys = tuple(
             (observation.id, site)
             for observation in setup.schema.observations
@@ -69,7 +67,21 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
         )
         bounds = [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES]
         form = [self._settings.model_dump(mode="json"), bounds, _FORM]
-        self.prompt_digest = asked_digest(setup, self.name, form)
+        self.prompt_digest = asked_digest(setup, self.kind, form)
+
+    def _words(self, kind: str) -> dict[str, Prompts]:
+        return {
+            code: Prompts(self._schema, pack, kind)
+            for code, pack in self._setup.languages.packs.items()
+            if pack.prompts.get(kind)
+        }
+
+    def _choice(self) -> Choice | None:
+        if not self._setup.settings.token_scores.two_step:
+            return super()._choice()
+        if self._setup.settings.language_model.adapter not in {AUTO, NONE}:
+            raise UnusableAdapter("an adapter learned to answer, not to write a summary first")
+        return None
 
     def _asked(self, prepared: Sequence[tuple[ReadableReport, Enquiry]]) -> list[list[LabelResult]]:
         replies = ask(self._model.open(), [enquiry for _, enquiry in prepared], self._batch)

@@ -7,9 +7,11 @@ of the language pack.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import string
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -27,7 +29,7 @@ FENCE = "<report>", "</report>"
 
 _KEYS = {
     "system": {"title", "open", "close"},
-    "stem": {"definition"},
+    "stem": {"name", "definition"},
     "present": {"name"},
     "present_at": {"name", "site"},
     "mentioned": {"name"},
@@ -44,6 +46,7 @@ class PackWords:
     """The words of one language pack for one schema, as a labeler that asks needs them.
 
     A kind of words names its labeler and the texts that it needs, each with its placeholders.
+    ``kind`` is the name of other words of the pack in their place: those that a model learned.
 
     Raises:
         InvalidLanguagePack: the pack lacks a text, or a text has an unknown placeholder.
@@ -54,6 +57,7 @@ class PackWords:
 
     schema: LabelSchema
     pack: LanguagePack
+    kind: str = ""
 
     def __post_init__(self) -> None:
         for key, names in self.KEYS.items():
@@ -66,13 +70,30 @@ class PackWords:
 
     def stem(self, observation: str) -> str:
         """Return what is said of an observation before its questions."""
-        return self._text("stem", definition=self.schema.observation(observation).definition)
+        asked = self.schema.observation(observation)
+        return self._text("stem", name=spoken(asked), definition=asked.definition)
+
+    def digest(self, observation: str) -> str:
+        """Return the SHA-256 of all that can be asked about an observation."""
+        reading, asked = self.reading(""), self.schema.observation(observation)
+        questions = [
+            (each.text, each.choices)
+            for site in (WHOLE, *asked.sites)
+            for each in self._asked(observation, site)
+        ]
+        frame = (reading.system, reading.before, reading.report, reading.after)
+        told = json.dumps([frame, self.stem(observation), questions])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def _asked(self, observation: str, site: str) -> Iterator[Question]:
+        """Yield every question that can be asked about an observation at a site."""
+        raise NotImplementedError
 
     def _yes_no(self, text: str) -> Question:
         return Question(f" {text}", (self._text("yes"), self._text("no")))
 
     def _text(self, key: str, **words: str) -> str:
-        return filled(self.pack, self.LABELER, key, **words)
+        return filled(self.pack, self.kind or self.LABELER, key, **words)
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,10 @@ class Prompts(PackWords):
     def mentioned(self, observation: str, site: str) -> Question:
         """Return the question whether the report speaks of it at all, affirmed or denied."""
         return self._question("mentioned", observation, site)
+
+    def _asked(self, observation: str, site: str) -> Iterator[Question]:
+        yield self.present(observation, site)
+        yield self.mentioned(observation, site)
 
     def _question(self, key: str, observation: str, site: str) -> Question:
         words = {"name": spoken(self.schema.observation(observation))}

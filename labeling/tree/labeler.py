@@ -63,11 +63,7 @@ class TreeLabeler(AskingLabeler[_Read]):
 
     def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
         super().__init__(setup, model)
-        self._wordings = {
-            code: Wording(setup.schema, pack)
-            for code, pack in setup.languages.packs.items()
-            if pack.prompts.get(LABELER)
-        }
+        self._wordings = self._words(self.kind)
         self._keys = tuple(
             (observation.id, site)
             for observation in setup.schema.observations
@@ -79,7 +75,14 @@ class TreeLabeler(AskingLabeler[_Read]):
             "share": LEAST_SHARE,
             "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES],
         }
-        self.prompt_digest = asked_digest(setup, LABELER, form)
+        self.prompt_digest = asked_digest(setup, self.kind, form)
+
+    def _words(self, kind: str) -> dict[str, Wording]:
+        return {
+            code: Wording(self._schema, pack, kind)
+            for code, pack in self._setup.languages.packs.items()
+            if pack.prompts.get(kind)
+        }
 
     def _asked(self, read: Sequence[_Read]) -> list[list[LabelResult]]:
         walk(self._model.open(), [each.case for each in read], self._batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labeling.llm.interface import Question
@@ -18,7 +19,7 @@ _LETTERS = string.ascii_uppercase
 _FINDING = {"finding"}
 _KEYS: dict[str, set[str]] = {
     "system": {"title", "open", "close"},
-    "stem": {"definition"},
+    "stem": {"name", "definition"},
     "at": {"name", "site"},
     **dict.fromkeys((*NODES, GRADED, LOCATED), _FINDING),
     SEVERITY: {"finding", "choices"},
@@ -56,6 +57,12 @@ class Wording(PackWords):
         if name in NODES and NODES[name].digits:
             return Question(f" {text}", DIGITS)
         return self._yes_no(text)
+
+    def _asked(self, observation: str, site: str) -> Iterator[Question]:
+        names = [*NODES, GRADED, LOCATED, *([SEVERITY] if self.asks_severity(observation) else [])]
+        yield from (self.question(name, observation, site) for name in names)
+        for place in locations_of(self.schema, self.schema.observation(observation)):
+            yield self.question(LOCATION, observation, site, place.id)
 
     def asks_severity(self, observation: str) -> bool:
         """Tell whether an observation has a scale that fits into one question."""

@@ -1,0 +1,185 @@
+"""From a schema and a language model to an adapter on disk: generate, learn, judge, write."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from labeling.adaptation.attention import attend_plainly
+from labeling.adaptation.drawing import draw_curve
+from labeling.adaptation.excerpts import Texts
+from labeling.adaptation.lessons import Course, Truth, token_scores, tree
+from labeling.adaptation.low_rank import adapt, parameters
+from labeling.adaptation.rows import Rows
+from labeling.adaptation.training import Options, Progress, Reports, Training, job_digest
+from labeling.errors import Permanent
+from labeling.language import ENGLISH, Languages
+from labeling.llm.adapter_file import Adapter, Description, write_adapter
+from labeling.llm.chat import ChatFormat
+from labeling.llm.model_store import StoredModel
+from labeling.llm.network import Network, load, precision
+from labeling.schema_file import schema_of
+from labeling.settings import LabelingSettings
+from labeling.synthesis.generated import GeneratedReport, Split
+from labeling.synthesis.generator import generate
+from labeling.vocabulary import LabelSchema
+
+WITHOUT_END = 10**9
+_JUDGED_SEED = 1_000_003
+BRIEF = "token_scores_brief"
+_TREE = "tree"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be adapted to what.
+
+    Args:
+        name: of the adapter.
+        schema: what it learns to read.
+        base: the model.
+        languages, settings: say what of a report may label; settings name threads and dtype.
+        wording: a wording file for the generator, in place of one that ships.
+        command: as it was typed, for the record.
+        tree: share of the reports about which the questions of the labeler ``tree`` are learned.
+    """
+
+    name: str
+    schema: LabelSchema
+    base: StoredModel
+    languages: Languages
+    settings: LabelingSettings
+    wording: Path | None = None
+    command: str = ""
+    tree: float = 0.0
+
+
+def adapt_model(
+    task: Task,
+    folder: Path,
+    options: Options,
+    progress: Progress,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Adapter:
+    """Adapt a model to what the labelers ask of a schema; return the adapter, written to disk.
+
+    Args:
+        task: what is adapted to what.
+        folder: exists; gets the two files of the adapter, ``curve.png`` and ``figures.json``. A
+            training that was stopped goes on from the checkpoint in it.
+        options: of the training.
+        progress: takes a line after each step.
+        clock: seconds that only grow.
+
+    Raises:
+        UnusableLanguageModel: the model cannot be loaded, or cannot be adapted.
+        UnusableCheckpoint: the folder holds a checkpoint of another training.
+        InvalidWording: there is no wording for the schema's language, or it cannot be used.
+    """
+    torch.set_num_threads(task.settings.language_model.threads)
+    torch.manual_seed(options.seed)
+    network, chat = _loaded(task, options)
+    courses = _courses(task)
+    texts = Texts(task.languages, task.settings, chat.markers, _interference())
+    training = Training(
+        network,
+        Rows(chat, network.longest),
+        courses,
+        texts,
+        _reports(task, options.seed),
+        _judged(task, texts, options.final_reports),
+        options,
+        clock=clock,
+    )
+    told = [task.base.sha256, {c.kind: _digests(task.schema, c) for c, _ in courses}, task.tree]
+    position = training.run(folder / "checkpoint.safetensors", job_digest(options, told), progress)
+    progress(f"judging by {len(training.judged)} reports in test phrasings")
+    figures = {
+        "generated_reports": True,
+        "split": "test",
+        **training.figures(training.judged),
+        "on_the_way": position.judged,
+    }
+    record = {"options": asdict(options), "steps": position.step, "reports": position.report,
+              "seconds": round(position.seconds), "command": task.command,
+              "torch": metadata.version("torch")}  # fmt: skip
+    draw_curve(position, folder / "curve.png", f"{task.schema.name} on {task.base.name}")
+    (folder / "figures.json").write_text(
+        json.dumps({**record, "losses": position.losses, "figures": figures}, indent=1) + "\n"
+    )
+    description = Description(
+        name=task.name,
+        base=task.base.name,
+        base_sha256=task.base.sha256,
+        schema=task.schema.name,
+        schema_digest=task.schema.digest,
+        questions={course.kind: {ENGLISH: _digests(task.schema, course)} for course, _ in courses},
+        rank=options.rank,
+        scale=options.scale,
+        weights_sha256="",
+        data_digest=position.digest,
+        figures=figures,
+        training=record,
+    )
+    learned = {name: each.detach() for name, each in parameters(network.model).items()}
+    return write_adapter(folder, description, learned)
+
+
+def _loaded(task: Task, options: Options) -> tuple[Network, ChatFormat]:
+    """Return the model, ready to learn, on the device and in the numbers that are fastest."""
+    model, tokenizer = load(task.base.path, "float32")
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    network = Network(model)
+    if not network.packs:
+        raise Permanent(f"the model {task.base.name} cannot read questions side by side")
+    adapt(model, options.rank, options.scale, precision("auto"))
+    attend_plainly(model)
+    return network, ChatFormat(tokenizer)
+
+
+def _courses(task: Task) -> list[tuple[Course, float]]:
+    pack = task.languages.packs[ENGLISH]
+    courses = [(token_scores(task.schema, pack, BRIEF), 1.0 - task.tree)]
+    return [*courses, (tree(task.schema, pack, _TREE), task.tree)] if task.tree else courses
+
+
+def _digests(schema: LabelSchema, course: Course) -> dict[str, str]:
+    return {each.id: course.words.digest(each.id) for each in schema.observations}
+
+
+def _generated(task: Task, seed: int, split: Split) -> Iterator[GeneratedReport]:
+    # Wording is of whole schemas; of a narrowed one, what nobody asks about is taken out again.
+    whole = schema_of(task.settings.model_copy(update={"observations": ()}))
+    asked = {each.id for each in task.schema.observations}
+    for report in generate(whole, WITHOUT_END, seed=seed, split=split, wording=task.wording):
+        states = {place: state for place, state in report.states.items() if place[0] in asked}
+        yield replace(report, states=states)
+
+
+def _reports(task: Task, seed: int) -> Reports:
+    return lambda start: itertools.islice(_generated(task, seed, "train"), start, None)
+
+
+def _judged(task: Task, texts: Texts, count: int) -> list[Truth]:
+    found: list[Truth] = []
+    for report in itertools.islice(_generated(task, _JUDGED_SEED, "test"), 2 * count):
+        if len(found) < count and (read := texts.readable(report)) is not None:
+            found.append(texts.whole(report, read))
+    return found
+
+
+def _interference() -> tuple[str, ...]:
+    source = resources.files("labeling.adaptation") / "interference.yaml"
+    content: dict[str, Any] = yaml.safe_load(source.read_text("utf-8"))
+    return tuple(map(str, content["sentences"]))

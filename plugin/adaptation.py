@@ -1,0 +1,106 @@
+"""A language model is adapted: the job, the child that learns, and where the adapter goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labeling.settings import LabelingSettings
+from plugin.child import ChildProcess
+from plugin.context import Progress
+from plugin.errors import Permanent
+
+
+@dataclass(frozen=True)
+class AdaptationJob:
+    """What is adapted to what, and where the results go.
+
+    Args:
+        name: of the adapter; empty: as the schema.
+        folder: takes log, checkpoint, figures, curve and adapter.
+        settings: of labeling; they name schema and base model.
+        model_store: holds the base model, and gets the adapter.
+        wording: a wording file of the schema; None: one that ships, or none.
+        options: of ``labeling.adaptation.training.Options``.
+        tree: share of the reports about which the questions of ``tree`` are learned.
+        command: as it was typed, for the record.
+    """
+
+    name: str
+    folder: Path
+    settings: LabelingSettings
+    model_store: Path
+    wording: Path | None
+    options: dict[str, Any]
+    tree: float
+    command: str
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the job as values of JSON for the pipe to a child."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "settings": self.settings.for_child(),
+            "model_store": str(self.model_store),
+            "wording": str(self.wording or ""),
+            "options": self.options,
+            "tree": self.tree,
+            "command": self.command,
+        }
+
+
+def adapt(job: AdaptationJob, progress: Progress) -> dict[str, Any]:
+    """Adapt a model in a child process; return the adapter's name, digest, figures and memory.
+
+    The adapter enters the model store, where labelers find it by themselves.
+
+    Raises:
+        Permanent: the settings name a server or llama.cpp, the model cannot be adapted, or the
+            folder holds another training.
+        ChildFailed: the child ended before it was done; the same job goes on from its checkpoint.
+    """
+    model = job.settings.language_model
+    if model.backend != "transformers":
+        raise Permanent(f"a model behind {model.backend} cannot be adapted; use transformers")
+    job.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with ChildProcess(job.folder / "training.log", model.threads) as child:
+        (result,) = child.run("adapt", job.as_row(), progress)
+        (peak,) = child.run("peak_memory", {}, progress)
+    return {**result, "peak_memory_mb": peak // 2**20, "folder": str(job.folder)}
+
+
+def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Adapt a model here; runs inside the child."""
+    from labeling.adaptation.adapting import Task, adapt_model
+    from labeling.adaptation.training import Options
+    from labeling.language import load_languages
+    from labeling.llm.adapter_choice import enter
+    from labeling.llm.model_store import ModelStore
+    from labeling.llm.opening import stored_model
+    from labeling.schema_file import schema_of
+
+    settings = LabelingSettings.model_validate(job["settings"])
+    schema, store = schema_of(settings), ModelStore(Path(job["model_store"]))
+    task = Task(
+        name=job["name"] or schema.name,
+        schema=schema,
+        base=stored_model(settings.language_model, store),
+        languages=load_languages([Path(each) for each in settings.language_packs]),
+        settings=settings,
+        wording=Path(job["wording"]) if job["wording"] else None,
+        command=job["command"],
+        tree=job["tree"],
+    )
+    adapter = adapt_model(task, Path(job["folder"]), Options(**job["options"]), progress)
+    enter(store, adapter)
+    told = adapter.description
+    return {
+        "adapter": told.name,
+        "base": told.base,
+        "digest": told.digest,
+        "size_mb": round(adapter.weights.stat().st_size / 2**20, 2),
+        **{name: told.training[name] for name in ("steps", "reports", "seconds")},
+        "generated_test_phrasings": told.figures["mean"],
+        "figures": told.figures["observations"],
+    }

@@ -1,0 +1,234 @@
+"""A tiny random model learns from generated reports, and its adapter is used by the labelers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from labeling.adaptation.adapting import BRIEF, Task, adapt_model
+from labeling.adaptation.attention import plain_attention
+from labeling.adaptation.checkpoint import UnusableCheckpoint
+from labeling.adaptation.low_rank import LowRankLinear, adapt, parameters
+from labeling.adaptation.training import Options
+from labeling.labeler import LabelerSetup
+from labeling.language import load_languages
+from labeling.llm.adapter_choice import enter
+from labeling.llm.adapter_file import Adapter, UnusableAdapter, put_on, read_adapter
+from labeling.llm.model_store import ModelStore
+from labeling.llm.network import Network, load
+from labeling.llm.transformers_model import TransformersModel
+from labeling.schema_file import schema_of
+from labeling.settings import LabelingSettings, LanguageModelSettings, TokenScoreSettings
+from labeling.token_scores.asking import Enquiry, ask
+from labeling.token_scores.labeler import TokenScoreLabeler
+from labeling.token_scores.prompt import Prompts
+from labeling.tree.labeler import TreeLabeler
+from labeling.vocabulary import WHOLE, State
+from tests.tiny_models import write_model
+
+OBSERVATIONS = ("stenosis", "cancer")
+OPTIONS = Options(
+    minutes=10.0,
+    steps=4,
+    rank=2,
+    rate=0.02,
+    reports=2,
+    questions=6,
+    judgements=1,
+    judged_reports=2,
+    final_reports=4,
+)
+REPORT = "FINDINGS: Severe canal stenosis at L4-L5. No bone metastases."
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    folder = tmp_path_factory.mktemp("models")
+    store = ModelStore(folder / "store")
+    store.add(write_model(folder / "tiny"), "tiny")
+    return store
+
+
+def settings(adapter: str = "auto", *, two_step: bool = False) -> LabelingSettings:
+    return LabelingSettings(
+        schema_name="spine",
+        observations=OBSERVATIONS,
+        language_model=LanguageModelSettings(name="tiny", adapter=adapter, threads=1),
+        token_scores=TokenScoreSettings(evidence=False, levels=False, two_step=two_step),
+    )
+
+
+def task(store: ModelStore, tree: float = 0.0) -> Task:
+    given = settings()
+    base = store.get("tiny")
+    return Task("spine", schema_of(given), base, load_languages(), given, tree=tree)
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def adapter(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    return adapt_model(task(store, 0.4), tmp_path_factory.mktemp("adapter"), OPTIONS, silent)
+
+
+@pytest.fixture
+def own_store(store: ModelStore, adapter: Adapter, tmp_path: Path) -> ModelStore:
+    """A store with the model and its adapter."""
+    own = ModelStore(tmp_path / "own")
+    own.add(store.get("tiny").path, "tiny")
+    enter(own, adapter)
+    return own
+
+
+def setup(store: ModelStore, given: LabelingSettings) -> LabelerSetup:
+    return LabelerSetup(schema_of(given), given, store)
+
+
+def test_a_low_rank_layer_computes_and_learns_as_if_its_product_were_spelled_out() -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(5, 4), torch.randn(5)
+    layer = LowRankLinear(weight, bias, 2, 0.5, torch.float32)
+    with torch.no_grad():
+        layer.up.normal_()
+    states = torch.randn(2, 3, 4, requires_grad=True)
+    layer(states).pow(2).sum().backward()
+    given = [each.detach().clone().requires_grad_() for each in (states, layer.down, layer.up)]
+    plain = given[0] @ (weight + 0.5 * given[2] @ given[1]).T + bias
+    plain.pow(2).sum().backward()
+    for mine, other in zip((states, layer.down, layer.up), given, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
+def test_plain_attention_is_attention() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
+    mask = torch.zeros(2, 1, 5, 5).masked_fill_(~torch.ones(5, 5).tril().bool(), -1e9)
+    found, _ = plain_attention(torch.nn.Identity(), query, key, value, mask, scaling=0.3)
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
+    )
+    torch.testing.assert_close(found, wanted.transpose(1, 2))
+
+
+def test_an_adapter_says_what_it_is_and_how_it_was_made(adapter: Adapter) -> None:
+    told = read_adapter(adapter.weights.with_suffix(".json")).description
+    assert told == adapter.description
+    assert (told.schema, told.base, told.rank) == ("spine", "tiny", 2)
+    assert set(told.questions) == {BRIEF, "tree"}
+    assert told.questions[BRIEF]["en"].keys() == set(OBSERVATIONS)
+    assert told.training["steps"] == 4
+    assert told.figures["split"] == "test"
+    folder = adapter.weights.parent
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads((folder / "figures.json").read_text())["losses"]) == 4
+
+
+def test_a_model_learns_what_generated_reports_say(store: ModelStore, tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=30, excerpts=0.0, interfered=0.0)
+    adapt_model(task(store), tmp_path, options, silent)
+    losses = json.loads((tmp_path / "figures.json").read_text())["losses"]
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
+    store: ModelStore, adapter: Adapter, tmp_path: Path
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(line: str) -> None:
+        if line.startswith("step 2,"):
+            raise KilledError
+
+    seconds = itertools.count(0, 61)  # a checkpoint after each step
+    with pytest.raises(KilledError):
+        adapt_model(task(store, 0.4), tmp_path, OPTIONS, kill, clock=lambda: next(seconds))
+    with pytest.raises(UnusableCheckpoint, match="other options"):
+        adapt_model(task(store, 0.4), tmp_path, replace(OPTIONS, seed=2), silent)
+    # The clock above counts as time of learning, so the rate differs; what was read does not.
+    again = adapt_model(task(store, 0.4), tmp_path, OPTIONS, silent)
+    assert again.description.data_digest == adapter.description.data_digest
+    assert again.description.training["steps"] == 4
+
+
+def test_labelers_ask_an_adapted_model_what_it_learned(
+    own_store: ModelStore, adapter: Adapter
+) -> None:
+    labeler = TokenScoreLabeler(setup(own_store, settings()))
+    plain = TokenScoreLabeler(setup(own_store, settings("none")))
+    assert (labeler.kind, plain.kind) == (BRIEF, "token_scores")
+    assert labeler.model_digest == adapter.description.digest
+    assert plain.model_digest == own_store.get("tiny").sha256
+    assert labeler.prompt_digest != plain.prompt_digest
+    results = {(each.observation, each.site): each for each in labeler.label_report(REPORT)}
+    assert results["stenosis", WHOLE].state is not State.FAILED
+    assert TreeLabeler(setup(own_store, settings())).model_digest == labeler.model_digest
+
+
+def test_the_labeler_gives_the_margins_that_the_adapted_network_gives(
+    own_store: ModelStore, adapter: Adapter
+) -> None:
+    base = own_store.get("tiny")
+    opened = TransformersModel.load(base.path).adapted(adapter)
+    merged, _ = load(base.path, "float32")
+    spelled, tokenizer = load(base.path, "float32")
+    put_on(merged, adapter)
+    adapt(spelled, adapter.description.rank, adapter.description.scale, torch.float32)
+    from safetensors.torch import load_file
+
+    with torch.no_grad():
+        values = load_file(adapter.weights)
+        for name, parameter in parameters(spelled).items():
+            parameter.copy_(values[name])
+    schema, pack = schema_of(settings()), load_languages().packs["en"]
+    enquiry = Enquiry(Prompts(schema, pack, BRIEF), REPORT, (("stenosis", WHOLE),))
+    from labeling.llm.chat import ChatFormat
+
+    own = TransformersModel(Network(spelled), ChatFormat(tokenizer), name="", digest="")
+    (one,), (other,) = ask(opened, [enquiry], 1), ask(own, [enquiry], 1)
+    key = ("stenosis", WHOLE)
+    assert one[key].margin == pytest.approx(other[key].margin, abs=1e-3)
+    unadapted = TransformersModel.load(base.path)
+    assert abs(ask(unadapted, [enquiry], 1)[0][key].margin - one[key].margin) > 1e-3
+
+
+def test_an_adapter_for_other_questions_is_refused_by_name_and_left_by_auto(
+    own_store: ModelStore,
+) -> None:
+    other = settings().model_copy(update={"schema_name": "chest", "observations": ("edema",)})
+    auto = TokenScoreLabeler(setup(own_store, other))
+    assert (auto.kind, auto.model_digest) == ("token_scores", own_store.get("tiny").sha256)
+    named = other.model_copy(update={"language_model": settings("spine").language_model})
+    with pytest.raises(UnusableAdapter, match="other questions than are asked"):
+        TokenScoreLabeler(setup(own_store, named))
+
+
+def test_what_an_adapter_does_not_fit_is_refused_by_name(
+    own_store: ModelStore, tmp_path: Path
+) -> None:
+    with pytest.raises(UnusableAdapter, match="no adapter named 'none-such'"):
+        TokenScoreLabeler(setup(own_store, settings("none-such")))
+    with pytest.raises(UnusableAdapter, match="summary"):
+        TokenScoreLabeler(setup(own_store, settings("spine", two_step=True)))
+    assert TokenScoreLabeler(setup(own_store, settings(two_step=True))).kind == "token_scores"
+    own_store.add(write_model(tmp_path / "wide", num_hidden_layers=2), "wide")
+    wide = settings("spine").model_copy(
+        update={"language_model": LanguageModelSettings(name="wide", adapter="spine")}
+    )
+    with pytest.raises(UnusableAdapter, match="made for another model"):
+        TokenScoreLabeler(setup(own_store, wide))
+
+
+def test_matrices_that_were_changed_are_not_put_on(own_store: ModelStore) -> None:
+    described = own_store.root / ".adapters" / "spine.json"
+    weights = described.with_suffix(".safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UnusableAdapter, match="changed"):
+        TransformersModel.load(own_store.get("tiny").path).adapted(read_adapter(described))
