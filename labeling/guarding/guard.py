@@ -62,7 +62,9 @@ def guarded(report: ReadableReport) -> ReadableReport:
     left_out: list[Span] = []
     for number, sentence in enumerate(report.sentences):
         if number not in commands:
-            kept.append(sentence)
+            # A rule of dashes says nothing, and what is left out may reach over it.
+            if not commands or _LETTER.search(report.text, sentence.start, sentence.end):
+                kept.append(sentence)
             continue
         start, end = _commanding_range(report.text, sentence)
         left_out.append((start, end))
