@@ -15,7 +15,8 @@ from dicom_node.database import chunks
 from dicom_node.models import Quarantined, Report, ReportedStudy
 from dicom_node.quarantine import DICOM
 from dicom_node.settling import misplace
-from labeling.models import LabelingRun
+from labeling.evaluation.cases import locate_quote
+from labeling.models import LabelingRun, ReferenceLabel
 from plugin.stages.erase_filed import blank_shared, mend_imports, mend_lists
 from plugin.stages.erase_whom import Subject
 from training.manifest import content, digest_of
@@ -98,6 +99,7 @@ def delete_rows(session: Session, subject: Subject) -> dict[str, int]:
     for table, column, values, blank in _REFERENCES:
         _blank(session, table, column, getattr(subject, values), blank)
     _mend_reports(session, subject)
+    _blank_quotes(session, subject)
     mend_lists(session, subject)
     blank_shared(session, subject)
     mend_imports(session, subject)
@@ -154,6 +156,25 @@ def _mend_reports(session: Session, subject: Subject) -> None:
             uid for uid in report.study_instance_uids if uid not in subject.studies
         ]
         session.add(report)
+    session.flush()
+
+
+def _blank_quotes(session: Session, subject: Subject) -> None:
+    """Take quotes that stand in the patient's reports out of readers' labels of files.
+
+    Such a label names the report by its id in a file, which the node cannot tell to be the
+    patient's. A quote so short that it stands in others' reports, too, goes with them.
+    """
+    quoting = select(ReferenceLabel).where(
+        ReferenceLabel.level == "file", ReferenceLabel.quote != ""
+    )
+    rows = list(session.exec(quoting))
+    for chunk in chunks(sorted(subject.reports) if rows else []):
+        for text in session.exec(select(Report.text).where(col(Report.id).in_(chunk))):
+            for row in rows:
+                if row.quote and locate_quote(text, row.quote):
+                    row.quote = ""
+                    session.add(row)
     session.flush()
 
 

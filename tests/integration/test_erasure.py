@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from dicom_node.life_models import Erasure
+from dicom_node.models import Report
 from dicom_node.quarantine import read_notice
 from dicom_node.settings import ErasureSettings
 from dicom_node.storage import DicomStore
+from labeling.models import ReferenceLabel
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
 from plugin.settings import load_settings
@@ -28,6 +30,7 @@ from tests.canaries import (
     receive,
     rows_about,
 )
+from tests.cohort_builders import NOW
 from tests.hl7_builders import merge
 
 GONE = Person("KANARI", "7391")
@@ -186,3 +189,34 @@ def test_the_notice_of_anothers_object_forgets_the_patients_study(context: Conte
     assert notice.other_study_instance_uid == ""
     assert notice.study_instance_uid == STAYS.uid(6)
     assert store.quarantined_path(digest).exists()
+
+
+def test_a_file_label_forgets_its_quote_of_the_patients_report(context: Context) -> None:
+    quotes = {"f1": "", "f2": "nobody's words"}
+    with context.database.write() as session:
+        text = session.exec(select(Report.text).where(col(Report.text).contains(GONE.mark))).first()
+        assert text is not None
+        quotes["f1"] = "  ".join(text.split()[:6]).upper()
+        for subject, quote in quotes.items():
+            session.add(
+                ReferenceLabel(
+                    level="file",
+                    subject=subject,
+                    observation="stenosis",
+                    site="whole",
+                    reader="reader 1",
+                    state="present",
+                    quote=quote,
+                    imported_at=NOW,
+                )
+            )
+
+    erase(context)
+
+    with context.database.read() as session:
+        kept = session.exec(
+            select(ReferenceLabel.subject, ReferenceLabel.quote).where(
+                ReferenceLabel.level == "file"
+            )
+        ).all()
+    assert dict(kept) == {"f1": "", "f2": quotes["f2"]}
