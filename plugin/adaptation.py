@@ -24,6 +24,7 @@ class AdaptationJob:
         wording: a wording file of the schema; None: one that ships, or none.
         options: of ``labeling.adaptation.training.Options``.
         tree: share of the reports about which the questions of ``tree`` are learned.
+        begin: name of the adapter to begin from, ``auto`` or ``none``.
         command: as it was typed, for the record.
     """
 
@@ -34,6 +35,7 @@ class AdaptationJob:
     wording: Path | None
     options: dict[str, Any]
     tree: float
+    begin: str
     command: str
 
     def as_row(self) -> dict[str, Any]:
@@ -46,6 +48,7 @@ class AdaptationJob:
             "wording": str(self.wording or ""),
             "options": self.options,
             "tree": self.tree,
+            "begin": self.begin,
             "command": self.command,
         }
 
@@ -75,24 +78,27 @@ def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from labeling.adaptation.adapting import Task, adapt_model
     from labeling.adaptation.training import Options
     from labeling.language import load_languages
-    from labeling.llm.adapter_choice import enter
+    from labeling.llm.adapter_choice import beginning, enter
     from labeling.llm.model_store import ModelStore
     from labeling.llm.opening import stored_model
     from labeling.schema_file import schema_of
 
     settings = LabelingSettings.model_validate(job["settings"])
     schema, store = schema_of(settings), ModelStore(Path(job["model_store"]))
+    base = stored_model(settings.language_model, store)
+    options = Options(**job["options"])
     task = Task(
         name=job["name"] or schema.name,
         schema=schema,
-        base=stored_model(settings.language_model, store),
+        base=base,
         languages=load_languages([Path(each) for each in settings.language_packs]),
         settings=settings,
         wording=Path(job["wording"]) if job["wording"] else None,
         command=job["command"],
         tree=job["tree"],
+        begun_from=beginning(job["begin"], store, base.sha256, schema.name, options.rank),
     )
-    adapter = adapt_model(task, Path(job["folder"]), Options(**job["options"]), progress)
+    adapter = adapt_model(task, Path(job["folder"]), options, progress)
     enter(store, adapter)
     told = adapter.description
     return {

@@ -49,6 +49,13 @@ TreeOption = Annotated[
     float,
     typer.Option(min=0.0, max=0.9, help="Share of the reports that teach the labeler tree, too."),
 ]
+BeginOption = Annotated[
+    str,
+    typer.Option(
+        help="An adapter of the same model and rank to learn on from, which is much faster: its "
+        "name; auto: one of this schema, or else any; none: from nothing."
+    ),
+]
 
 
 def register(_app: typer.Typer) -> None:
@@ -68,6 +75,7 @@ def llm_adapt(
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 1,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Of the matrices.")] = 8,
     tree: TreeOption = 0.0,
+    begin: BeginOption = "auto",
     wording: WordingOption = None,
     output: OutputOption = None,
     store: StoreOption = None,
@@ -97,6 +105,7 @@ def llm_adapt(
         wording=wording.absolute() if wording else None,
         options={"seed": seed, "minutes": minutes, "steps": steps, "rank": rank},
         tree=tree,
+        begin=begin,
         command=shlex.join(["radloop", *sys.argv[1:]]),
     )
     with progress_line() as progress:

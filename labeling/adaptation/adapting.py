@@ -15,15 +15,16 @@ import torch
 import yaml
 
 from labeling.adaptation.attention import attend_plainly
+from labeling.adaptation.checkpoint import Position
 from labeling.adaptation.drawing import draw_curve
 from labeling.adaptation.excerpts import Texts
 from labeling.adaptation.lessons import Course, Truth, token_scores, tree
-from labeling.adaptation.low_rank import adapt, parameters
+from labeling.adaptation.low_rank import adapt, begin_from, parameters
 from labeling.adaptation.rows import Rows
 from labeling.adaptation.training import Options, Progress, Reports, Training, job_digest
 from labeling.errors import Permanent
 from labeling.language import ENGLISH, Languages
-from labeling.llm.adapter_file import Adapter, Description, write_adapter
+from labeling.llm.adapter_file import Adapter, Description, matrices, write_adapter
 from labeling.llm.chat import ChatFormat
 from labeling.llm.model_store import StoredModel
 from labeling.llm.network import Network, load, precision
@@ -51,6 +52,7 @@ class Task:
         wording: a wording file for the generator, in place of one that ships.
         command: as it was typed, for the record.
         tree: share of the reports about which the questions of the labeler ``tree`` are learned.
+        begun_from: an adapter of the same model and rank whose matrices are learned further.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Task:
     wording: Path | None = None
     command: str = ""
     tree: float = 0.0
+    begun_from: Adapter | None = None
 
 
 def adapt_model(
@@ -88,51 +91,88 @@ def adapt_model(
     """
     torch.set_num_threads(task.settings.language_model.threads)
     torch.manual_seed(options.seed)
+    if task.begun_from is not None:
+        options = replace(options, scale=task.begun_from.description.scale)
     network, chat = _loaded(task, options)
-    courses = _courses(task)
     texts = Texts(task.languages, task.settings, chat.markers, _interference())
     training = Training(
         network,
         Rows(chat, network.longest),
-        courses,
+        _courses(task),
         texts,
         _reports(task, options.seed),
         _judged(task, texts, options.final_reports),
         options,
         clock=clock,
     )
-    told = [task.base.sha256, {c.kind: _digests(task.schema, c) for c, _ in courses}, task.tree]
-    position = training.run(folder / "checkpoint.safetensors", job_digest(options, told), progress)
+    checkpoint = folder / "checkpoint.safetensors"
+    training.run(checkpoint, job_digest(options, _identity(task)), progress)
     progress(f"judging by {len(training.judged)} reports in test phrasings")
-    figures = {
-        "generated_reports": True,
-        "split": "test",
-        **training.figures(training.judged),
-        "on_the_way": position.judged,
+    description = _description(task, training)
+    _draw(description, training.position, folder)
+    learned = {name: each.detach() for name, each in parameters(network.model).items()}
+    written = write_adapter(folder, description, learned)
+    checkpoint.unlink(missing_ok=True)
+    return written
+
+
+def _identity(task: Task) -> object:
+    """Return what tells this training from another with the same options."""
+    begun = "" if task.begun_from is None else task.begun_from.description.digest
+    return [begun, task.base.sha256, task.schema.digest, _questions(task), task.tree]
+
+
+def _description(task: Task, training: Training) -> Description:
+    position, options = training.position, training.options
+    figures = {"split": "test", **training.figures(training.judged)}
+    begun = task.begun_from
+    record = {
+        "options": asdict(options),
+        "steps": position.step,
+        "reports": position.report,
+        "seconds": round(position.seconds),
+        "tree": task.tree,
+        "begun_from": {} if begun is None else _record(begun.description),
+        "command": task.command,
+        "torch": metadata.version("torch"),
     }
-    record = {"options": asdict(options), "steps": position.step, "reports": position.report,
-              "seconds": round(position.seconds), "command": task.command,
-              "torch": metadata.version("torch")}  # fmt: skip
-    draw_curve(position, folder / "curve.png", f"{task.schema.name} on {task.base.name}")
-    (folder / "figures.json").write_text(
-        json.dumps({**record, "losses": position.losses, "figures": figures}, indent=1) + "\n"
-    )
-    description = Description(
+    return Description(
         name=task.name,
         base=task.base.name,
         base_sha256=task.base.sha256,
         schema=task.schema.name,
         schema_digest=task.schema.digest,
-        questions={course.kind: {ENGLISH: _digests(task.schema, course)} for course, _ in courses},
+        questions=_questions(task),
         rank=options.rank,
         scale=options.scale,
         weights_sha256="",
         data_digest=position.digest,
-        figures=figures,
+        figures={**figures, "on_the_way": position.judged},
         training=record,
     )
-    learned = {name: each.detach() for name, each in parameters(network.model).items()}
-    return write_adapter(folder, description, learned)
+
+
+def _record(begun: Description) -> dict[str, Any]:
+    """Return how the adapter that was learned on from was made."""
+    return {
+        "name": begun.name,
+        "digest": begun.digest,
+        "data_digest": begun.data_digest,
+        "training": begun.training,
+    }
+
+
+def _draw(description: Description, position: Position, folder: Path) -> None:
+    """Write the learning curve and what it was drawn from."""
+    title = f"{description.schema} on {description.base}"
+    draw_curve(position, folder / "curve.png", title)
+    told = {
+        "title": title,
+        **description.training,
+        "losses": position.losses,
+        "figures": description.figures,
+    }
+    (folder / "figures.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _loaded(task: Task, options: Options) -> tuple[Network, ChatFormat]:
@@ -144,6 +184,8 @@ def _loaded(task: Task, options: Options) -> tuple[Network, ChatFormat]:
     if not network.packs:
         raise Permanent(f"the model {task.base.name} cannot read questions side by side")
     adapt(model, options.rank, options.scale, precision("auto"))
+    if task.begun_from is not None:
+        begin_from(model, matrices(task.begun_from))
     attend_plainly(model)
     return network, ChatFormat(tokenizer)
 
@@ -154,8 +196,13 @@ def _courses(task: Task) -> list[tuple[Course, float]]:
     return [*courses, (tree(task.schema, pack, _TREE), task.tree)] if task.tree else courses
 
 
-def _digests(schema: LabelSchema, course: Course) -> dict[str, str]:
-    return {each.id: course.words.digest(each.id) for each in schema.observations}
+def _questions(task: Task) -> dict[str, dict[str, dict[str, str]]]:
+    """Return by kind of words, language and observation the digest of what is learned."""
+    names = [each.id for each in task.schema.observations]
+    return {
+        course.kind: {ENGLISH: {name: course.words.digest(name) for name in names}}
+        for course, _ in _courses(task)
+    }
 
 
 def _generated(task: Task, seed: int, split: Split) -> Iterator[GeneratedReport]:

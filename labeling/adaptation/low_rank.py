@@ -9,13 +9,13 @@ never formed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from labeling.llm.adapter_file import DOWN, UP, adaptable
+from labeling.llm.adapter_file import DOWN, UP, UnusableAdapter, adaptable
 
 
 class LowRankLinear(nn.Module):
@@ -114,6 +114,22 @@ def parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, layer in _layers(model):
         found[f"{name}.{DOWN}"], found[f"{name}.{UP}"] = layer.down, layer.up
     return found
+
+
+def begin_from(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Set the small matrices of an adapted model to those of an adapter.
+
+    Raises:
+        UnusableAdapter: they are of other layers or sizes.
+    """
+    known = parameters(model)
+    if {name: each.shape for name, each in known.items()} != {
+        name: each.shape for name, each in values.items()
+    }:
+        raise UnusableAdapter("the adapter to begin from is of other layers or sizes")
+    with torch.no_grad():
+        for name, parameter in known.items():
+            parameter.copy_(values[name])
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, LowRankLinear]]:

@@ -48,8 +48,8 @@ class Options:
         excerpts: share of the reports of which a part is read.
         interfered: share that holds a foreign sentence.
         judgements: how often the model is judged on the way.
-        judged_reports: so many reports are judged each time, by as many questions as twice those
-            drawn to learn from.
+        judged_reports: so many reports are judged each time, by as many questions as three times
+            those drawn to learn from.
         final_reports: so many are judged at the end, by all questions.
     """
 
@@ -60,9 +60,9 @@ class Options:
     scale: float = 2.0
     rate: float = 5e-4
     warm_up: float = 0.05
-    reports: int = 4
-    questions: int = 24
-    tokens: int = 2048
+    reports: int = 6
+    questions: int = 12
+    tokens: int = 1536
     uncertain: float = 0.6
     excerpts: float = 0.12
     interfered: float = 0.08
@@ -194,7 +194,7 @@ class Training:
 
     def _judge(self, progress: Progress) -> None:
         truths = self.judged[: self.options.judged_reports]
-        figures = self.figures(truths, 2 * self.options.questions)
+        figures = self.figures(truths, 3 * self.options.questions)
         self.position.judged.append({"step": self.position.step, **figures["mean"]})
         said = ", ".join(f"{name} {value:.3f}" for name, value in figures["mean"].items())
         progress(f"step {self.position.step}, on test phrasings: {said}")

@@ -73,6 +73,34 @@ def adapters(store: ModelStore) -> Iterator[Adapter]:
                 continue
 
 
+def beginning(
+    name: str, store: ModelStore, base_sha256: str, schema: str, rank: int
+) -> Adapter | None:
+    """Return the adapter from which a new one may begin to learn.
+
+    What one schema taught about reports and questions serves the next.
+
+    Args:
+        name: ``none``; ``auto``: of this schema, or else any, where there is one; or its name.
+        store: its adapters come before those that ship.
+        base_sha256, rank: of the new one; those of the old one are the same.
+        schema: name of the new one's.
+
+    Raises:
+        UnusableAdapter: the named one is not there, or is of another model or rank.
+    """
+    if name == NONE:
+        return None
+    found = [
+        each
+        for each in _candidates(name, store)
+        if (each.description.base_sha256, each.description.rank) == (base_sha256, rank)
+    ]
+    if name != AUTO and not found:
+        raise UnusableAdapter(f"no adapter named {name!r} of this model and this rank")
+    return min(found, key=lambda each: each.description.schema != schema, default=None)
+
+
 def enter(store: ModelStore, adapter: Adapter) -> Path:
     """Copy an adapter into the store, in place of one of the same name; return its folder.
 

@@ -161,7 +161,7 @@ def put_on(model: nn.Module, adapter: Adapter) -> None:
     """
     import torch
 
-    values, scale = _matrices(adapter), adapter.description.scale
+    values, scale = matrices(adapter), adapter.description.scale
     name = adapter.description.name
     try:
         layers = adaptable(model)
@@ -177,7 +177,12 @@ def put_on(model: nn.Module, adapter: Adapter) -> None:
         raise UnusableAdapter(f"adapter {name}: other sizes than the model's") from error
 
 
-def _matrices(adapter: Adapter) -> dict[str, torch.Tensor]:
+def matrices(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """Return the matrices of an adapter in bfloat16, by layer and ``down`` or ``up``.
+
+    Raises:
+        UnusableAdapter: they are missing or were changed.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 

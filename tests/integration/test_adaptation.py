@@ -17,8 +17,8 @@ from labeling.adaptation.low_rank import LowRankLinear, adapt, parameters
 from labeling.adaptation.training import Options
 from labeling.labeler import LabelerSetup
 from labeling.language import load_languages
-from labeling.llm.adapter_choice import enter
-from labeling.llm.adapter_file import Adapter, UnusableAdapter, put_on, read_adapter
+from labeling.llm.adapter_choice import beginning, enter
+from labeling.llm.adapter_file import Adapter, UnusableAdapter, matrices, put_on, read_adapter
 from labeling.llm.model_store import ModelStore
 from labeling.llm.network import Network, load
 from labeling.llm.transformers_model import TransformersModel
@@ -29,6 +29,8 @@ from labeling.token_scores.labeler import TokenScoreLabeler
 from labeling.token_scores.prompt import Prompts
 from labeling.tree.labeler import TreeLabeler
 from labeling.vocabulary import WHOLE, State
+from plugin.adaptation import AdaptationJob
+from plugin.adaptation import adapt as run
 from tests.tiny_models import write_model
 
 OBSERVATIONS = ("stenosis", "cancer")
@@ -232,3 +234,40 @@ def test_matrices_that_were_changed_are_not_put_on(own_store: ModelStore) -> Non
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UnusableAdapter, match="changed"):
         TransformersModel.load(own_store.get("tiny").path).adapted(read_adapter(described))
+
+
+def test_what_one_schema_taught_serves_the_next(own_store: ModelStore, adapter: Adapter) -> None:
+    sha256 = own_store.get("tiny").sha256
+    assert beginning("auto", own_store, sha256, "chest", 2) == read_adapter(
+        own_store.root / ".adapters" / "spine.json"
+    )
+    assert beginning("none", own_store, sha256, "chest", 2) is None
+    assert beginning("auto", own_store, sha256, "chest", 3) is None
+    with pytest.raises(UnusableAdapter, match="rank"):
+        beginning("spine", own_store, sha256, "chest", 3)
+    begun = replace(task(own_store), begun_from=adapter)
+    folder = own_store.root / "work"
+    folder.mkdir()
+    learned = adapt_model(begun, folder, replace(OPTIONS, rate=1e-9), silent)
+    assert learned.description.training["begun_from"]["digest"] == adapter.description.digest
+    before, after = matrices(adapter), matrices(learned)
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+def test_the_command_learns_in_a_child_and_enters_the_adapter(
+    own_store: ModelStore, tmp_path: Path
+) -> None:
+    options = {"minutes": 5.0, "steps": 1, "reports": 2, "judgements": 1, "rank": 2,
+               "judged_reports": 1, "final_reports": 2}  # fmt: skip
+    job = AdaptationJob(
+        "mine", tmp_path / "work", settings(), own_store.root, None, options, 0.0, "none", "typed"
+    )
+    lines: list[str] = []
+    result = run(job, lines.append)
+    assert (result["adapter"], result["steps"]) == ("mine", 1)
+    assert result["peak_memory_mb"] > 0
+    assert any(line.startswith("step 1, loss") for line in lines)
+    told = read_adapter(own_store.root / ".adapters" / "mine.json").description
+    assert told.training["command"] == "typed"
+    labeler = TokenScoreLabeler(setup(own_store, settings("mine")))
+    assert labeler.model_digest == told.digest == result["digest"]
