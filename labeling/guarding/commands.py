@@ -43,8 +43,8 @@ _BLOB = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _CHANGES = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\d)(?=[a-zA-Z])|(?<=[a-zA-Z])(?=\d)")
 _BLOB_CHANGES = 4
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?\n]+|$)")
-_BEFORE_ROLE = re.compile(r"\S+[ \t]+(?=[A-Z]\w{1,14}\s?\d{0,2}\s?[:=])")
-_LETTERED = re.compile(r"(?=[\w@$]*[a-z])[\w@$]*[013457@$][\w@$]*")
+_BEFORE_ROLE = re.compile(r"(?<!\S)\S+[ \t]+(?=[A-Z]\w{1,14}\s?\d{0,2}\s?[:=])")
+_LETTERED = re.compile(r"(?<![\w@$])(?=[\w@$]*[a-z])[\w@$]*[013457@$][\w@$]*")
 _DIGITS = str.maketrans("013457@$", "oieastas")
 
 

@@ -9,8 +9,10 @@ cannot be read.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from labeling.guarding.commands import (
     ENOUGH,
@@ -39,6 +41,7 @@ _CAPITALISED = re.compile(r"\W*[^\W\d_a-z][^\W\d_A-Z]+\W*")
 _UNBROKEN = re.compile(r"\S*\w\S*")
 _LETTER = re.compile(r"\w")
 _AROUND = frozenset(" \t\r\n\f-*=#~_,;:")
+_ROW_OF_ANSWERS = 3
 _LONG_START = 5  # words before an order that has no capital and no sign before it
 _FEW_WORDS = 6  # the classifier of languages reads less as anything
 _KNOWN_SHARE = 0.15
@@ -130,17 +133,24 @@ def _before_order(clause: str) -> int:
     A note without a full stop may run into an order, which a capital or some words before it tell.
     """
     words = [(match.start(), visible(match.group())) for match in _UNBROKEN.finditer(clause)]
-    for number in range(len(words) - 2):
-        if all(is_answer(word) for _, word in words[number:]):
-            return words[number][0]
+    answers = list(takewhile(lambda each: is_answer(each[1]), reversed(words)))
+    if len(answers) >= _ROW_OF_ANSWERS and score(clause[: answers[-1][0]]).total < STRONG:
+        return answers[-1][0]
     whole = score(clause).strong
     capitals = [start for start, word in words[2:] if _CAPITALISED.fullmatch(word)]
     if not capitals and words and _CAPITALISED.fullmatch(words[0][1]):
         return 0  # a sentence of its own
     for starts in (capitals, [start for start, _ in words[_LONG_START:]]):
-        for start in reversed(starts):
-            if score(clause[:start]).total < STRONG and score(clause[start:]).strong == whole:
-                return start
+        # What stands before only grows with the start, and what follows shrinks: few are tried.
+        later = bisect_left(
+            starts,
+            True,
+            key=lambda start: (
+                score(clause[:start]).total >= STRONG or score(clause[start:]).strong != whole
+            ),
+        )
+        if later:
+            return starts[later - 1]
     return 0
 
 
