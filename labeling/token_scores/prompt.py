@@ -187,7 +187,9 @@ def report_for_prompt(
 def _cut(text: str, start: int, end: int, without: Collection[Span]) -> str:
     kept: list[str] = []
     for first, last in sorted(without):
-        if start <= first and last <= end:
+        # What is left out may begin with the blanks before a section.
+        first, last = max(first, start), min(last, end)
+        if first < last:
             kept.append(text[start:first])
             start = last
     return " ".join([*kept, text[start:end]])
