@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from labeling.llm.adapter_choice import adapters
 from labeling.llm.model_store import ModelStore
 from plugin.folders import DataFolder
 from plugin.settings import Settings
@@ -31,12 +32,21 @@ def add_model(settings: Settings, source: str, name: str) -> dict[str, str]:
 def list_models(settings: Settings) -> dict[str, Any]:
     """Return name and SHA-256 of every model in the store, each checked; no node is needed.
 
+    And the adapters that are at hand, for which model and schema each was made.
+
     Raises:
         UnusableModel: a model is not what its digest says.
     """
     store = ModelStore(DataFolder(settings.data_folder).language_models)
     models = [store.get(name) for name in store.names()]
-    return {"models": [{"name": each.name, "sha256": each.sha256} for each in models]}
+    known = [each.description for each in adapters(store)]
+    return {
+        "models": [{"name": each.name, "sha256": each.sha256} for each in models],
+        "adapters": [
+            {"name": each.name, "base": each.base, "schema": each.schema, "digest": each.digest}
+            for each in known
+        ],
+    }
 
 
 def check_model(settings: Settings) -> dict[str, Any]:

@@ -52,12 +52,16 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
     Args:
         setup: its settings name the model, and an expected SHA-256 there is enforced.
         model: asked in place of the one that the settings name.
+        kind: of the words in which that model is asked, where it learned others than ours.
     """
 
     name = "token_scores"
 
-    def __init__(self, setup: LabelerSetup, model: LanguageModel | None = None) -> None:
+    def __init__(
+        self, setup: LabelerSetup, model: LanguageModel | None = None, kind: str = ""
+    ) -> None:
         super().__init__(setup, model)
+        self.kind = kind or self.kind
         self._settings = setup.settings.token_scores
         self._prompts = self._words(self.kind)
         self._keys = tuple(

@@ -7,7 +7,9 @@ Both ask the same model, with the same weights, the same questions about the sam
 ``plain`` does it as the published code does: report by report, the whole prompt again for each
 question, one text generated after another. ``shared`` reads a report once for all its questions
 and writes all summaries of several reports at once. ``one-step`` asks at once; ``two-step`` lets
-the model first write a summary aimed at each condition. Rounds are interleaved, and the order
+the model first write a summary aimed at each condition. ``brief`` reads as ``shared`` does, in the
+words in which an adapted model is asked (an adapter changes the weights, not the work); its ratio
+is against the plain loop. Rounds are interleaved, and the order
 alternates; only the ratios within a round mean something on a shared machine. The answers of both
 ways are compared, too. ``tokens/s`` counts the tokens of the prompts that were answered and of the
 summaries that were written, so it says how much work of the plain loop is done in a second. The
@@ -45,6 +47,8 @@ CONDITIONS = (
 )  # fmt: skip
 SCHEMA = narrowed(shipped_schema("spine"), CONDITIONS)
 STEPS = ("one-step", "two-step")
+BRIEF = "brief one-step"
+COMPARED = ("shared one-step", "shared two-step", BRIEF)
 RULES_PER_ROUND = 50
 
 
@@ -151,6 +155,10 @@ def ways_of(model: TransformersModel, options: argparse.Namespace) -> dict[str, 
             batch = {"batch_reports": options.reports if name == "shared" else 1}
             setup = setup_of(SCHEMA, token_scores=asking, language_model=batch)
             ways[f"{name} {step}"] = Way(TokenScoreLabeler(setup, counted), counted)
+    counted = Counted(model)
+    asking = {"levels": False, "mention": False, "evidence": False}
+    setup = setup_of(SCHEMA, token_scores=asking, language_model={"batch_reports": options.reports})
+    ways[BRIEF] = Way(TokenScoreLabeler(setup, counted, "token_scores_brief"), counted)
     return ways
 
 
@@ -188,18 +196,17 @@ def rules_rate() -> float:
     return len(texts) / (time.perf_counter() - started)
 
 
-def ratio(ways: dict[str, Way], step: str) -> list[float]:
-    """Return reports per second of shared over plain, by round."""
-    pairs = zip(ways[f"shared {step}"].reports, ways[f"plain {step}"].reports, strict=True)
-    return [shared / plain for shared, plain in pairs]
+def ratio(ways: dict[str, Way], name: str) -> list[float]:
+    """Return reports per second of a way over the plain loop's of the same step, by round."""
+    plain = ways[f"plain {name.split()[1]}"].reports
+    return [own / other for own, other in zip(ways[name].reports, plain, strict=True)]
 
 
 def report(ways: dict[str, Way], apart: dict[str, float], options: argparse.Namespace) -> None:
     """Print the table and the line of JSON."""
     print(f"{'way':17}{'reports/s':>11}{'lowest':>9}{'highest':>9}{'tokens/s':>10}{'x plain':>9}")
     for name, way in ways.items():
-        step = name.split()[1]
-        times = statistics.median(ratio(ways, step)) if name.startswith("shared") else 1.0
+        times = statistics.median(ratio(ways, name))
         print(
             f"{name:17}{statistics.median(way.reports):11.4f}{min(way.reports):9.4f}"
             f"{max(way.reports):9.4f}{statistics.median(way.tokens):10.1f}{times:9.2f}"
@@ -216,8 +223,8 @@ def report(ways: dict[str, Way], apart: dict[str, float], options: argparse.Name
         "summary_tokens": options.summary_tokens,
         "reports_per_second": {n: round(statistics.median(w.reports), 4) for n, w in ways.items()},
         "tokens_per_second": {n: round(statistics.median(w.tokens), 1) for n, w in ways.items()},
-        "ratios": {step: [round(each, 2) for each in ratio(ways, step)] for step in STEPS},
-        "median_ratio": {s: round(statistics.median(ratio(ways, s)), 2) for s in STEPS},
+        "ratios": {name: [round(each, 2) for each in ratio(ways, name)] for name in COMPARED},
+        "median_ratio": {name: round(statistics.median(ratio(ways, name)), 2) for name in COMPARED},
         "largest_margin_difference": {step: round(apart[step], 5) for step in STEPS},
     }
     print(json.dumps(result))

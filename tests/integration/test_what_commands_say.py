@@ -53,7 +53,8 @@ def invoked(config: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_the_model_store_of_a_fresh_node_is_listed(config: Path) -> None:
-    assert invoked(config, "llm", "list") == (0, "models: none\n")
+    status, said = invoked(config, "llm", "list")
+    assert (status, said.splitlines()[0]) == (0, "models: none")
 
 
 def test_disagreements_are_picked_by_labeler_place_and_state(context: Context) -> None:
