@@ -150,10 +150,12 @@ def _lessons(config: Path | None, asked: Asked, settings: LabelingSettings) -> L
     from plugin.errors import Permanent
     from plugin.settings import load_settings
     from plugin.stages.distill import lessons_of
+    from plugin.stages.ground import ground_of
 
     if config is None:
         raise typer.BadParameter("--labeler reads a node's labels: --config names the node")
-    with open_for_reading(load_settings(config)) as session:
+    node = load_settings(config)
+    with open_for_reading(node) as session:
         if session is None:
             raise Permanent("the node holds no reports yet")
-        return lessons_of(session, asked, schema_of(settings))
+        return lessons_of(session, asked, schema_of(settings), ground_of(node).name_of)

@@ -191,8 +191,9 @@ def _from_files(job: Mapping[str, Any], schema: LabelSchema) -> _Learned:
     if job["references"]:
         said = read_reader_states(Path(job["references"]), schema)
         if job["hold_out_references"]:
-            kept = [each for each in found.examples if each.id not in said]
-            return _Learned(kept, 0, len(found.examples) - len(kept))
+            judging = {each.patient for each in found.examples if each.id in said}
+            kept = [each for each in found.examples if each.patient not in judging]
+            return _Learned(kept, 0, sum(each.id in said for each in found.examples))
         found.examples, found.by_readers = taught_by_readers(found.examples, said, schema)
     return found
 

@@ -27,7 +27,7 @@ from labeling.vocabulary import LabelSchema
 from plugin.errors import Permanent
 from plugin.stages.labelled import node_reports
 from training.folds import Identity
-from training.patients import Patients, read_patients
+from training.patients import NameOfIssuer, Patients, read_patients
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Asked:
         labeler: the teacher, as the settings name it.
         most: reports at most; those that readers labelled come first, the others are drawn.
         seed: of the draw.
-        hold_out_references: leave out the reports that readers labelled, so that the student can
-            be judged by them.
+        hold_out_references: leave out the reports that readers labelled, with all others of those
+            patients, so that the student can be judged by them; they do not count for ``most``.
     """
 
     labeler: str
@@ -82,24 +82,34 @@ class Asked:
     hold_out_references: bool = False
 
 
-def lessons_of(session: Session, asked: Asked, schema: LabelSchema) -> Lessons:
+def lessons_of(
+    session: Session, asked: Asked, schema: LabelSchema, name_of: NameOfIssuer = str
+) -> Lessons:
     """Return what the newest run of a labeler says of the node's reports, and what readers say.
+
+    Args:
+        session: any session.
+        asked: whose labels, of which reports.
+        schema: of the labels.
+        name_of: the one name of an issuer: the test fold is one of patients, whatever their names.
 
     Raises:
         Permanent: the labeler has labelled no report under this schema that may be learned from.
     """
     run = newest_run(session, asked.labeler, schema.digest)
-    judged = {each.row: each.labels for each in node_reports(session)}
-    patients = read_patients(session)
+    read = node_reports(session, name_of)
+    judged = {each.row: each.labels for each in read}
+    patients = read_patients(session, name_of)
     tested = _tested(session, patients)
+    judging = {each.patient for each in read} if asked.hold_out_references else set[str]()
     lessons: list[Lesson] = []
     held_out, learned = set[int](), set[int]()
     for report, identity, labels in _labelled(session, run, asked, judged.keys(), patients):
         said = judged.get(report.id or 0, {})
         if identity in tested:
             continue
-        if said and asked.hold_out_references:
-            held_out.add(report.id or 0)
+        if "|".join(identity) in judging:
+            held_out |= {report.id or 0} if said else set()
             continue
         learned |= {row for each in said.values() for row in each.ids}
         lessons.append(_lesson(report, identity, labels, said))
@@ -157,7 +167,8 @@ def _drawn(
     def order(row: int) -> tuple[bool, bytes]:
         return row not in first, hashlib.sha256(f"{asked.seed}/{row}".encode()).digest()
 
-    return sorted(sorted(session.exec(query), key=order)[: asked.most])
+    most = asked.most + (len(first) if asked.hold_out_references else 0)
+    return sorted(sorted(session.exec(query), key=order)[:most])
 
 
 def _reports(session: Session, rows: Iterable[int]) -> dict[int, tuple[Report, Study | None]]:

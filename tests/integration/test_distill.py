@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from dicom_node.linking.identifiers import Issuers
+from dicom_node.messages import receive as file_messages
+from dicom_node.models import Study
 from labeling.llm.model_store import ModelStore
+from labeling.models import ReferenceLabel
 from labeling.student.weights_file import read_student
 from plugin.cli import app
 from plugin.context import Context, open_context
@@ -14,8 +18,10 @@ from plugin.errors import Permanent
 from plugin.folders import DataFolder
 from plugin.settings import load_settings
 from plugin.stages.distill import Asked, Lessons, lessons_of
+from tests.hl7_builders import oru
 from tests.integration.test_labeler_quality import (
     COUNT,
+    PRESENT,
     config,
     context,
     prepared,
@@ -23,6 +29,7 @@ from tests.integration.test_labeler_quality import (
     store_margins,
 )
 from tests.tiny_encoder import write_tiny_encoder
+from training.patients import one_name
 
 __all__ = ["config", "context"]
 
@@ -55,6 +62,58 @@ def test_the_reports_of_readers_can_be_left_to_judge(context: Context, tmp_path:
     assert len(found.lessons) == 1
     assert found.held_out == COUNT
     assert found.reference_labels == ()
+
+
+def receive_of(context: Context, number: int, patient: str) -> None:
+    message = oru(
+        control_id=f"M{number}", filler=f"F{number}", accession=f"A{number}", patient=patient,
+        lines=(f"FINDINGS: {PRESENT}",),
+    )  # fmt: skip
+    file_messages(
+        context.database,
+        message,
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
+    )
+
+
+def test_reports_left_to_judge_keep_the_others_of_their_patients_out(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    receive_of(context, COUNT, "P3^^^HOSP^MR")
+    receive_of(context, COUNT + 1, "P99^^^HOSP^MR")
+    store_margins(context)
+    found = lessons(context, hold_out_references=True, most=1)
+    assert [each.row["patient"] for each in found.lessons] == ["HOSP|P99"]
+    assert found.held_out == COUNT
+
+
+def test_a_patient_of_the_test_fold_is_known_by_every_name_of_the_issuer(
+    context: Context, tmp_path: Path
+) -> None:
+    prepared(context, tmp_path)
+    now = context.clock()
+    with context.database.write() as session:
+        session.add(
+            Study(
+                study_instance_uid="1.2.3",
+                patient_id="P3",
+                issuer_of_patient_id="CLINIC",
+                first_received_at=now,
+                last_received_at=now,
+            )
+        )
+        session.add(
+            ReferenceLabel(level="image", subject="1.2.3", observation="stenosis", site="whole",
+                           reader="a", state="present", source_digest="", imported_at=now)
+        )  # fmt: skip
+    name_of = one_name(Issuers((("HOSP", "CLINIC"),)))
+    with context.database.read() as session:
+        found = lessons_of(session, Asked(TEACHER), context.schema(), name_of)
+    assert len(found.lessons) == COUNT - 2
+    assert not any(each.row["patient"].endswith("|P3") for each in found.lessons)
 
 
 def test_readers_reports_come_first_and_the_draw_is_seeded(
