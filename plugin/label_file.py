@@ -6,6 +6,7 @@ was stopped goes on, and one with another model, question or input cannot be mix
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
 import json
@@ -190,14 +191,16 @@ def _continue(job: FileJob, schema: LabelSchema, identity: LabelerIdentity) -> l
         "question_digest": identity.prompt_digest,
         "calibration_digest": job.thresholds.digest,
         "reports_sha256": hashlib.sha256(job.reports.read_bytes()).hexdigest(),
+        "encoding": codecs.lookup(job.encoding).name,
     }
     beside = job.output.with_name(f"{job.output.name}.run.json")
     if not job.output.stat().st_size:
         write_durably(beside, json.dumps(record, indent=1).encode())
         return []
     try:
-        known = json.loads(beside.read_text("utf-8"))
-    except (OSError, ValueError):
+        # Runs of earlier versions did not note how they decoded.
+        known = {"encoding": record["encoding"], **json.loads(beside.read_text("utf-8"))}
+    except (OSError, ValueError, TypeError):
         known = None
     if known != record:
         changed = sorted(k for k in record if known and known.get(k) != record[k])

@@ -161,6 +161,14 @@ def test_bytes_of_another_encoding_fail_their_report_alone(tmp_path: Path) -> No
     assert first["labels"]["stenosis"]["state"] == "failed"
     assert "encoding" in first["labels"]["stenosis"]["detail"]
     assert second["labels"]["stenosis"]["state"] == "present"
+    output = ("--reports", str(path), "--output", str(tmp_path / "out.jsonl"))
+    # The failed report would stay as it is.
+    assert "(other encoding)" in refusal(*output, "--encoding", "latin-1")
+    beside = tmp_path / "out.jsonl.run.json"
+    run = json.loads(beside.read_text("utf-8"))
+    del run["encoding"]
+    beside.write_text(json.dumps(run), "utf-8")  # as earlier versions wrote it
+    assert len(label(path, tmp_path / "out.jsonl")) == 2
 
 
 @pytest.mark.parametrize(
