@@ -44,7 +44,8 @@ class LowRankLinear(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return the layer's output for states [..., inputs]."""
         weight, bias = self._standing
-        found: torch.Tensor = _Product.apply(
+        product: Any = _Product  # torch does not say what ``apply`` takes
+        found: torch.Tensor = product.apply(
             states, weight, bias, self.down, self.up, self.scale, self.compute
         )
         return found
