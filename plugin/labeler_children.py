@@ -57,7 +57,7 @@ class LabelerChildren:
                 yield from reading.answers()
         finally:
             for reading in readings:
-                reading.thread.join()
+                reading.stop()
 
 
 class _Reading:
@@ -66,17 +66,27 @@ class _Reading:
     def __init__(self, child: LabelerChild, part: Sequence[Any], progress: Progress) -> None:
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._error: BaseException | None = None
-        self.thread = threading.Thread(target=self._read, args=(child, part, progress), daemon=True)
-        self.thread.start()
+        self.stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._read, args=(child, part, progress), daemon=True
+        )
+        self._thread.start()
 
     def _read(self, child: LabelerChild, part: Sequence[Any], progress: Progress) -> None:
         try:
             for answer in child.read(part, progress):
                 self._answers.put(answer)
+                if self.stopped.is_set():
+                    break
         except BaseException as error:  # noqa: BLE001 - it is raised where the answers are read
             self._error = error
         finally:
             self._answers.put(None)
+
+    def stop(self) -> None:
+        """Wait until it has ended, which it does with its next answer where nobody wants more."""
+        self.stopped.set()
+        self._thread.join()
 
     def answers(self) -> Iterator[Any]:
         """Yield what the child says; raise what stopped it."""

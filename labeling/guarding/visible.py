@@ -20,6 +20,7 @@ _MARKS = (
 )  # fmt: skip
 """Marks put onto any letter, and selectors of variants; those that belong to a script stay."""
 
+_MOST_MARKS = 30  # on one letter, as in stream-safe text (Unicode TR 15); no language has so many
 _PLAIN_UNTIL = 0x100  # Latin-1 stays as it is: units, ordinals and fractions of reports
 
 _PAIRS = (
@@ -51,11 +52,23 @@ _TABLE = _Shown()
 
 def visible(text: str) -> str:
     """Return a text in the letters that a person sees; line ends become line feeds."""
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = unicodedata.normalize("NFC", text if text.isascii() else _without_towers(text))
     text = text.translate(_TABLE)
     if text.isascii() or not (_mostly_latin(text) or any(map(_is_mixed, _WORD.findall(text)))):
         return text
     return _WORD.sub(lambda match: _read_as_latin(match.group()), text)
+
+
+def _without_towers(text: str) -> str:
+    """Cut marks piled up on one letter: sorting them takes time that grows with their square."""
+    kept: list[str] = []
+    pile = 0
+    for char in text:
+        pile = pile + 1 if unicodedata.combining(char) else 0
+        if pile <= _MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def _shown(char: str) -> str:

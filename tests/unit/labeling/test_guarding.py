@@ -1,4 +1,6 @@
 import dataclasses
+import unicodedata
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,6 +130,21 @@ def test_of_a_sentence_that_also_speaks_of_the_patient_only_the_order_goes():
 def test_what_a_report_may_say_is_no_order(sentence):
     report = read(f"FINDINGS: {sentence}\nNormal cord.")
     assert not report.left_out
+
+
+def test_marks_piled_up_on_a_letter_are_cut_before_they_are_sorted(monkeypatch):
+    given = []
+
+    def normalised(form, text):
+        given.append(text)
+        return unicodedata.normalize(form, text)
+
+    monkeypatch.setattr(
+        "labeling.guarding.visible.unicodedata", SimpleNamespace(**vars(unicodedata))
+    )
+    monkeypatch.setattr("labeling.guarding.visible.unicodedata.normalize", normalised)
+    assert visible("a" + "\u0301\u0316" * 25_000 + "b") == "\u00e1b"
+    assert max(map(len, given)) < 40
 
 
 def test_a_part_in_a_language_without_words_here_fails_the_report():

@@ -1,8 +1,10 @@
+import threading
+
 import pytest
 
 from labeling.settings import LabelingSettings
 from plugin.errors import ChildFailed
-from plugin.labeler_children import LabelerChildren, _parts, _processes
+from plugin.labeler_children import LabelerChildren, _parts, _processes, _Reading
 
 
 class Child:
@@ -43,6 +45,23 @@ def test_what_stops_a_child_is_raised_after_the_answers_before_it():
     assert next(answers)[0] == 0
     with pytest.raises(ChildFailed):
         list(answers)
+
+
+def test_children_end_with_their_next_answer_where_nobody_wants_more():
+    asked, wanted = [], threading.Event()
+
+    class Slow(Child):
+        def read(self, reports, progress):
+            for answer in super().read(reports, progress):
+                wanted.wait()
+                asked.append(answer)
+                yield answer
+
+    reading = _Reading(Slow("slow"), [(number, "text") for number in range(64)], lambda _: None)
+    reading.stopped.set()
+    wanted.set()
+    reading.stop()
+    assert len(asked) == 1
 
 
 def test_only_a_small_model_pays_in_more_processes():
