@@ -38,6 +38,12 @@ class TokenScoreSettings(Section):
     evidence: bool = True  # find the sentence without which the answer changes most
 
 
+class TreeSettings(Section):
+    """How the labeler ``tree`` asks."""
+
+    evidence: bool = True  # find the sentence without which the answer changes most
+
+
 class StudentSettings(Section):
     """The trained encoder that the labeler ``student`` uses: an entry of the model store."""
 
@@ -58,6 +64,7 @@ class LabelingSettings(Section):
     language_packs: tuple[str, ...] = ()  # folders of a site's own packs; English ships
     language_model: LanguageModelSettings = LanguageModelSettings()
     token_scores: TokenScoreSettings = TokenScoreSettings()
+    tree: TreeSettings = TreeSettings()
     student: StudentSettings = StudentSettings()
 
     def for_child(self) -> dict[str, Any]:

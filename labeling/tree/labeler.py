@@ -73,7 +73,9 @@ class TreeLabeler(AskingLabeler[_Read]):
         form = {
             "nodes": {name: asdict(node) for name, node in NODES.items()},
             "share": LEAST_SHARE,
-            "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES],
+            "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES]
+            if setup.settings.tree.evidence
+            else [],
         }
         self.prompt_digest = asked_digest(setup, self.kind, form)
 
@@ -105,6 +107,9 @@ class TreeLabeler(AskingLabeler[_Read]):
         return _Read(report, Case(wording, words, self._keys, self._floors))
 
     def _find_evidence(self, read: Sequence[_Read]) -> list[dict[Key, tuple[int, ...]]]:
+        if not self._setup.settings.tree.evidence:
+            return [{} for _ in read]
+
         def margins(excerpts: Sequence[Excerpt]) -> list[dict[Key, float]]:
             model = self._model.open()
             asked = [

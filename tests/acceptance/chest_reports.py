@@ -23,15 +23,27 @@ from typing import Any
 
 import numpy as np
 
-from labeling.decision import IMPLIED, decide
+from labeling.decision import IMPLIED
+from labeling.evaluation.cases import Case, decided
 from labeling.evaluation.metrics import Estimate, estimates
 from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
 from labeling.labeler import LabelResult
+from labeling.schema_file import shipped_schema
 from labeling.settings import LabelingSettings
-from labeling.thresholds import UNCALIBRATED
+from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
 from labeling.vocabulary import WHOLE, LabelSchema, State
 from tests.acceptance.open_i import ChestReport, Finding, chest_reports, findings
 from tests.acceptance.readings import Reader, Reading, for_json, number, read_reports, table
+
+ASKING = {"token_scores", "template", "tree"}
+NOWHERE = Thresholds(
+    {
+        name: Threshold(low=float("inf"))
+        for name in (o.id for o in shipped_schema("chest").observations)
+    },
+    {},
+)
+"""The lower end from which evidence is sought where a labeler was told to seek none."""
 
 Said = Mapping[str, LabelResult]
 """Decided labels of a report by observation."""
@@ -50,7 +62,9 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
                 "backend": options.backend,
                 "url": options.url,
             },
-            "token_scores": {"evidence": False},
+            "observations": gold_observations() if options.gold_only else (),
+            "token_scores": {"evidence": options.evidence},
+            "tree": {"evidence": options.evidence},
         }
     )
 
@@ -75,7 +89,8 @@ def measure(
 ) -> dict[str, Any]:
     """Let one labeler read the reports and return its figures."""
     readings, schema = read(labeler, reports, options)
-    said = {name: _said(each.results, schema) for name, each in readings.items()}
+    sought = UNCALIBRATED if options.evidence or labeler not in ASKING else NOWHERE
+    said = {name: _said(each.results, schema, sought) for name, each in readings.items()}
     return {
         "labeler": labeler,
         "reports": len(reports),
@@ -89,9 +104,15 @@ def measure(
     }
 
 
-def _said(results: Sequence[LabelResult], schema: LabelSchema) -> Said:
-    decided = decide(results, schema, UNCALIBRATED)
-    return {each.observation: each for each in decided if each.site == WHOLE}
+def _said(results: Sequence[LabelResult], schema: LabelSchema, sought: Thresholds) -> Said:
+    (case,) = decided([Case("", "", tuple(results))], schema, UNCALIBRATED, sought=sought)
+    return {each.observation: each for each in case.results if each.site == WHOLE}
+
+
+def gold_observations() -> tuple[str, ...]:
+    """Return the observations that make up the gold findings."""
+    mapping = findings(shipped_schema("chest"))
+    return tuple(dict.fromkeys(name for each in mapping for name in each.observations))
 
 
 def presence(
@@ -259,6 +280,12 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--labelers", default="rules", type=lambda names: names.split(","))
     parser.add_argument("--subset", type=int, help="so many reports, drawn by --seed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--no-evidence", dest="evidence", action="store_false", help="find no spans (faster)"
+    )
+    parser.add_argument(
+        "--gold-only", action="store_true", help="ask for the gold findings only (faster)"
+    )
     parser.add_argument("--model", type=Path, help="a GGUF file or folder; default: SmolLM2")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--backend", default="transformers")
@@ -276,8 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(arguments)
     reports = chest_reports()
     if options.subset:
-        drawn = random.Random(options.seed).sample(range(len(reports)), options.subset)
-        reports = [reports[index] for index in sorted(drawn)]
+        # A smaller subset is the beginning of a larger one, so a stopped run has a random sample.
+        random.Random(options.seed).shuffle(reports)
+        reports = reports[: options.subset]
     found = []
     for labeler in options.labelers:
         found.append(measure(labeler, reports, options))

@@ -157,6 +157,14 @@ def test_the_first_round_asks_one_question_a_finding_and_normal_reports_stay_che
     assert rounds == [2, 4]  # possible; stable and denied
 
 
+def test_evidence_can_be_switched_off_and_then_nothing_is_read_twice():
+    labels, model = label(REPORT, *SAID, tree={"evidence": False})
+    assert labels["stenosis", WHOLE].evidence == ()
+    assert labels["stenosis", WHOLE].margin > 2.0
+    _, sought = label(REPORT, *SAID)
+    assert len(model.scored) < len(sought.scored)
+
+
 def test_places_are_asked_only_where_the_report_says_their_words():
     _, model = label(REPORT, *SAID)
     asked = [q.text for call in model.scored for r in call for s in r.stems for q in s.questions]
@@ -218,7 +226,8 @@ def test_the_digest_follows_what_is_asked():
         return TreeLabeler(setup_of(schema, **settings), FakeLanguageModel()).prompt_digest
 
     assert digest() == digest(language_model={"batch_reports": 2})
-    assert len({digest(), digest(label_history=True), digest(shipped_schema("spine"))}) == 3
+    others = digest(label_history=True), digest(shipped_schema("spine"))
+    assert len({digest(), *others, digest(tree={"evidence": False})}) == 4
 
 
 # Roll-up.
