@@ -16,9 +16,10 @@ from dicom_node.sandbox import Sandbox
 from dicom_node.settings import Hl7Settings
 from labeling.schema_file import schema_of
 from labeling.vocabulary import LabelSchema
+from plugin.errors import Permanent
 from plugin.folders import DataFolder
 from plugin.linking import linking_of, profiles_of
-from plugin.migrations import is_migrated, migrate
+from plugin.migrations import MIGRATIONS, layout_of, migrate
 from plugin.settings import Settings
 
 Progress = Callable[[str], None]
@@ -84,16 +85,27 @@ def open_context(settings: Settings, clock: Clock = utc_now) -> Iterator[Context
 
 @contextmanager
 def open_for_reading(settings: Settings) -> Iterator[Session | None]:
-    """Open the last commit for reading, whether or not the node runs; None where nothing is."""
+    """Open the last commit for reading, whether or not the node runs; None where nothing is.
+
+    Raises:
+        Permanent: the data were written by another version of radloop.
+    """
     folder = DataFolder(settings.data_folder)
     if not folder.database.exists():
         yield None
         return
     database = Database(folder.database_url)
     try:
-        if not is_migrated(database):
+        if not (layout := layout_of(database)):
             yield None
             return
+        if layout < len(MIGRATIONS):
+            raise Permanent(
+                "the data folder was written by an earlier radloop; start the node once "
+                "(radloop serve), which brings it up to date"
+            )
+        if layout > len(MIGRATIONS):
+            raise Permanent("the data folder was written by a newer radloop than this one")
         with database.read() as session:
             yield session
     finally:

@@ -30,7 +30,7 @@ from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.labels import add_calibrated_labels
 from plugin.migrations.messages import add_reports_as_living_truth
 
-__all__ = ["SchemaVersion", "is_migrated", "migrate"]
+__all__ = ["MIGRATIONS", "SchemaVersion", "layout_of", "migrate"]
 
 TABLES = (
     dicom_node.models,
@@ -83,12 +83,12 @@ def migrate(database: Database) -> int:
     return applied
 
 
-def is_migrated(database: Database) -> bool:
-    """Tell whether the database has any layout yet; it has none while a node first starts."""
+def layout_of(database: Database) -> int:
+    """Return the number of the database's layout; 0 while a node first starts."""
     with database.read() as session:
-        return sa.inspect(session.connection()).has_table(SchemaVersion.__tablename__) and bool(
-            _newest(session)
-        )
+        if not sa.inspect(session.connection()).has_table(SchemaVersion.__tablename__):
+            return 0
+        return _newest(session)
 
 
 def _newest(session: Session) -> int:
