@@ -152,6 +152,11 @@ class Filling:
         while sent < self._scenario.stores:
             sent += self._send(min(_PER_ASSOCIATION, self._scenario.stores - sent))
             self._message()
+        if self._scenario.minimum_free_bytes:
+            # What is left above the mark may be less than an object; now nothing is.
+            with give_space_back[0].open("ab") as file:
+                file.write(bytes(MEBIBYTE))
+            self._send(1)
         outcome = self.outcome
         outcome.refused_at_full = outcome.answers.total() - outcome.answers["0000"]
         outcome.torn_at_full = len(self._auditor.torn())
