@@ -42,6 +42,9 @@ class TreeSettings(Section):
     """How the labeler ``tree`` asks."""
 
     evidence: bool = True  # find the sentence without which the answer changes most
+    # False: only the questions on the likeliest way, as published: the same states by half the
+    # questions, and margins that know less.
+    all_ways: bool = True
 
 
 class StudentSettings(Section):

@@ -77,6 +77,8 @@ class TreeLabeler(AskingLabeler[_Read]):
             if setup.settings.tree.evidence
             else [],
         }
+        if not setup.settings.tree.all_ways:
+            form["share"] = None
         self.prompt_digest = asked_digest(setup, self.kind, form)
 
     def _words(self, kind: str) -> dict[str, Wording]:
@@ -104,7 +106,10 @@ class TreeLabeler(AskingLabeler[_Read]):
             raise UnreadableReport("nothing of the report can be read")
         if not model.fits(wording.reading(words)):
             raise UnreadableReport("the report has more tokens than the model may read")
-        return _Read(report, Case(wording, words, self._keys, self._floors))
+        return _Read(
+            report,
+            Case(wording, words, self._keys, self._floors, self._setup.settings.tree.all_ways),
+        )
 
     def _find_evidence(self, read: Sequence[_Read]) -> list[dict[Key, tuple[int, ...]]]:
         if not self._setup.settings.tree.evidence:

@@ -80,6 +80,18 @@ def due(answers: Answers, share: float) -> list[str]:
     return list(dict.fromkeys(_due(ROOT, answers, 0.0, math.log(share))))
 
 
+def due_on_the_likeliest_way(answers: Answers) -> list[str]:
+    """Return the questions to ask next where each answer is taken at its word, as published."""
+    name: str | State = ROOT
+    while not isinstance(name, State) and name in answers:
+        given = answers[name]
+        name = NODES[name].to[given.index(max(given))]
+    if isinstance(name, State):
+        return []
+    early = (each for each in NODES[name].to if not isinstance(each, State) and NODES[each].early)
+    return [name, *(each for each in early if each not in answers)]
+
+
 def _due(name: str, answers: Answers, reach: float, least: float) -> Iterator[str]:
     if reach < least:
         return

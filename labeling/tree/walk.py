@@ -25,6 +25,7 @@ from labeling.tree.questions import (
     YES,
     Answers,
     due,
+    due_on_the_likeliest_way,
     normal,
     share_of,
 )
@@ -44,6 +45,7 @@ class Case:
         report: cleaned by ``token_scores.prompt.report_for_prompt``.
         keys: the labels that are wanted, whole before sites.
         floors: by label, where the band of its threshold begins.
+        all_ways: ask on every way that may count, and not on the likeliest alone.
         answers: by label and question, what was answered so far.
     """
 
@@ -51,6 +53,7 @@ class Case:
     report: str
     keys: tuple[Key, ...]
     floors: Mapping[Key, float]
+    all_ways: bool = True
     answers: dict[Key, dict[Query, Scores]] = field(default_factory=dict)
 
     def presence(self, key: Key) -> Answers:
@@ -73,10 +76,14 @@ class Case:
             # What is denied of the whole report may be denied at some sites only.
             denied = said_yes(self.answers.get((key[0], WHOLE), {}).get((DENIED, "")))
             return [(DENIED, "")] if denied and not given else []
-        places = [(name, "") for name in due(self.presence(key), share)] if given else [(ROOT, "")]
+        places = [(name, "") for name in self._presence_due(key, share)] if given else [(ROOT, "")]
         if said_yes(given.get((ROOT, ""))):
             places += [place for place in self._details(key, given) if place not in given]
         return places
+
+    def _presence_due(self, key: Key, share: float) -> list[str]:
+        answers = self.presence(key)
+        return due(answers, share) if self.all_ways else due_on_the_likeliest_way(answers)
 
     def _worth_a_site(self, key: Key, share: float) -> bool:
         whole = self.answers.get((key[0], WHOLE), {}).get((ROOT, ""))

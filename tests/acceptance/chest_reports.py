@@ -64,7 +64,7 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
             },
             "observations": gold_observations() if options.gold_only else (),
             "token_scores": {"evidence": options.evidence},
-            "tree": {"evidence": options.evidence},
+            "tree": {"evidence": options.evidence, "all_ways": options.all_ways},
         }
     )
 
@@ -282,6 +282,12 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--no-evidence", dest="evidence", action="store_false", help="find no spans (faster)"
+    )
+    parser.add_argument(
+        "--likeliest-way",
+        dest="all_ways",
+        action="store_false",
+        help="tree: no question off the likeliest way (faster; the same states)",
     )
     parser.add_argument(
         "--gold-only", action="store_true", help="ask for the gold findings only (faster)"

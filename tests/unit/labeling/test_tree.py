@@ -11,6 +11,7 @@ from labeling.tree.labeler import TreeLabeler
 from labeling.tree.questions import (
     NODES,
     due,
+    due_on_the_likeliest_way,
     margin_of,
     mention_margin_of,
     normal,
@@ -115,6 +116,26 @@ def test_questions_are_asked_where_they_are_reached_or_may_count():
     assert share_of(-2000.0) >= 0.0
 
 
+@pytest.mark.parametrize("first", [YES, NO])
+@pytest.mark.parametrize("second", [YES, NO])
+@pytest.mark.parametrize("third", [YES, NO])
+def test_the_likeliest_way_leads_to_the_same_state_by_fewer_questions(first, second, third):
+    said = {"possible": first, "stable": second, "denied": third, "stable_possible": third}
+    said |= {"normal": third, "probability": digit(9)}
+
+    def walked(questions_due):
+        answers = {}
+        while names := questions_due(answers):
+            answers |= {name: normal(said[name]) for name in names}
+        return answers
+
+    likely = walked(due_on_the_likeliest_way)
+    everything = walked(lambda answers: due(answers, 1e-9))
+    assert set(likely) <= set(everything)
+    assert len(likely) < len(everything)
+    assert state_of(likely) is state_of(everything)
+
+
 def test_the_mention_margin_is_that_of_stated_absence():
     answers = {"possible": normal(NO), "stable": normal(NO), "denied": normal(YES)}
     assert mention_margin_of(answers) == pytest.approx(4.0)
@@ -163,6 +184,19 @@ def test_evidence_can_be_switched_off_and_then_nothing_is_read_twice():
     assert labels["stenosis", WHOLE].margin > 2.0
     _, sought = label(REPORT, *SAID)
     assert len(model.scored) < len(sought.scored)
+
+
+def test_the_likeliest_way_spares_questions_and_finds_the_same():
+    unsure = (Answer("", "", (-0.6, -0.8), POSSIBLE), Answer("", "", digit(9), "from 0"))
+    usual, all_asked = label(REPORT, *unsure)
+    spared, asked = label(REPORT, *unsure, tree={"all_ways": False})
+    states = [{place: each.state for place, each in found.items()} for found in (usual, spared)]
+    assert states[0] == states[1]
+    count = [
+        sum(len(stem.questions) for call in model.scored for each in call for stem in each.stems)
+        for model in (all_asked, asked)
+    ]
+    assert count[1] < count[0]
 
 
 def test_places_are_asked_only_where_the_report_says_their_words():
@@ -227,7 +261,8 @@ def test_the_digest_follows_what_is_asked():
 
     assert digest() == digest(language_model={"batch_reports": 2})
     others = digest(label_history=True), digest(shipped_schema("spine"))
-    assert len({digest(), *others, digest(tree={"evidence": False})}) == 4
+    spared = digest(tree={"evidence": False}), digest(tree={"all_ways": False})
+    assert len({digest(), *others, *spared}) == 5
 
 
 # Roll-up.
