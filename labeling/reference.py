@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import hashlib
-import io
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,64 +12,10 @@ from typing import NamedTuple
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
-from labeling.errors import Permanent
 from labeling.models import ReferenceLabel
+from labeling.reference_file import Key, Place, Row, content_of, fault_of, rows_of
 from labeling.reference_subjects import unknown_subjects
-from labeling.vocabulary import WHOLE, LabelSchema, State
-
-COLUMNS = ("level", "subject", "observation", "site", "reader", "state")
-"""The columns (CSV) or keys (JSONL) that a file of reference labels must have."""
-
-OPTIONAL_COLUMNS = ("severity", "quote", "blinded", "sampling")
-"""Columns that it may have; an empty value says nothing."""
-
-READER_STATES = frozenset(State) - {State.FAILED}
-"""The states a reader may give; only a machine fails to read."""
-
-# What names a subject: an accession number (SH, HL7 EI), a UID (PS3.5 9.1), or a file's own id.
-_SUBJECTS = {
-    "report": re.compile(r"[^\s\\](?:[^\x00-\x1f\x7f\\]{0,62}[^\s\\])?"),
-    "image": re.compile(r"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*"),
-    "file": re.compile(r"[^\s](?:[^\x00-\x1f\x7f]{0,254}[^\s])?"),
-}
-_SUBJECT_NAMES = {
-    "report": "accession number",
-    "image": "Study Instance UID",
-    "file": "id of a file's report",
-}
-_READER = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
-_SAMPLING = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
-_BLINDED = frozenset({"", "yes", "no"})
-_LONGEST_QUOTE = 2_000
-
-Key = tuple[str, str, str, str, str]
-Place = tuple[str, str]
-"""Observation and site."""
-
-
-class Row(NamedTuple):
-    """What one reader says of one observation at one site of one subject."""
-
-    level: str
-    subject: str
-    observation: str
-    site: str
-    reader: str
-    state: str
-    severity: str = ""
-    quote: str = ""
-    blinded: str = ""
-    sampling: str = ""
-
-    @property
-    def key(self) -> Key:
-        """What a reader may say one thing about."""
-        return self.level, self.subject, self.observation, self.site, self.reader
-
-    @property
-    def said(self) -> tuple[str, str]:
-        """What a reader cannot say otherwise later: state and severity."""
-        return self.state, self.severity
+from labeling.vocabulary import LabelSchema, State
 
 
 @dataclass(frozen=True)
@@ -133,18 +75,15 @@ def import_reference_labels(
 
     Args:
         session: a writing session; the caller commits.
-        path: a file that ends in .csv or .jsonl, in UTF-8, with the columns ``COLUMNS``.
+        path: a file that ends in .csv or .jsonl, in UTF-8, with ``reference_file.COLUMNS``.
         clock: gives the time of import.
         schema: the observations and sites that are allowed.
 
     Raises:
         Permanent: the file cannot be read as a whole (unknown ending, not UTF-8, column missing).
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Permanent(f"the file of reference labels cannot be read: {error.strerror}") from error
-    rows = list(_parse(path.suffix.lower(), content))
+    content = content_of(path)
+    rows = list(rows_of(path.suffix.lower(), content))
     known = _known(session, {row.subject for _, row in rows if not isinstance(row, str)})
     digest, now = hashlib.sha256(content).hexdigest(), clock()
     imported = unchanged = 0
@@ -152,7 +91,7 @@ def import_reference_labels(
     for line, row in rows:
         if isinstance(row, str):
             problems.append(Problem(line, row))
-        elif reason := _fault(row, schema) or _conflict(row, known):
+        elif reason := fault_of(row, schema) or _conflict(row, known):
             problems.append(Problem(line, reason))
         elif row.key in known:
             unchanged += 1
@@ -214,88 +153,6 @@ def _only(values: set[str]) -> str:
     return next(iter(values)) if len(values) == 1 else ""
 
 
-def _parse(suffix: str, content: bytes) -> Iterator[tuple[int, Row | str]]:
-    """Yield line number and row, or line number and what is wrong with the line."""
-    if suffix not in _READERS:
-        raise Permanent("a file of reference labels ends in .csv or .jsonl")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Permanent("the file of reference labels is not in UTF-8") from error
-    yield from _READERS[suffix](text)
-
-
-def _read_csv(text: str) -> Iterator[tuple[int, Row | str]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-            raise Permanent(f"the file of reference labels lacks columns: {', '.join(missing)}")
-        for record in reader:
-            # A comma outside quotes moves values into other columns.
-            cut = None in record
-            yield reader.line_num, "more columns than the head names" if cut else _row(record)
-    except csv.Error as error:
-        line = reader.reader.line_num
-        raise Permanent(f"line {line} of the reference labels is not CSV") from error
-
-
-def _read_jsonl(text: str) -> Iterator[tuple[int, Row | str]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            record = json.loads(content)
-        except (ValueError, RecursionError):
-            yield line, "not a JSON object"
-            continue
-        yield line, _row(record) if isinstance(record, dict) else "not a JSON object"
-
-
-_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl}
-
-
-def _row(record: dict[str, object]) -> Row | str:
-    values: dict[str, str] = {}
-    for name in (*COLUMNS, *OPTIONAL_COLUMNS):
-        value = record.get(name)
-        if name in OPTIONAL_COLUMNS and value is None:
-            continue
-        if not isinstance(value, str):
-            return "a column is missing or not text"
-        values[name] = value.strip()
-    return Row(**values)
-
-
-def _fault(row: Row, schema: LabelSchema) -> str:
-    """Return why a row cannot be taken, or an empty text; values are not repeated."""
-    level, subject, observation, site = row[:4]
-    sites = {each.id: each.sites for each in schema.observations}
-    if level not in _SUBJECTS:
-        return f"level is none of {', '.join(_SUBJECTS)}"
-    if not _SUBJECTS[level].fullmatch(subject):
-        return f"subject is no {_SUBJECT_NAMES[level]}, which level {level} needs"
-    if observation not in sites:
-        return f"observation is not in schema {schema.name}"
-    if site != WHOLE and site not in sites[observation]:
-        return "site is not one of the observation's sites"
-    if not _READER.fullmatch(row.reader):
-        return "reader is missing, too long or not printable"
-    if row.state not in READER_STATES:
-        return "state is not one that a reader gives"
-    return _optional_fault(row, schema)
-
-
-def _optional_fault(row: Row, schema: LabelSchema) -> str:
-    scale = {each.id for each in schema.observation(row.observation).severities}
-    if row.severity and row.severity not in scale:
-        return "severity is not one of the observation's"
-    if len(row.quote) > _LONGEST_QUOTE:
-        return "quote is too long"
-    if row.blinded not in _BLINDED:
-        return "blinded is neither yes nor no"
-    return "" if _SAMPLING.fullmatch(row.sampling) else "sampling is too long or not printable"
-
-
 def _labels(
     session: Session, level: str, subjects: Iterable[str] | None
 ) -> Iterator[ReferenceLabel]:
@@ -334,32 +191,3 @@ def _batches(subjects: Iterable[str], size: int = 500) -> Iterator[list[str]]:
 
 def _label(row: Row, digest: str, now: dt.datetime) -> ReferenceLabel:
     return ReferenceLabel(**row._asdict(), source_digest=digest, imported_at=now)
-
-
-def read_reader_states(path: Path, schema: LabelSchema) -> dict[str, dict[Place, State | None]]:
-    """Return by subject what the readers of a file say of reports, without a node.
-
-    Args:
-        path: a file as ``import_reference_labels`` takes it.
-        schema: the observations and sites that are allowed.
-
-    Raises:
-        Permanent: the file cannot be read, or a line cannot be taken; it is named, not quoted.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Permanent(f"the file of reference labels cannot be read: {error.strerror}") from error
-    said: dict[str, dict[Place, set[State]]] = {}
-    for line, row in _parse(path.suffix.lower(), content):
-        reason = row if isinstance(row, str) else _fault(row, schema)
-        if isinstance(row, str) or reason:
-            raise Permanent(f"{path.name}, line {line}: {reason}")
-        if row.level == "image":
-            raise Permanent(f"{path.name}, line {line}: what images show is not what reports say")
-        places = said.setdefault(row.subject, {})
-        places.setdefault((row.observation, row.site), set()).add(State(row.state))
-    return {
-        subject: {place: each.pop() if len(each) == 1 else None for place, each in places.items()}
-        for subject, places in said.items()
-    }

@@ -179,7 +179,7 @@ def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _from_files(job: Mapping[str, Any], schema: LabelSchema) -> _Learned:
-    from labeling.reference import read_reader_states
+    from labeling.reference_file import read_reader_states
     from labeling.report_file import read_reports
     from labeling.student.examples import read_examples
     from labeling.student.teaching import taught_by_readers

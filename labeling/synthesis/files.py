@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from labeling.reference import COLUMNS, OPTIONAL_COLUMNS
+from labeling.reference_file import COLUMNS, OPTIONAL_COLUMNS
 from labeling.synthesis.generated import GeneratedReport, Place
 from labeling.vocabulary import WHOLE, LabelSchema
 

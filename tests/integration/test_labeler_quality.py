@@ -16,7 +16,7 @@ from labeling.evaluation.calibration import FitRule, cross_fitted
 from labeling.evaluation.cases import Case
 from labeling.labeler import LabelResult
 from labeling.models import Calibration, LabelingRun, Qualification
-from labeling.reference import COLUMNS, OPTIONAL_COLUMNS
+from labeling.reference_file import COLUMNS, OPTIONAL_COLUMNS
 from labeling.runs import LabelerIdentity, open_run, reports_without_labels, store_labels
 from labeling.thresholds import Thresholds
 from labeling.vocabulary import WHOLE, State

@@ -9,7 +9,8 @@ from sqlmodel import select
 
 from labeling.errors import Permanent
 from labeling.models import ReferenceLabel
-from labeling.reference import COLUMNS, import_reference_labels, reader_labels, reference_states
+from labeling.reference import import_reference_labels, reader_labels, reference_states
+from labeling.reference_file import COLUMNS
 from labeling.vocabulary import State
 from tests.cohort_builders import NOW, SCHEMA, add_reference, blank_session, clock
 

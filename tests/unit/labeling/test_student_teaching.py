@@ -1,7 +1,7 @@
 import pytest
 
 from labeling.errors import Permanent
-from labeling.reference import read_reader_states
+from labeling.reference_file import read_reader_states
 from labeling.schema_file import shipped_schema
 from labeling.student.buckets import Buckets
 from labeling.student.examples import Example

@@ -11,7 +11,7 @@ from dicom_node.feeds.registry import Profiles
 from dicom_node.hl7.parsed import ParsedMessage
 from dicom_node.hl7.reader import read_message
 from dicom_node.settings import Hl7Settings
-from labeling.reference import COLUMNS
+from labeling.reference_file import COLUMNS
 from labeling.vocabulary import WHOLE, State
 from plugin.errors import Permanent
 from plugin.simulation.hospital import (
