@@ -9,13 +9,9 @@ from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import JsonOption, show
+from plugin.cli_calls import JsonOption, NodeOption, show
 from plugin.cli_research import llm
 
-NodeOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", envvar="RADLOOP_CONFIG", help="The settings file of a node."),
-]
 SchemaOption = Annotated[
     str,
     typer.Option(help="A shipped schema or a .yaml file. Default: the node's."),

@@ -16,6 +16,12 @@ ConfigOption = Annotated[
 ]
 """The settings file, needed by every command that speaks for a node."""
 
+NodeOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="RADLOOP_CONFIG", help="The settings file of a node."),
+]
+"""The settings file, for commands that also work without a node."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

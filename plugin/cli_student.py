@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plugin.cli_calls import JsonOption, show
+from plugin.cli_calls import JsonOption, NodeOption, show
 from plugin.cli_research import labeler as group
 
 if TYPE_CHECKING:
@@ -19,6 +19,71 @@ if TYPE_CHECKING:
 _NODE, _FILES, _LEARNING = "From a node", "From files", "How it learns"
 
 
+OutputOption = Annotated[Path, typer.Option(file_okay=False, help="A new folder for the student.")]
+LabelerOption = Annotated[
+    str, typer.Option(help="Whose labels are learned, of the node.", rich_help_panel=_NODE)
+]
+MostOption = Annotated[
+    int, typer.Option(min=1, help="Reports at most; drawn.", rich_help_panel=_NODE)
+]
+LabelsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="JSONL of `radloop label --output`; may stand again.",
+        rich_help_panel=_FILES,
+    ),
+]
+ReportsOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="Texts of those by id.", rich_help_panel=_FILES),
+]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Readers' labels by id, as `reference import` takes them; they win.",
+        rich_help_panel=_FILES,
+    ),
+]
+HoldOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--hold-out-references",
+        help="Do not learn from reports that readers labelled: they can judge the student.",
+    ),
+]
+GeneratedOption = Annotated[
+    int, typer.Option(min=0, help="Generated reports of the schema to learn from, too.")
+]
+SchemaOption = Annotated[str, typer.Option(help="A shipped schema or a .yaml file.")]
+EncoderOption = Annotated[
+    str,
+    typer.Option(help="Of the model store; see radloop llm add.", rich_help_panel=_LEARNING),
+]
+LayersOption = Annotated[
+    str,
+    typer.Option(
+        help="Of the encoder, whose outputs are read side by side: -1 the last, 3,-1 two; "
+        "default: the middle and the last.",
+        rich_help_panel=_LEARNING,
+    ),
+]
+TuneLayersOption = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Last layers of the encoder that learn, too; slow.", rich_help_panel=_LEARNING
+    ),
+]
+EpochsOption = Annotated[int, typer.Option(min=1, help="At most.", rich_help_panel=_LEARNING)]
+SeedOption = Annotated[int, typer.Option(help="Of all chance.", rich_help_panel=_LEARNING)]
+StoreOption = Annotated[
+    Path | None, typer.Option(help="Folder of the model store; without a node, one of yours.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
     group.command("distill")(distill)
@@ -26,78 +91,22 @@ def register(app: typer.Typer) -> None:
 
 
 def distill(
-    output: Annotated[Path, typer.Option(file_okay=False, help="A new folder for the student.")],
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", envvar="RADLOOP_CONFIG", help="The settings file."),
-    ] = None,
-    labeler: Annotated[
-        str,
-        typer.Option(help="Whose labels are learned, of the node.", rich_help_panel=_NODE),
-    ] = "",
-    most: Annotated[
-        int, typer.Option(min=1, help="Reports at most; drawn.", rich_help_panel=_NODE)
-    ] = 20_000,
-    labels: Annotated[
-        list[Path] | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="JSONL of `radloop label --output`; may stand again.",
-            rich_help_panel=_FILES,
-        ),
-    ] = None,
-    reports: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="Texts of those by id.", rich_help_panel=_FILES
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Readers' labels by id, as `reference import` takes them; they win.",
-            rich_help_panel=_FILES,
-        ),
-    ] = None,
-    hold_out_references: Annotated[
-        bool,
-        typer.Option(
-            "--hold-out-references",
-            help="Do not learn from reports that readers labelled: they can judge the student.",
-        ),
-    ] = False,
-    generated: Annotated[
-        int, typer.Option(min=0, help="Generated reports of the schema to learn from, too.")
-    ] = 0,
-    schema: Annotated[str, typer.Option(help="A shipped schema or a .yaml file.")] = "",
-    encoder: Annotated[
-        str,
-        typer.Option(help="Of the model store; see radloop llm add.", rich_help_panel=_LEARNING),
-    ] = "all-minilm-l6-v2",
-    layers: Annotated[
-        str,
-        typer.Option(
-            help="Of the encoder, whose outputs are read side by side: -1 the last, 3,-1 two; "
-            "default: the middle and the last.",
-            rich_help_panel=_LEARNING,
-        ),
-    ] = "",
-    tune_layers: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Last layers of the encoder that learn, too; slow.",
-            rich_help_panel=_LEARNING,
-        ),
-    ] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="At most.", rich_help_panel=_LEARNING)] = 12,
-    seed: Annotated[int, typer.Option(help="Of all chance.", rich_help_panel=_LEARNING)] = 1,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of the model store; without a node, one of yours.")
-    ] = None,
+    output: OutputOption,
+    config: NodeOption = None,
+    labeler: LabelerOption = "",
+    most: MostOption = 20_000,
+    labels: LabelsOption = None,
+    reports: ReportsOption = None,
+    reference: ReferenceOption = None,
+    hold_out_references: HoldOutOption = False,
+    generated: GeneratedOption = 0,
+    schema: SchemaOption = "",
+    encoder: EncoderOption = "all-minilm-l6-v2",
+    layers: LayersOption = "",
+    tune_layers: TuneLayersOption = 0,
+    epochs: EpochsOption = 12,
+    seed: SeedOption = 1,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a student on a labeler's labels, and on readers' where they spoke; it reads fast.
