@@ -28,6 +28,13 @@ WITHOUT_RESULT = frozenset(
 )
 """Statuses (OBR-25, HL7 table 0123) under which a version is not read: its text is no report."""
 
+READABLE: tuple[ColumnElement[bool], ...] = (
+    col(Report.is_current).is_(True),
+    col(Report.result_status).not_in(WITHOUT_RESULT),
+    col(Report.text) != "",
+)
+"""What a report fulfils that labelers read: current, with a result, not empty."""
+
 PROVISIONAL = frozenset(code for code, effect in EFFECTS.items() if effect is Effect.PROVISIONAL)
 """Statuses under which a version is read, its labels are provisional, and no cohort takes it."""
 
@@ -124,19 +131,12 @@ def texts_of(session: Session, report_ids: Sequence[int]) -> list[tuple[int, str
 
 def anything_readable(session: Session) -> bool:
     """Tell whether there is a report that a labeler would read that has read nothing yet."""
-    return session.exec(select(Report.id).where(*_READABLE).limit(1)).first() is not None
-
-
-_READABLE: tuple[ColumnElement[bool], ...] = (
-    col(Report.is_current).is_(True),
-    col(Report.result_status).not_in(WITHOUT_RESULT),
-    col(Report.text) != "",
-)
+    return session.exec(select(Report.id).where(*READABLE).limit(1)).first() is not None
 
 
 def _unread_by(run: LabelingRun) -> tuple[ColumnElement[bool], ...]:
     labelled = select(Label.report_id).where(Label.run_id == run.id)
-    return *_READABLE, col(Report.id).not_in(labelled), not_(_only_on_frozen_studies())
+    return *READABLE, col(Report.id).not_in(labelled), not_(_only_on_frozen_studies())
 
 
 def _only_on_frozen_studies() -> ColumnElement[bool]:

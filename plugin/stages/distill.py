@@ -19,13 +19,13 @@ from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report, Study
 from labeling.evaluation.cases import locate_quote
 from labeling.models import Label, LabelingRun
-from labeling.reference import ReaderLabel, reference_states
+from labeling.reference import ReaderLabel
 from labeling.report_file import labels_of
 from labeling.runs import result_of_label
 from labeling.standing import newest_run
 from labeling.vocabulary import LabelSchema
 from plugin.errors import Permanent
-from plugin.stages.labelled import node_reports
+from plugin.stages.labelled import node_reports, tested_patients
 from training.folds import Identity
 from training.patients import NameOfIssuer, Patients, read_patients
 
@@ -100,7 +100,7 @@ def lessons_of(
     read = node_reports(session, name_of)
     judged = {each.row: each.labels for each in read}
     patients = read_patients(session, name_of)
-    tested = _tested(session, patients)
+    tested = tested_patients(session, patients)
     judging = {each.patient for each in read} if asked.hold_out_references else set[str]()
     lessons: list[Lesson] = []
     held_out, learned = set[int](), set[int]()
@@ -183,15 +183,6 @@ def _reports(session: Session, rows: Iterable[int]) -> dict[int, tuple[Report, S
     )
     for report, study in session.exec(query):
         found.setdefault(report.id or 0, (report, study))
-    return found
-
-
-def _tested(session: Session, patients: Patients) -> set[Identity]:
-    """Return the patients of the test fold."""
-    found: set[Identity] = set()
-    for some in chunks(sorted(reference_states(session, "image"))):
-        for study in session.exec(select(Study).where(col(Study.study_instance_uid).in_(some))):
-            found.add(patients.of(study.issuer_of_patient_id, study.patient_id))
     return found
 
 

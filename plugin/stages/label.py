@@ -15,6 +15,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from dicom_node.database import chunks
 from labeling.decision import decide, redecide
 from labeling.disagreements import newest_runs, note_disagreements
 from labeling.failures import FailureCount
@@ -91,7 +92,7 @@ def label_reports(context: Context, labeler: str, progress: Progress) -> dict[st
         waiting = _without_decided(reading, waiting)
         again = reading.reports
         reader.heed(reading.thresholds)
-        for some in _chunks(waiting, reader.at_once):
+        for some in chunks(waiting, reader.at_once):
             chunk = _texts(context, some)
             _read(reading, reader.read(chunk, progress), dict(chunk))
     return {
@@ -159,7 +160,7 @@ def _without_decided(reading: _Reading, waiting: list[int]) -> list[int]:
     if not _siblings(reading):
         return waiting
     left = []
-    for some in _chunks(waiting, 256):
+    for some in chunks(waiting, 256):
         with reading.context.database.write() as session:
             for report_id in some:
                 decided = _decided_again(session, reading, report_id)
@@ -256,8 +257,3 @@ def _store(
 def _texts(context: Context, report_ids: list[int]) -> list[tuple[int, str]]:
     with context.database.read() as session:
         return texts_of(session, report_ids)
-
-
-def _chunks(waiting: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(waiting), size):
-        yield waiting[start : start + size]

@@ -19,8 +19,9 @@ from dicom_node.models import Link, Report, Study
 from labeling.evaluation.cases import Place
 from labeling.reference import ReaderLabel, reader_labels, reference_states
 from labeling.report_file import read_reports
-from labeling.runs import WITHOUT_RESULT
-from training.patients import NameOfIssuer, read_patients
+from labeling.runs import READABLE
+from training.folds import Identity
+from training.patients import NameOfIssuer, Patients, read_patients
 
 
 class LabelledReports(NamedTuple):
@@ -57,10 +58,7 @@ def labelled_on_node(session: Session, name_of: NameOfIssuer = str) -> LabelledR
     """
     labels = reader_labels(session, "report")
     patients = read_patients(session, name_of)
-    held_out = {
-        patients.of(study.issuer_of_patient_id, study.patient_id)
-        for study in _studies_of(session, reference_states(session, "image"))
-    }
+    held_out = tested_patients(session, patients)
     by_number: dict[str, list[_Row]] = {}
     for row in _rows(session, labels):
         by_number.setdefault(row.accession_number, []).append(row)
@@ -99,9 +97,13 @@ def file_reports(session: Session, path: Path, encoding: str) -> LabelledReports
     )
 
 
-def _studies_of(session: Session, uids: Iterable[str]) -> Iterable[Study]:
-    for batch in chunks(sorted(uids)):
-        yield from session.exec(select(Study).where(col(Study.study_instance_uid).in_(batch)))
+def tested_patients(session: Session, patients: Patients) -> set[Identity]:
+    """Return the patients of the test fold: those with image-level reference labels."""
+    found: set[Identity] = set()
+    for batch in chunks(sorted(reference_states(session, "image"))):
+        for study in session.exec(select(Study).where(col(Study.study_instance_uid).in_(batch))):
+            found.add(patients.of(study.issuer_of_patient_id, study.patient_id))
+    return found
 
 
 class _Row(NamedTuple):
@@ -124,14 +126,14 @@ def _rows(session: Session, numbers: Iterable[str]) -> list[_Row]:
             select_columns(col(Report.id), col(Report.text), *_naming(Study))
             .join(Link, col(Link.report_id) == col(Report.id))
             .join(Study, col(Study.study_instance_uid) == col(Link.study_instance_uid))
-            .where(col(Link.state) == CONFIRMED, col(Study.accession_number).in_(batch), *_HOLDS)
+            .where(col(Link.state) == CONFIRMED, col(Study.accession_number).in_(batch), *READABLE)
             .order_by(col(Report.id), col(Link.id))
         )
         for each in session.execute(of_studies):
             linked.setdefault(each[0], _Row(*each))
         of_reports = (
             select_columns(col(Report.id), col(Report.text), *_naming(Report))
-            .where(col(Report.accession_number).in_(batch), *_HOLDS)
+            .where(col(Report.accession_number).in_(batch), *READABLE)
             .order_by(col(Report.id))
         )
         for each in session.execute(of_reports):
@@ -146,10 +148,3 @@ def _naming(table: type[Study] | type[Report]) -> tuple[Any, ...]:
         col(table.issuer_of_patient_id),
         col(table.patient_id),
     )
-
-
-_HOLDS: tuple[Any, ...] = (
-    col(Report.is_current),
-    col(Report.result_status).not_in(WITHOUT_RESULT),
-    Report.text != "",
-)
