@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from dicom_node.durable import write_durably
 from labeling.errors import Permanent
-from labeling.llm.adapter_file import write_durably
 
 _PARTS = ("value", "exp_avg", "exp_avg_sq")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from dicom_node.durable import write_durably
 from labeling.errors import Permanent
-from labeling.llm.adapter_file import Adapter, UnusableAdapter, read_adapter, write_durably
+from labeling.llm.adapter_file import Adapter, UnusableAdapter, read_adapter
 from labeling.llm.model_store import ModelStore
 
 AUTO, NONE = "auto", "none"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_node.durable import write_durably
 from labeling.llm.interface import UnusableLanguageModel
 
 if TYPE_CHECKING:
@@ -117,21 +117,6 @@ def write_adapter(
     write_durably(weights, content)
     write_durably(described, (json.dumps(told, indent=1) + "\n").encode())
     return Adapter(Description(**told), weights)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file so that after a crash it holds either the old content or the new."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def adaptable(model: nn.Module) -> dict[str, nn.Linear]:
