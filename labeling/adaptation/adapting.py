@@ -32,6 +32,7 @@ from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings
 from labeling.synthesis.generated import GeneratedReport, Split
 from labeling.synthesis.generator import generate
+from labeling.synthesis.wording_file import load_wording
 from labeling.vocabulary import LabelSchema
 
 WITHOUT_END = 10**9
@@ -119,7 +120,8 @@ def adapt_model(
 def _identity(task: Task) -> object:
     """Return what tells this training from another with the same options."""
     begun = "" if task.begun_from is None else task.begun_from.description.digest
-    return [begun, task.base.sha256, task.schema.digest, _questions(task), task.tree]
+    wording = load_wording(_whole_schema(task), ENGLISH, task.wording).digest
+    return [begun, task.base.sha256, task.schema.digest, _questions(task), task.tree, wording]
 
 
 def _description(task: Task, training: Training) -> Description:
@@ -205,9 +207,14 @@ def _questions(task: Task) -> dict[str, dict[str, dict[str, str]]]:
     }
 
 
+def _whole_schema(task: Task) -> LabelSchema:
+    """Return the schema before it was narrowed: wording is of whole schemas."""
+    return schema_of(task.settings.model_copy(update={"observations": ()}))
+
+
 def _generated(task: Task, seed: int, split: Split) -> Iterator[GeneratedReport]:
-    # Wording is of whole schemas; of a narrowed one, what nobody asks about is taken out again.
-    whole = schema_of(task.settings.model_copy(update={"observations": ()}))
+    # Of a narrowed schema, what nobody asks about is taken out again.
+    whole = _whole_schema(task)
     asked = {each.id for each in task.schema.observations}
     for report in generate(whole, WITHOUT_END, seed=seed, split=split, wording=task.wording):
         states = {place: state for place, state in report.states.items() if place[0] in asked}

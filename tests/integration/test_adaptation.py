@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,12 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
         adapt_model(task(store, 0.4), tmp_path, OPTIONS, kill, clock=lambda: next(seconds))
     with pytest.raises(UnusableCheckpoint, match="other options"):
         adapt_model(task(store, 0.4), tmp_path, replace(OPTIONS, seed=2), silent)
+    other_words = tmp_path / "words.yaml"
+    shipped = resources.files("labeling") / "synthesis" / "wording" / "en" / "spine.yaml"
+    other_words.write_bytes(shipped.read_bytes() + b"\n# changed since\n")
+    reworded = replace(task(store, 0.4), wording=other_words)
+    with pytest.raises(UnusableCheckpoint, match="other options"):
+        adapt_model(reworded, tmp_path, OPTIONS, silent)
     # The clock above counts as time of learning, so the rate differs; what was read does not.
     again = adapt_model(task(store, 0.4), tmp_path, OPTIONS, silent)
     assert again.description.data_digest == adapter.description.data_digest
