@@ -35,7 +35,8 @@ class Identities:
     __slots__ = ("_forward", "_members", "_reviewed", "_suspended", "remarks", "standing")
 
     def __init__(self, events: Iterable[Event], reviewed: Collection[str] = ()) -> None:
-        fold = Fold(sorted(events, key=order))
+        # Each once: an un-merge that is sent again must not take back something else.
+        fold = Fold(sorted(set(events), key=order))
         self._forward = fold.forward
         self._reviewed = reviewed
         self._suspended: dict[Identifier, set[Suspension]] = {}

@@ -50,6 +50,17 @@ def test_arrival_and_repetition_do_not_matter(said: list[Event], order: random.R
     assert _state(again) == expected
 
 
+def test_an_un_merge_that_is_sent_again_suspends_nobody_else() -> None:
+    a, b, c, _ = IDS
+    said = [
+        Event("change", "", a, b),
+        Event("change", "", a, c),
+        Event("change", "", b, c),
+        Event("unlink", "", a, b),
+    ]
+    assert _state([*said, said[-1]]) == _state(said)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(events(), max_size=7))
 def test_everybody_belongs_to_exactly_one_patient(said: list[Event]) -> None:
