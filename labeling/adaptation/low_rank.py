@@ -40,36 +40,44 @@ class LowRankLinear(nn.Module):
         self.down = nn.Parameter(torch.empty(rank, inputs, device=weight.device))
         self.up = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self._whole: tuple[tuple[int, int], torch.Tensor] | None = None
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return the layer's output for states [..., inputs]."""
-        weight, bias = self._standing
         product: Any = _Product  # torch does not say what ``apply`` takes
         found: torch.Tensor = product.apply(
-            states, weight, bias, self.down, self.up, self.scale, self.compute
+            states, self.whole(), self._standing[1], self.down, self.up, self.scale
         )
         return found
 
+    def whole(self) -> torch.Tensor:
+        """Return ``W + scale * up @ down`` [outputs, inputs], put together once a step."""
+        # An optimizer changes values in place, which torch counts.
+        version = (self.down._version, self.up._version)
+        if self._whole is None or self._whole[0] != version:
+            with torch.no_grad():
+                product = torch.addmm(self._standing[0], self.up, self.down, alpha=self.scale)
+                self._whole = version, product.to(self.compute)
+        return self._whole[1]
+
 
 class _Product(torch.autograd.Function):
-    """``states @ (W + scale * up @ down)^T + bias``; W and bias stand still."""
+    """``states @ whole^T + bias``, the gradient of the whole being that of its two matrices."""
 
     @staticmethod
     def forward(
         ctx: Any,
         states: torch.Tensor,
-        weight: torch.Tensor,
+        whole: torch.Tensor,
         bias: torch.Tensor | None,
         down: torch.Tensor,
         up: torch.Tensor,
         scale: float,
-        compute: torch.dtype,
     ) -> torch.Tensor:
-        whole = torch.addmm(weight, up, down, alpha=scale).to(compute)
-        given = states.to(compute)
+        given = states.to(whole.dtype)
         ctx.save_for_backward(given, whole, down, up)
         ctx.scale, ctx.outer = scale, states.dtype
-        kept = None if bias is None else bias.to(compute)
+        kept = None if bias is None else bias.to(whole.dtype)
         return nn.functional.linear(given, whole, kept).to(states.dtype)
 
     @staticmethod
@@ -81,7 +89,7 @@ class _Product(torch.autograd.Function):
         low = flat @ up.to(whole.dtype)  # [n, rank]
         down_gradient = (low.T @ states).float() * ctx.scale
         up_gradient = (flat.T @ (states @ down.to(whole.dtype).T)).float() * ctx.scale
-        return below, None, None, down_gradient, up_gradient, None, None
+        return below, None, None, down_gradient, up_gradient, None
 
 
 def adapt(model: nn.Module, rank: int, scale: float, compute: torch.dtype) -> None:

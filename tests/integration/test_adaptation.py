@@ -109,6 +109,17 @@ def test_a_low_rank_layer_computes_and_learns_as_if_its_product_were_spelled_out
         torch.testing.assert_close(mine.grad, other.grad)
 
 
+def test_a_low_rank_layer_notices_that_its_matrices_were_changed_in_place() -> None:
+    torch.manual_seed(0)
+    layer = LowRankLinear(torch.randn(5, 4), None, 2, 1.0, torch.float32)
+    states = torch.randn(3, 4)
+    before = layer(states).detach()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    layer(states).pow(2).sum().backward()
+    optimizer.step()
+    assert not torch.equal(layer(states), before)
+
+
 def test_plain_attention_is_attention() -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
@@ -134,10 +145,33 @@ def test_an_adapter_says_what_it_is_and_how_it_was_made(adapter: Adapter) -> Non
 
 
 def test_a_model_learns_what_generated_reports_say(store: ModelStore, tmp_path: Path) -> None:
-    options = replace(OPTIONS, steps=30, excerpts=0.0, interfered=0.0)
+    options = replace(OPTIONS, steps=30, short=0.0, excerpts=0.0, interfered=0.0)
     adapt_model(task(store), tmp_path, options, silent)
     losses = json.loads((tmp_path / "figures.json").read_text())["losses"]
     assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_the_number_of_cores_changes_nothing(store: ModelStore, tmp_path: Path) -> None:
+    losses = []
+    for threads in (1, 3):
+        model = LanguageModelSettings(name="tiny", threads=threads)
+        given = replace(
+            task(store), settings=settings().model_copy(update={"language_model": model})
+        )
+        (folder := tmp_path / str(threads)).mkdir()
+        adapt_model(given, folder, replace(OPTIONS, reports=4, tokens=1), silent)
+        losses.append(json.loads((folder / "figures.json").read_text())["losses"])
+    assert losses[0] == losses[1]
+
+
+def test_short_reports_come_first(store: ModelStore, tmp_path: Path) -> None:
+    drawn = {}
+    for short in (0.0, 0.5, 1.0):
+        (folder := tmp_path / str(short)).mkdir()
+        options = replace(OPTIONS, short=short, short_length=200)
+        drawn[short] = adapt_model(task(store), folder, options, silent).description.training
+    assert drawn[0.0]["reports"] == OPTIONS.steps * OPTIONS.reports
+    assert drawn[0.0]["reports"] < drawn[0.5]["reports"] < drawn[1.0]["reports"]
 
 
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
