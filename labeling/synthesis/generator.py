@@ -1,4 +1,4 @@
-"""Writes reports of any schema with known truth, from a seed.
+"""Writes reports of any schema with known truth: drawn from a seed, or given.
 
 The reading by which a text's truth is told stands in ``labeling.synthesis.claims``.
 """
@@ -6,24 +6,19 @@ The reading by which a text's truth is told stands in ``labeling.synthesis.claim
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from labeling.synthesis.claims import Statement, truth_of
-from labeling.synthesis.composing import Composer
-from labeling.synthesis.generated import GeneratedReport, Split
-from labeling.synthesis.noise import draw_habits
-from labeling.synthesis.nouns import capitalised
-from labeling.synthesis.paper import Paper
-from labeling.synthesis.plan import Plan, draw_plan
-from labeling.synthesis.wording_file import Wording, load_wording
-from labeling.vocabulary import LabelSchema
-
-_BULLETS = ("\n- ", "\n# ", "\n#. ", "\n* ")
-_LISTS = ((": ", "\n"), (": ", "\n"), (" - ", "\n"), (":\n", "\n\n"), (": ", " "))
-"""What follows the name of a site in a list, and what parts its entries."""
-
-_MONTHS = ("January", "March", "May", "June", "August", "October", "December")
+from labeling.synthesis.facts import facts_of
+from labeling.synthesis.generated import GeneratedReport, Place, Split
+from labeling.synthesis.given import Context, Reader, plan_of, read
+from labeling.synthesis.noise import Habits
+from labeling.synthesis.plan import draw_plan
+from labeling.synthesis.report import STYLES, Layout, Report
+from labeling.synthesis.wording_file import load_wording
+from labeling.synthesis.writer import Writer
+from labeling.vocabulary import LabelSchema, State
 
 
 def generate(
@@ -35,7 +30,7 @@ def generate(
     language: str = "en",
     wording: Path | None = None,
 ) -> Iterator[GeneratedReport]:
-    """Yield reports; the same arguments give the same reports.
+    """Yield reports of drawn truth; the same arguments give the same reports.
 
     Args:
         schema: whose observations they speak of.
@@ -50,207 +45,81 @@ def generate(
     """
     words = load_wording(schema, language, wording)
     for number in range(count):
-        yield _Report(schema, words, split, seed, number).written()
+        name = f"{schema.name}-{split}-{seed}-{number}"
+        chance = random.Random(name)
+        plan = draw_plan(schema, chance)
+        writer = Writer(schema, words, split, chance, telegraphic=chance.random() < 0.6)
+        yield Report(writer, plan, None, Layout(STYLES)).written(name)
 
 
-class _Report:
-    """One report by one writer."""
+@dataclass(frozen=True)
+class Findings:
+    """What a report is to say.
 
-    def __init__(
-        self, schema: LabelSchema, wording: Wording, split: Split, seed: int, number: int
-    ) -> None:
-        self._id = f"{schema.name}-{split}-{seed}-{number}"
-        self._chance = chance = random.Random(self._id)
-        self._schema, self._wording, self._split = schema, wording, split
-        self._plan: Plan = draw_plan(schema, chance)
-        self._composer = Composer(
-            schema, wording, split, chance, self._plan, telegraphic=chance.random() < 0.6
-        )
-        common = wording.common
-        self._paper = Paper(
-            draw_habits(chance),
-            chance,
-            frozenset(common.vocabulary["protected"]),
-            {**common.abbreviations, **wording.own.abbreviations},
-        )
+    Args:
+        states: by place, present, uncertain, absent or stable; of places without a state the
+            report says nothing. Without a state of ``WHOLE``, that of the sites holds.
+        severities: by place, the id of the step of the observation's scale. Where none is given,
+            no grade is named.
+        millimetres: by place, how large it is. Where nothing is given, no size is named.
+    """
 
-    def written(self) -> GeneratedReport:
-        """Return the report with what its text says."""
-        styles = {name: share for name, (_, share) in _STYLES.items()}
-        if not self._schema.sites:
-            del styles["by_site"]
-        style = self._chance.choices(tuple(styles), tuple(styles.values()))[0]
-        _STYLES[style][0](self)
-        truth = truth_of(self._schema, self._paper.written)
-        return GeneratedReport(
-            id=self._id,
-            text=self._paper.text,
-            states=truth.states,
-            severities=truth.severities,
-            locations=truth.locations,
-            evidence=truth.evidence,
-            split=self._split,
-            style=style,
-        )
-
-    # Styles
-
-    def terse(self) -> None:
-        """A note of one paragraph or one line a sentence."""
-        said = self._composer.findings() or self._composer.normal_study()
-        self._scatter(said, self._chance.choice((0, 1, 2, 3)))
-        if self._chance.random() < 0.2:
-            self._head("findings")
-        self._paper.say_all(said, self._between())
-
-    def impression(self) -> None:
-        """Nothing but an impression."""
-        said = self._composer.findings() or self._composer.normal_study()
-        self._head("impression")
-        self._paper.say_all(said, self._between())
-
-    def clinical(self) -> None:
-        """A report with headings, in their usual or another order."""
-        self._opening(share=0.75)
-        self._head("findings")
-        said = self._composer.findings() or self._composer.normal_study()
-        self._scatter(said, self._chance.choice((1, 2, 3, 4, 5)))
-        self._paper.say_all(said, self._between())
-        self._ending(share=0.85)
-
-    def by_site(self) -> None:
-        """Findings listed site by site."""
-        self._opening(share=0.4)
-        # What follows another section without a heading would belong to it.
-        if self._paper.text or self._chance.random() < 0.5:
-            self._head("findings")
-        listed = self._composer.by_site()
-        beside = self._composer.unplaced() + self._composer.distractors(
-            self._chance.choice((0, 1, 2, 3))
-        )
-        after, apart = self._chance.choice(_LISTS)
-        # Below an open list it would read as if it belonged to the last site.
-        first = after.endswith("\n") or apart == " " or self._chance.random() < 0.5
-        if first and beside:
-            self._paper.say_all(beside, self._paper.between)
-            self._paper.blank("\n")
-        for number, (sites, said) in enumerate(listed):
-            self._paper.blank(apart if number else "")
-            if sites:
-                name = self._composer.sentences.names.names(sites)
-                self._paper.heading(capitalised(name) + after)
-            self._paper.say_all(said, self._paper.between)
-        if beside and not first:
-            self._paper.blank("\n\n")
-            self._paper.say_all(beside, self._paper.between)
-        if not (listed or beside):
-            self._paper.say_all(self._composer.normal_study(), self._paper.between)
-        self._ending(share=0.5)
-
-    def narrative(self) -> None:
-        """Paragraphs without headings."""
-        said = self._composer.findings() or self._composer.normal_study()
-        self._scatter(said, self._chance.choice((2, 3, 4, 5)))
-        half = len(said) // 2
-        for part in (said[:half], said[half:]):
-            if part and self._paper.text:
-                self._paper.blank("\n\n")
-            self._paper.say_all(part, self._paper.between)
-
-    # Parts
-
-    def _opening(self, share: float) -> None:
-        if self._chance.random() < 0.4:
-            title = self._chance.choice(self._wording.common.vocabulary["titles"])
-            self._paper.heading(title.format(study=self._plan.study))
-            self._paper.blank("\n\n")
-        sections: list[tuple[str, Callable[[], str]]] = [
-            ("history", self._history),
-            ("technique", self._technique),
-            ("comparison", self._comparison),
-        ]
-        if self._chance.random() < 0.2:
-            self._chance.shuffle(sections)
-        for kind, text in sections:
-            if self._chance.random() < share:
-                self._head(kind)
-                self._paper.say(Statement(capitalised(text())))
-                self._paper.blank(self._chance.choice(("\n", "\n\n")))
-
-    def _ending(self, share: float) -> None:
-        if self._chance.random() < share:
-            said = self._composer.summary()
-            if said:
-                self._paper.blank(self._chance.choice(("\n", "\n\n")))
-                self._head("impression")
-                self._paper.say_all(said, self._between())
-        if self._chance.random() < 0.1:
-            self._paper.blank("\n\n")
-            self._head("recommendation")
-            self._paper.say(Statement(capitalised(self._frame("recommendations"))))
-        if self._chance.random() < 0.08:
-            self._paper.blank("\n\n")
-            self._head("addendum")
-            self._paper.say_all(self._composer.addendum(), self._paper.between, addendum=True)
-        elif self._chance.random() < 0.1:
-            self._paper.blank("\n\n")
-            self._paper.say(Statement(self._frame("closings")))
-
-    def _head(self, kind: str) -> None:
-        known = self._wording.common.vocabulary[f"headings_{kind}"]
-        magnetic = self._schema.modality == "MR"
-        heading = self._chance.choice([each for each in known if magnetic or "MRI" not in each])
-        self._paper.heading(heading)
-        alone = not heading.endswith(":") or self._chance.random() < 0.5
-        self._paper.blank("\n" if alone else " ")
-
-    def _scatter(self, said: list[Statement], count: int) -> None:
-        for each in self._composer.distractors(count):
-            said.insert(self._chance.randrange(len(said) + 1), each)
-
-    def _between(self) -> str:
-        drawn = self._chance.random() * self._paper.apart
-        if drawn < 0.6:
-            return self._paper.between
-        return "\n" if drawn < 0.8 else self._chance.choice(_BULLETS)
-
-    def _history(self) -> str:
-        own = self._wording.own.histories.of(self._split)
-        common = self._wording.common.frames["histories"].of(self._split)
-        return self._silent(
-            self._chance.choice(own if own and self._chance.random() < 0.5 else common)
-        )
-
-    def _technique(self) -> str:
-        own = self._composer.technique()
-        if own and self._chance.random() < 0.8:
-            return own
-        return self._frame("techniques")
-
-    def _comparison(self) -> str:
-        return self._frame("comparisons")
-
-    def _frame(self, kind: str) -> str:
-        return self._silent(self._chance.choice(self._wording.common.frames[kind].of(self._split)))
-
-    def _silent(self, template: str) -> str:
-        """Fill in a sentence that never labels."""
-        observation = self._chance.choice(self._plan.observations)
-        day, year = self._chance.randint(1, 28), self._chance.randint(2010, 2025)
-        return template.format(
-            np=self._composer.sentences.nouns.bare(observation).text,
-            age=self._chance.randint(18, 92),
-            sex=self._chance.choice(("male", "female", "man", "woman")),
-            date=f"{day} {self._chance.choice(_MONTHS)} {year}",
-            study=self._plan.study,
-        )
+    states: Mapping[Place, State]
+    severities: Mapping[Place, str] = field(default_factory=dict)
+    millimetres: Mapping[Place, float] = field(default_factory=dict)
 
 
-_STYLES: Mapping[str, tuple[Callable[[_Report], None], float]] = {
-    "terse": (_Report.terse, 0.3),
-    "clinical": (_Report.clinical, 0.35),
-    "by_site": (_Report.by_site, 0.15),
-    "narrative": (_Report.narrative, 0.12),
-    "impression": (_Report.impression, 0.08),
-}
-"""How reports are laid out, and the share of each style."""
+def write(
+    schema: LabelSchema,
+    findings: Findings,
+    *,
+    name: str,
+    split: Split = "train",
+    reader: Reader | None = None,
+    context: Context | None = None,
+    typing: Habits | None = None,
+    styles: Sequence[str] = STYLES,
+    opening: str = "",
+    concluded: bool = True,
+    body_part: str = "",
+    language: str = "en",
+    wording: Path | None = None,
+) -> GeneratedReport:
+    """Write a report of given truth; the same arguments give the same report.
+
+    Under one ``name`` all choices stay the same: other findings change the sentences on them and
+    leave the others as they were, as the corrected version of a report does.
+
+    Args:
+        schema: whose observations it speaks of.
+        findings: what is so. The report says no less, but for the reader's habits, and no more of
+            any observation; words of place ("left") are the writer's own.
+        name: the report's id, and the seed of all chance.
+        split: whose phrasings are used.
+        reader: what is hedged or left out; None: nothing is.
+        context: age, sex and the date of an earlier study; what is not known is not said.
+        typing: how the text is typed; None: drawn.
+        styles: of which one is drawn.
+        opening: words before everything else, which claim nothing.
+        concluded: an impression and what follows it may end the report.
+        body_part: that it speaks of, where the schema has several.
+        language: of the wording that ships.
+        wording: a wording file for the schema, in place of one that ships.
+
+    Returns:
+        The report; its states are what its text says, with the reader's doubts and omissions.
+
+    Raises:
+        InvalidFindings: a place is not of the schema, or findings contradict each other.
+        InvalidWording: there is no wording for the language, or a file cannot be used.
+    """
+    facts = facts_of(schema, findings.states, findings.severities, findings.millimetres)
+    words = load_wording(schema, language, wording)
+    chance = random.Random(name)
+    telegraphic = chance.random() < 0.6
+    writer = Writer(schema, words, split, chance, telegraphic, streams=name)
+    said = read(facts, reader or Reader(), writer)
+    writer = Writer(schema, words, split, chance, telegraphic, said, name)
+    plan = plan_of(said, writer, body_part)
+    layout = Layout(tuple(styles), opening, concluded)
+    return Report(writer, plan, typing, layout, context or Context()).written(name)

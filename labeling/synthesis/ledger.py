@@ -40,6 +40,12 @@ class Ledger:
         """Return the sites of which anything was said."""
         return {site for said in self._said.values() for site in said} - {WHOLE}
 
+    def state(self, observation: str, site: str) -> State | None:
+        """Return what was said of an observation at a site, or in general and so there, too."""
+        said = self._said[observation]
+        general = said.get(WHOLE)
+        return said.get(site, general if general in _GENERAL else None)
+
     def says_whole(self, observation: str) -> State | None:
         """Return what was said of an observation without a site."""
         return self._said[observation].get(WHOLE)

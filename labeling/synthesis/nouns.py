@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labeling.places import locations_of
-from labeling.synthesis.generated import Split
 from labeling.synthesis.phrasings import ARTICLE
-from labeling.synthesis.wording_file import NO_PHRASES, ObservationWording, Wording
-from labeling.vocabulary import LabelSchema, Observation
+from labeling.synthesis.words import NO_PHRASES
+from labeling.synthesis.writer import Writer
+from labeling.vocabulary import Observation, Severity
 
 _GRADED, _SIDED, _BY_STEP, _MEASURED = 0.5, 0.5, 0.25, 0.15
 _TEST_EVERY = 3
@@ -40,58 +39,40 @@ class _Description:
 
 
 class Nouns:
-    """One writer's noun phrases.
+    """One writer's noun phrases."""
 
-    Args:
-        telegraphic: articles are left out.
-    """
-
-    def __init__(
-        self,
-        schema: LabelSchema,
-        wording: Wording,
-        split: Split,
-        chance: random.Random,
-        *,
-        telegraphic: bool,
-    ) -> None:
-        self._schema, self._wording, self._split = schema, wording, split
-        self._chance, self._telegraphic = chance, telegraphic
+    def __init__(self, writer: Writer) -> None:
+        self._writer, self._chance = writer, writer.chance
         self._descriptions: dict[tuple[str, tuple[str, ...]], _Description] = {}
-
-    def own(self, observation: Observation) -> ObservationWording:
-        """Return the observation's wording; an empty one where the file has none."""
-        return self._wording.own.observations.get(observation.id, ObservationWording())
 
     def present(
         self, observation: Observation, sites: Sequence[str] = (), *, plain: bool = False
     ) -> Noun:
         """Return a phrase for a finding that is there; ``plain``: short enough for a list."""
-        own = self.own(observation)
+        own = self._writer.own(observation)
         description = self._description(observation, sites)
-        graded = own.severities.get(description.step, NO_PHRASES).of(self._split)
+        graded = self._writer.of(own.severities.get(description.step, NO_PHRASES))
         if graded and not plain and self._chance.random() < _BY_STEP:
             chosen: Sequence[str] = graded
         else:
-            chosen = own.present.of(self._split) or self._terms(observation, graded=True)
+            chosen = self._writer.of(own.present) or self._terms(observation, graded=True)
         if plain:
             chosen = [each for each in chosen if " with " not in each] or chosen
         phrase = self._filled(self._chance.choice(chosen), observation, sites)
-        measures = own.measures.of(self._split)
+        measures = self._writer.of(own.measures)
         if measures and not plain and self._chance.random() < _MEASURED:
-            mm = str(self._chance.randint(2, 14))
-            phrase += " " + self._chance.choice(measures).format(mm=mm)
+            phrase += self._measured(observation, sites, measures)
         return self._noun(phrase)
 
     def absent(self, observation: Observation) -> str:
         """Return a phrase for a finding as it stands after "no"."""
-        chosen = self.own(observation).absent.of(self._split)
+        chosen = self._writer.of(self._writer.own(observation).absent)
         phrase = self._chance.choice(chosen or self._terms(observation, graded=False))
         return self._bare(self._filled(phrase, observation, ()))
 
     def bare(self, observation: Observation, sites: Sequence[str] = ()) -> Noun:
         """Return a phrase without severity and article, as it stands after "possible"."""
-        own = self.own(observation).present.of(self._split)
+        own = self._writer.of(self._writer.own(observation).present)
         phrase = self._chance.choice(own or self._terms(observation, graded=False))
         phrase = phrase.replace("{severity}", "")
         return Noun.of(self._bare(self._filled(phrase, observation, sites)))
@@ -107,7 +88,7 @@ class Nouns:
         names = list(dict.fromkeys((lowered(observation.name), *observation.synonyms)))
         if len(names) > _FEW:
             held_out = names[_TEST_EVERY - 1 :: _TEST_EVERY]
-            test = self._split == "test"
+            test = self._writer.split == "test"
             names = held_out if test else [each for each in names if each not in held_out]
         return [f"{{severity}} {{side}} {each}" if graded else each for each in names]
 
@@ -119,23 +100,43 @@ class Nouns:
         """Return what the whole report says of a finding: findings and impression agree."""
         key = observation.id, tuple(sites)
         if key not in self._descriptions:
-            self._descriptions[key] = self._drawn(observation)
+            self._descriptions[key] = self._drawn(observation, sites)
         return self._descriptions[key]
 
-    def _drawn(self, observation: Observation) -> _Description:
-        known = {each.id for each in locations_of(self._schema, observation)}
-        sides = [s for s in self._wording.common.vocabulary["sides"] if s in known]
+    def _drawn(self, observation: Observation, sites: Sequence[str]) -> _Description:
+        known = {each.id for each in locations_of(self._writer.schema, observation)}
+        sides = [s for s in self._writer.wording.common.vocabulary["sides"] if s in known]
         side = self._chance.choice(sides) if sides else ""
-        if not observation.severities:
+        step = self._step(observation, sites)
+        if step is None:
             return _Description("", "", side)
-        step = self._chance.choice(observation.severities)
         adjectives = [each for each in step.synonyms if not each.endswith("ly")]
         word = self._chance.choice((step.name, step.name, *adjectives))
         return _Description(step.id, word, side)
 
+    def _step(self, observation: Observation, sites: Sequence[str]) -> Severity | None:
+        """Return the step that is known of a finding; any where its truth is not given."""
+        steps = observation.severities
+        if self._writer.facts is None:
+            return self._chance.choice(steps) if steps else None
+        known = self._writer.facts.step(observation, sites)
+        return next((each for each in steps if each.id == known), None)
+
+    def _measured(
+        self, observation: Observation, sites: Sequence[str], measures: Sequence[str]
+    ) -> str:
+        """Return the words for the size that is known of a finding; any where none is given."""
+        if self._writer.facts is None:
+            size: int | None = self._chance.randint(2, 14)
+        else:
+            size = self._writer.facts.size(observation, sites)
+        if size is None:
+            return ""
+        return " " + self._chance.choice(measures).format(mm=size)
+
     def _noun(self, phrase: str) -> Noun:
         plural = is_plural(self._bare(phrase))
-        if not phrase.startswith(ARTICLE) or self._telegraphic:
+        if not phrase.startswith(ARTICLE) or self._writer.telegraphic:
             return Noun(self._bare(phrase), plural)
         rest = self._bare(phrase)
         return Noun(f"{article(rest)} {rest}", plural)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from labeling.synthesis.claims import Statement, Written
-from labeling.synthesis.noise import Habits, cased, typed, wrapped
+from labeling.synthesis.noise import Habits, cased, draw_habits, typed, wrapped
+from labeling.synthesis.writer import Writer
 
 
 class Paper:
-    """A report while it is written by one writer with habits of their own."""
+    """A report while it is written by one writer.
 
-    def __init__(
-        self,
-        habits: Habits,
-        chance: random.Random,
-        protected: Collection[str],
-        abbreviations: Mapping[str, str],
-    ) -> None:
-        self._habits, self._chance = habits, chance
-        self._protected, self._abbreviations = protected, abbreviations
+    Args:
+        writer: who writes.
+        habits: how; None: drawn.
+    """
+
+    def __init__(self, writer: Writer, habits: Habits | None) -> None:
+        common = writer.wording.common
+        self._writer, self._chance = writer, writer.chance
+        writer.begin("habits")
+        self._habits = habits or draw_habits(writer.chance)
+        self._protected = frozenset(common.vocabulary["protected"])
+        self._abbreviations = {**common.abbreviations, **writer.wording.own.abbreviations}
         self._pieces: list[str] = []
         self._length = 0
         self.written: list[Written] = []
@@ -35,6 +38,7 @@ class Paper:
 
     def say(self, statement: Statement, *, addendum: bool = False) -> None:
         """Write a sentence and note where its claims stand."""
+        self._writer.begin(f"typed {statement.text}")
         text = typed(
             statement.text, self._habits, self._chance, self._protected, self._abbreviations
         )

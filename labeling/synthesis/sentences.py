@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
-from labeling.synthesis.claims import Claim, Statement, at_sites
-from labeling.synthesis.generated import Split
+from labeling.synthesis.claims import Statement, at_sites
+from labeling.synthesis.frames import Frames, filled
 from labeling.synthesis.nouns import Noun, Nouns, capitalised
 from labeling.synthesis.phrasings import Sentence
+from labeling.synthesis.remarks import Remarks
 from labeling.synthesis.site_names import SiteNames, is_level, listed, vertebrae
 from labeling.synthesis.where import Where
-from labeling.synthesis.wording_file import Wording
-from labeling.vocabulary import LabelSchema, Observation, State
+from labeling.synthesis.writer import Writer
+from labeling.vocabulary import Observation, State
 
 Sites = Sequence[str]
 
-_SAID_FREELY, _RESOLVED = 0.35, 0.06
-_OF_LEVELS = "level"
+_SAID_FREELY, _CHANGED, _RESOLVED = 0.35, 0.12, 0.06
 _FRAMES = {State.PRESENT: "found", State.ABSENT: "denied", State.UNCERTAIN: "hedged"}
 
 
@@ -27,51 +26,44 @@ class Sentences:
     ``headed`` says that a sentence stands under the name of its sites, so it does not name them.
     """
 
-    def __init__(
-        self,
-        schema: LabelSchema,
-        wording: Wording,
-        split: Split,
-        chance: random.Random,
-        *,
-        telegraphic: bool,
-    ) -> None:
-        self._schema, self._wording, self._split, self._chance = schema, wording, split, chance
-        self.names = SiteNames(schema, chance)
-        self.nouns = Nouns(schema, wording, split, chance, telegraphic=telegraphic)
-        self._where = Where(schema, wording, split, chance, self.names)
-        self._in_levels = any(is_level(each.id) for each in schema.sites)
+    def __init__(self, writer: Writer) -> None:
+        self._writer, self._chance = writer, writer.chance
+        self.names = SiteNames(writer.schema, writer.chance)
+        self.nouns = Nouns(writer)
+        self._where = Where(writer, self.names)
+        self._frames = Frames(writer)
+        self.remarks = Remarks(writer, self._frames, self.nouns, self.names)
 
     # One finding
 
     def found(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
         """State a finding."""
-        own = self.nouns.own(observation).says.of(self._split)
+        own = self._writer.of(self._writer.own(observation).says)
         if own and self._chance.random() < _SAID_FREELY:
             return self._said(observation, own, sites, State.PRESENT, headed=headed)
         noun = self.nouns.present(observation, sites)
         if len(sites) == 1 and sites[0] in observation.sites and not headed and self._half():
-            frame = self._site_first()
-            text = self._filled(frame, noun, "", site=self.names.name(sites[0]))
+            frame = self._frames.site_first()
+            text = filled(frame, noun, "", site=self.names.name(sites[0]))
             return _of(observation, sites, State.PRESENT, text, noun.text)
-        kind = "changed" if self._chance.random() < 0.12 else "found"
+        kind = "changed" if self._compares(_CHANGED) else "found"
         if kind == "changed":  # "the", "new" or "known" stand before the noun
             noun = self.nouns.bare(observation, sites)
         return self._framed(kind, observation, noun, sites, State.PRESENT, headed=headed)
 
     def denied(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
         """State that a finding is not there."""
-        own = self.nouns.own(observation).denies.of(self._split)
+        own = self._writer.of(self._writer.own(observation).denies)
         if own and self._chance.random() < _SAID_FREELY:
             return self._said(observation, own, sites, State.ABSENT, headed=headed)
         noun = _noun(self.nouns.absent(observation))
-        passing = not self.nouns.own(observation).lasting
-        kind = "resolved" if passing and self._chance.random() < _RESOLVED else "denied"
+        passing = not self._writer.own(observation).lasting
+        kind = "resolved" if passing and self._compares(_RESOLVED) else "denied"
         return self._framed(kind, observation, noun, sites, State.ABSENT, headed=headed)
 
     def hedged(self, observation: Observation, sites: Sites, *, headed: bool = False) -> Statement:
         """Leave a finding uncertain."""
-        own = self.nouns.own(observation).hedges.of(self._split)
+        own = self._writer.of(self._writer.own(observation).hedges)
         if own and self._chance.random() < _SAID_FREELY:
             return self._said(observation, own, sites, State.UNCERTAIN, headed=headed)
         noun = self.nouns.bare(observation, sites)
@@ -81,7 +73,7 @@ class Sentences:
         self, observation: Observation, sites: Sites, *, headed: bool = False
     ) -> Statement | None:
         """Say that it is as before, without saying how; None where there are no words for it."""
-        own = self.nouns.own(observation).stable.of(self._split)
+        own = self._writer.of(self._writer.own(observation).stable)
         usable = [each for each in own if not _names_vertebrae(each)]
         if not usable:
             return None
@@ -90,8 +82,8 @@ class Sentences:
     def denied_but_at(self, observation: Observation, sites: Sites) -> Statement:
         """Deny a finding everywhere but at some sites, which have it."""
         noun = _noun(self.nouns.absent(observation))
-        frame = self._frame("denied_except")
-        text = self._filled(frame, noun, "", sites=self.names.names(sites))
+        frame = self._frames.one("denied_except")
+        text = filled(frame, noun, "", sites=self.names.names(sites))
         others = [each for each in observation.sites if each not in sites]
         claims = at_sites(observation, sites, State.PRESENT, noun.text)
         denied = at_sites(observation, others, State.ABSENT) if others else ()
@@ -100,7 +92,7 @@ class Sentences:
     def denied_elsewhere(self, observation: Observation, sites: Sites) -> Statement:
         """Deny a finding at the sites that were not named before."""
         noun = _noun(self.nouns.absent(observation))
-        text = self._filled(self._frame("denied_elsewhere"), noun, "")
+        text = filled(self._frames.one("denied_elsewhere"), noun, "")
         return _of(observation, sites, State.ABSENT, text)
 
     def amended(self, kind: str, observation: Observation, sites: Sites) -> Statement:
@@ -118,7 +110,7 @@ class Sentences:
         nouns = [self.nouns.present(each, sites, plain=True) for each in observations]
         at, _ = self._where.at(observations[-1], sites, headed=headed, placed=False)
         rest = listed([each.text for each in nouns[1:]], "and")
-        text = self._frame("joined").format(a=nouns[0].text, b=rest, at=at)
+        text = self._frames.one("joined").format(a=nouns[0].text, b=rest, at=at)
         claims = [
             claim
             for each, noun in zip(observations, nouns, strict=True)
@@ -132,7 +124,7 @@ class Sentences:
         """State one finding and deny another in one sentence."""
         noun = self.nouns.present(present, sites, plain=True)
         at, words = self._where.at(present, sites, headed=headed, noun=noun.text)
-        text = self._frame("found_not").format(a=noun.text, b=self.nouns.absent(absent), at=at)
+        text = self._frames.one("found_not").format(a=noun.text, b=self.nouns.absent(absent), at=at)
         claims = at_sites(present, sites, State.PRESENT, f"{noun.text} {words}")
         return Statement(capitalised(text), claims + at_sites(absent, sites, State.ABSENT))
 
@@ -143,7 +135,7 @@ class Sentences:
         noun = self.nouns.present(present, sites, plain=True)
         at, words = self._where.at(present, sites, headed=False, noun=noun.text)
         denied = self._denied_list(absent)
-        text = self._frame("not_found").format(list=denied, np=noun.text, at=at)
+        text = self._frames.one("not_found").format(list=denied, np=noun.text, at=at)
         claims = [claim for each in absent for claim in at_sites(each, (), State.ABSENT)]
         claims += at_sites(present, sites, State.PRESENT, f"{noun.text} {words}")
         return Statement(capitalised(text), tuple(claims))
@@ -155,9 +147,11 @@ class Sentences:
         at, _ = self._where.at(observations[0], sites, headed=headed, placed=False)
         if len(observations) == 2 and self._chance.random() < 0.3:
             first, second = (self.nouns.absent(each) for each in observations)
-            text = self._frame("denied_pairs").format(a=first, b=second, at=at)
+            text = self._frames.one("denied_pairs").format(a=first, b=second, at=at)
         else:
-            text = self._frame("denied_lists").format(list=self._denied_list(observations), at=at)
+            text = self._frames.one("denied_lists").format(
+                list=self._denied_list(observations), at=at
+            )
         claims = [claim for each in observations for claim in at_sites(each, sites, State.ABSENT)]
         return Statement(capitalised(text), tuple(claims))
 
@@ -167,7 +161,7 @@ class Sentences:
         """Leave open which of two findings it is."""
         a, b = self.nouns.bare(first, sites), self.nouns.bare(second, sites)
         at, _ = self._where.at(first, sites, headed=headed, placed=False)
-        text = self._frame("hedged_pairs").format(a=a.text, b=b.text, at=at)
+        text = self._frames.one("hedged_pairs").format(a=a.text, b=b.text, at=at)
         claims = at_sites(first, sites, State.UNCERTAIN, a.text)
         claims += at_sites(second, sites, State.UNCERTAIN, b.text)
         return Statement(capitalised(text), claims)
@@ -178,7 +172,9 @@ class Sentences:
             sites = ()
         named = (*said.present, *said.uncertain)
         first = (
-            self._schema.observation((*named, *said.absent)[0]) if (*named, *said.absent) else None
+            self._writer.schema.observation((*named, *said.absent)[0])
+            if (*named, *said.absent)
+            else None
         )
         at, _ = self._where.at(first, sites, headed=headed, placed=False) if first else ("", "")
         text = self._placed(said.text, at, sites, first)
@@ -190,44 +186,9 @@ class Sentences:
             claim
             for state, ids in states.items()
             for each in ids
-            for claim in at_sites(self._schema.observation(each), sites, state, words)
+            for claim in at_sites(self._writer.schema.observation(each), sites, state, words)
         ]
         return Statement(capitalised(text), tuple(claims))
-
-    # All findings at some sites, or of the whole study
-
-    def sites_say(self, kind: str, sites: Sites, *, state: State) -> Statement:
-        """Say of sites that they are normal ("sites_normal") or unchanged ("sites_stable")."""
-        text = self._frame(kind).format(sites=self.names.names(sites))
-        return Statement(capitalised(text), self._of_all(sites, state))
-
-    def rest_normal(self, sites: Sites) -> Statement | None:
-        """Say that the sites not named before are normal; None where there are no words for it."""
-        frames = self._frames("rest_normal")
-        if not frames:
-            return None
-        return Statement(self._chance.choice(frames), self._of_all(sites, State.ABSENT))
-
-    def study(self, state: State, observations: Sequence[Observation], name: str) -> Statement:
-        """Say of the whole study that it is normal or unchanged."""
-        kind = "study_normal" if state is State.ABSENT else "study_stable"
-        text = self._frame(kind).format(study=name)
-        claims = [claim for each in observations for claim in at_sites(each, (), state)]
-        return Statement(capitalised(text), tuple(claims))
-
-    def mentioned(self, observation: Observation) -> Statement:
-        """Name a finding without saying anything of it: what was feared, treated or asked."""
-        noun = self.nouns.bare(observation)
-        return Statement(capitalised(self._filled(self._frame("mentioned"), noun, "")))
-
-    def elsewhere(self, observation: Observation) -> Statement | None:
-        """State a finding at a place outside the schema, which claims nothing."""
-        places = self._wording.own.other_places.of(self._split)
-        if not places or not observation.sites:
-            return None
-        noun = self.nouns.present(observation, places)
-        text = self._filled(self._frame("found"), noun, f" {self._chance.choice(places)}")
-        return Statement(capitalised(text))
 
     # Words
 
@@ -276,36 +237,16 @@ class Sentences:
         at, words = self._where.at(
             observation, sites, headed=headed, noun=noun.text, placed=not denied
         )
-        text = self._filled(self._frame(kind), noun, at)
+        text = filled(self._frames.one(kind), noun, at)
         return _of(observation, sites, state, text, f"{noun.text} {words}")
-
-    def _filled(self, frame: str, noun: Noun, at: str, **names: str) -> str:
-        return frame.format(np=noun.text, at=at, **{"is": "are" if noun.plural else "is"}, **names)
 
     def _denied_list(self, observations: Sequence[Observation]) -> str:
         nouns = [self.nouns.absent(each) for each in observations]
         return listed(nouns, "or") if len(nouns) > 1 else nouns[0]
 
-    def _of_all(self, sites: Sites, state: State) -> tuple[Claim, ...]:
-        return tuple(
-            Claim(each.id, site, state)
-            for each in self._schema.observations
-            for site in sites
-            if site in each.sites
-        )
-
-    def _site_first(self) -> str:
-        frames = self._frames("found_first")
-        if not self._in_levels:
-            frames = [each for each in frames if each.startswith("{site}")]
-        return self._chance.choice(frames)
-
-    def _frames(self, kind: str) -> list[str]:
-        found = self._wording.common.frames[kind].of(self._split)
-        return [each for each in found if self._in_levels or _OF_LEVELS not in each]
-
-    def _frame(self, kind: str) -> str:
-        return self._chance.choice(self._frames(kind))
+    def _compares(self, share: float) -> bool:
+        """Draw whether a sentence compares with before, of which given facts say nothing."""
+        return self._chance.random() < share and self._writer.facts is None
 
     def _half(self) -> bool:
         return self._chance.random() < 0.5

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 from labeling.places import locations_of, names_place
-from labeling.synthesis.generated import Split
 from labeling.synthesis.site_names import SiteNames, is_level
-from labeling.synthesis.wording_file import NO_PHRASES, Wording
-from labeling.vocabulary import LabelSchema, Observation
+from labeling.synthesis.writer import Writer
+from labeling.vocabulary import Observation
 
 _PLACED, _EVERYWHERE = 0.4, 0.5
 
@@ -17,16 +15,9 @@ _PLACED, _EVERYWHERE = 0.4, 0.5
 class Where:
     """One writer's words of place."""
 
-    def __init__(
-        self,
-        schema: LabelSchema,
-        wording: Wording,
-        split: Split,
-        chance: random.Random,
-        names: SiteNames,
-    ) -> None:
-        self._schema, self._wording, self._split, self._chance = schema, wording, split, chance
-        self._names = names
+    def __init__(self, writer: Writer, names: SiteNames) -> None:
+        self._writer, self._names = writer, names
+        self._schema, self._chance = writer.schema, writer.chance
 
     def at(
         self,
@@ -49,8 +40,7 @@ class Where:
             return "", ""
         if any(names_place(noun, each) for each in self._schema.locations):
             return "", ""
-        wording = self._wording.own.observations.get(observation.id)
-        own = (wording.places if wording else NO_PHRASES).of(self._split)
+        own = self._writer.of(self._writer.own(observation).places)
         places = own or self._fitting(observation)
         if not places:
             return "", ""
@@ -58,7 +48,7 @@ class Where:
         return f" {place}", place
 
     def _at_sites(self, sites: Sequence[str]) -> str:
-        words = self._wording.common.vocabulary
+        words = self._writer.wording.common.vocabulary
         levels = all(map(is_level, sites))
         if levels and len(sites) == len(self._schema.sites) and self._chance.random() < _EVERYWHERE:
             return self._chance.choice(words["every_site"])
@@ -72,6 +62,6 @@ class Where:
         allowed = {each.id for each in locations_of(self._schema, observation)}
         return [
             place
-            for place in self._wording.own.places.of(self._split)
+            for place in self._writer.of(self._writer.wording.own.places)
             if {each.id for each in self._schema.locations if names_place(place, each)} <= allowed
         ]

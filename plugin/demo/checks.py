@@ -13,7 +13,7 @@ from labeling.models import Label, LabelingRun
 from labeling.vocabulary import WHOLE, State
 from plugin.simulation.hospital import HospitalPlan
 
-# The states that a reader of the text can tell apart; "stable" does not occur in these reports.
+# The states that the texts can have; "stable" does not occur in these reports.
 _STATES = (State.PRESENT, State.UNCERTAIN, State.ABSENT, State.NOT_MENTIONED)
 
 
@@ -71,7 +71,7 @@ def check_labels(session: Session, plan: HospitalPlan, labeler: str) -> dict[str
     )
     for control_id, observation, state in rows:
         if control_id in texts:
-            said = plan.report_states[texts[control_id]][observation][WHOLE]
+            said = plan.report_states[texts[control_id]][observation, WHOLE]
             truth.setdefault(observation, []).append(said)
             given.setdefault(observation, []).append(State(state))
     return {name: _agreement(truth[name], given[name]) for name in truth}

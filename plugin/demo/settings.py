@@ -28,7 +28,7 @@ default_charset = "utf-8"
 {feeds}
 [labeling]
 schema_name = "spine"
-# What the simulated patients can have; their reports speak of nothing else.
+# What the simulated patients can have; their reports deny much else.
 observations = ["disc_narrowing", "herniation", "stenosis", "spondylolisthesis"]
 labelers = ["rules", "token_scores"]
 

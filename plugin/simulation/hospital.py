@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labeling.synthesis.generated import GeneratedReport, Place
+from labeling.synthesis.given import Reader
 from labeling.vocabulary import WHOLE, State
 from plugin.errors import Permanent
 from plugin.simulation.hospital_events import Event, SendMessage, SendStudy, SimulatedStudy
 from plugin.simulation.hospital_planner import Planner, deal_kinds
-from plugin.simulation.reports import GeneratedReport, Habits
+from plugin.simulation.hospital_reports import READER_OF_REPORTS
 from plugin.simulation.truth import LEVELS, OBSERVATIONS, SpineTruth
 
 __all__ = [
@@ -34,7 +36,7 @@ __all__ = [
 READER = "simulated-reader-1"
 REFERENCE_COLUMNS = ("level", "subject", "observation", "site", "reader", "state")
 
-States = Mapping[str, Mapping[str, State]]
+States = Mapping[Place, State]
 Row = tuple[str, str, str, str, str, str]
 
 
@@ -73,7 +75,7 @@ class HospitalPlan:
 
     @property
     def report_states(self) -> dict[str, States]:
-        """What the text of each study's final report says, by Study Instance UID."""
+        """What the text of each study's final report says at each place, by Study Instance UID."""
         return {uid: self.reports[each].states for uid, each in self.final_message.items()}
 
     @property
@@ -90,8 +92,9 @@ class HospitalPlan:
         rows: list[Row] = []
         for uid in self.reference_studies:
             number = self.studies[uid].header.accession_number
-            for observation, sites in self.reports[self.final_message[uid]].states.items():
-                rows += [("report", number, observation, s, READER, str(sites[s])) for s in sites]
+            for (observation, site), state in self.report_states[uid].items():
+                if observation in OBSERVATIONS:
+                    rows.append(("report", number, observation, site, READER, str(state)))
         for uid in sorted(self.awaiting):
             truth = self.studies[uid].spine.truth
             for observation in (each for each in OBSERVATIONS if truth.known(each)):
@@ -119,7 +122,7 @@ def plan_hospital(
     priors: int = 8,
     reference_reports: int = 24,
     images: Path | None = None,
-    habits: Habits | None = None,
+    reader: Reader = READER_OF_REPORTS,
     first_day: dt.date = dt.date(2026, 3, 2),
 ) -> HospitalPlan:
     """Plan a hospital; the same arguments give the same plan, down to each byte.
@@ -131,7 +134,7 @@ def plan_hospital(
         priors: how many have an earlier study with a report of its own; none with ``images``.
         reference_reports: how many reports the simulated reader labels.
         images: a folder of SPIDER slices; None draws phantoms.
-        habits: how the readers write.
+        reader: what its reports hedge and leave out.
         first_day: when the first study is made.
 
     Raises:
@@ -139,7 +142,7 @@ def plan_hospital(
     """
     if patients < awaiting + 24 or awaiting < 2:
         raise Permanent(f"{patients} patients with {awaiting} awaiting a report are too few")
-    planner = Planner(seed, patients, first_day, habits or Habits(), images)
+    planner = Planner(seed, patients, first_day, reader, images)
     reported = patients - awaiting
     kinds = deal_kinds(reported, seed)
     plain = [index for index, kind in enumerate(kinds) if kind == "plain"]

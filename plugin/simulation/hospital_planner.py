@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labeling.synthesis.given import Reader
 from plugin.errors import Permanent
 from plugin.simulation.dicom_objects import StudyHeader
 from plugin.simulation.hospital_events import Event, SendMessage, SendStudy, SimulatedStudy
@@ -22,7 +23,6 @@ from plugin.simulation.identity import (
     seeded_uids,
 )
 from plugin.simulation.messages import Order, merge_message
-from plugin.simulation.reports import Habits
 from plugin.simulation.spider import spider_studies
 from plugin.simulation.spines import ImagedSpine, phantom_spine
 
@@ -48,12 +48,12 @@ class Planner:
     """
 
     def __init__(
-        self, seed: int, patients: int, first_day: dt.date, habits: Habits, images: Path | None
+        self, seed: int, patients: int, first_day: dt.date, reader: Reader, images: Path | None
     ) -> None:
         self.seed = seed
         self.first_day = first_day
         self.uids = seeded_uids(seed)
-        self.writer = ReportWriter(seed, habits)
+        self.writer = ReportWriter(seed, reader)
         self.spines = _spines(seed, patients, images)
         self.events: list[Event] = []
         self.studies: dict[str, SimulatedStudy] = {}

@@ -104,6 +104,7 @@ def _spine(folder: Path, rows: list[Row], truth: SpineTruth) -> ImagedSpine:
         sex=first["sex"].strip(),
         derived=True,
         graded=False,
+        free_of_others=False,
     )
 
 

@@ -19,7 +19,8 @@ class ImagedSpine:
 
     ``draw`` returns the series; nothing is kept, so that a whole hospital fits in memory. A
     spine can be pickled: a pool of processes may do the drawing.
-    ``graded`` tells whether the truth's degrees mean anything beyond present and absent.
+    ``graded`` tells whether the truth's degrees mean anything beyond present and absent,
+    ``free_of_others`` whether it has nothing that the truth does not tell.
     """
 
     truth: SpineTruth
@@ -29,6 +30,7 @@ class ImagedSpine:
     sex: str = ""
     derived: bool = False
     graded: bool = True
+    free_of_others: bool = True
 
 
 def phantom_spine(seed: int, patient: int, *, years_before: int = 0) -> ImagedSpine:

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from sqlmodel import col, select
 
 from dicom_node.messages import receive
 from labeling.models import Label
+from labeling.schema_file import shipped_schema
+from labeling.synthesis.generator import generate
 from plugin.context import open_context
 from plugin.settings import load_settings
-from plugin.simulation.reports import Habits, write_report
-from plugin.simulation.truth import draw_truth
 from tests.hl7_builders import oru
 from tests.integration.test_label_file import label, write_reports
 from tests.nodes import radloop
@@ -29,9 +28,8 @@ OF_A_NODE = 300
 
 
 def texts(number: int) -> dict[str, str]:
-    rng = np.random.default_rng(11)
-    habits = Habits(brief_rate=0.0)
-    return {f"R{i}": write_report(draw_truth(rng), rng, habits=habits).text for i in range(number)}
+    drawn = generate(shipped_schema("spine"), number, seed=11, split="test")
+    return {f"R{i}": each.text for i, each in enumerate(drawn)}
 
 
 def kill_after(arguments: tuple[str, ...], reached: Callable[[], bool]) -> None:

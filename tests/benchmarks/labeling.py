@@ -25,9 +25,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from labeling.labeler import LabelResult
 from labeling.llm.interface import Generated, GenerateRequest, Reading, ScoreRequest, Scores
@@ -36,9 +35,8 @@ from labeling.llm.opening import stored_model
 from labeling.llm.transformers_model import TransformersModel
 from labeling.schema_file import narrowed, shipped_schema
 from labeling.settings import LanguageModelSettings
+from labeling.synthesis.generator import generate
 from labeling.token_scores.labeler import TokenScoreLabeler
-from plugin.simulation.reports import Habits, write_report
-from plugin.simulation.truth import draw_truth
 from tests.benchmarks import student
 from tests.labeling_builders import rules_of, setup_of
 
@@ -118,10 +116,9 @@ class Way:
 
 
 def simulated_reports(number: int) -> list[str]:
-    """Return new simulated reports; the generator is seeded."""
-    rng = np.random.default_rng(7)
-    habits = Habits(brief_rate=0.0)
-    return [write_report(draw_truth(rng), rng, habits=habits).text for _ in range(number)]
+    """Return full generated reports; the generator is seeded."""
+    drawn = generate(shipped_schema("spine"), 6 * number + 30, seed=7, split="test")
+    return [each.text for each in islice((r for r in drawn if r.style == "clinical"), number)]
 
 
 def loaded(options: argparse.Namespace) -> TransformersModel:

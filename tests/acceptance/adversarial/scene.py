@@ -11,6 +11,7 @@ from tests.acceptance.adversarial.drafts import Draft, DraftStudy
 from tests.acceptance.adversarial.people import Numbers, Person, Population
 from tests.acceptance.adversarial.rates import Rates
 from tests.acceptance.adversarial.sites import SITES, Site
+from tests.acceptance.adversarial.texts import draw_lines
 
 MODALITIES = ("MR", "CT", "DX")
 _UID_ROOT = "1.2.826.0.1.3680043.10.1520"
@@ -127,10 +128,9 @@ class Scene:
         return f"{text} ({modality}, series {self.unique()})"
 
     def report(self, modality: str) -> tuple[str, ...]:
-        """Return the lines of a report."""
-        lines = [f"FINDINGS: {self.finding(modality)}."]
-        lines += [f"{self.finding(modality)}." for _ in range(self.chance.randint(1, 3))]
-        return (*lines, f"IMPRESSION: {self.finding(modality)}.")
+        """Return the lines of a report; no other report holds one of them."""
+        found = [f"{line} ({modality}, series {self.unique()})" for line in draw_lines(self.chance)]
+        return ("FINDINGS:", *found, f"IMPRESSION: {self.finding(modality)}.")
 
     def envelope(
         self, site: Site, system: str, message_type: str, sent: dt.datetime
