@@ -26,6 +26,8 @@ from labeling.synthesis.words import (
 )
 from labeling.vocabulary import LabelSchema, Observation
 
+__all__ = ["FRAMES", "InvalidWording", "Wording", "load_wording", "parse_common", "parse_wording"]
+
 _NOUN = frozenset({"severity", "side"})
 _WHERE = frozenset({"at", "upper", "lower"})
 _SENTENCE = _WHERE | _NOUN
