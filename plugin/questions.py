@@ -150,9 +150,10 @@ def _reports(session: Session, settings: Settings, _arguments: Arguments) -> dic
 def _language_models(
     _session: Session, settings: Settings, _arguments: Arguments
 ) -> dict[str, Any]:
+    from labeling.llm.model_store import ModelStore
     from plugin.language_models import list_models
 
-    return list_models(settings)
+    return list_models(ModelStore(DataFolder(settings.data_folder).language_models))
 
 
 def _links(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from dicom_node.durable import write_durably
 from labeling.evaluation.agreement import agreement, judgements
 from labeling.evaluation.calibration import FitRule, cross_fitted, fit_thresholds
+from labeling.evaluation.cases import Case
 from labeling.models import Calibration
 from labeling.thresholds import Threshold, Thresholds, to_file
+from labeling.vocabulary import LabelSchema
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.stages.judged import Judged
@@ -47,8 +50,8 @@ def calibrate_labeler(
         Permanent: readers' labels are missing, or too few for every condition.
     """
     judged = judged_of(context.database.read, context.settings, wanted, progress)
-    thresholds = _fitted(judged, rule)
-    rows = _rows(judged, thresholds, rule, folds)
+    thresholds = fitted(judged.cases, rule, judged.configuration.labeler)
+    rows = threshold_rows(judged.cases, judged.schema, thresholds, rule, folds, judged.sought)
     with context.database.write() as session:
         session.add(_calibration(judged, thresholds, rule, by, context.clock()))
     if output is not None:
@@ -63,13 +66,17 @@ def calibrate_labeler(
     }
 
 
-def _fitted(judged: Judged, rule: FitRule) -> Thresholds:
-    thresholds = fit_thresholds(judged.cases, rule)
+def fitted(cases: Sequence[Case], rule: FitRule, labeler: str) -> Thresholds:
+    """Fit thresholds on cases of a labeler.
+
+    Raises:
+        Permanent: readers' labels are too few for every condition.
+    """
+    thresholds = fit_thresholds(cases, rule)
     if not thresholds.digest:
         raise Permanent(
             f"no condition has {rule.minimum} reports that readers call present and as many that "
-            f"they do not, among {len(judged.cases)} that {judged.configuration.labeler!r} gave "
-            "margins for"
+            f"they do not, among {len(cases)} that {labeler!r} gave margins for"
         )
     return thresholds
 
@@ -104,20 +111,32 @@ def spans_of(numbers: list[int]) -> list[list[int]]:
     return found
 
 
-def _rows(
-    judged: Judged, thresholds: Thresholds, rule: FitRule, folds: int
+def threshold_rows(
+    cases: Sequence[Case],
+    schema: LabelSchema,
+    thresholds: Thresholds,
+    rule: FitRule,
+    folds: int,
+    sought: Thresholds,
 ) -> list[dict[str, Any]]:
+    """Return a row for each condition with a threshold, whole reports first.
+
+    Args:
+        cases, schema: on which the thresholds were fitted.
+        thresholds: of ``fit_thresholds``.
+        rule: by which.
+        folds: for the balanced accuracy that thresholds of other patients reach; 0: none.
+        sought: the thresholds under which the labeler read (``cases.decided``).
+    """
     held_out: dict[str, dict[str, Any]] = {"whole": {}, "sites": {}}
     if folds > 1:
-        cases = cross_fitted(
-            judged.cases, judged.schema, folds=folds, rule=rule, sought=judged.sought
-        )
-        held_out["whole"] = agreement(judgements(cases), resamples=0)
-        held_out["sites"] = agreement(judgements(cases, at_sites=True), resamples=0)
+        judged = cross_fitted(cases, schema, folds=folds, rule=rule, sought=sought)
+        held_out["whole"] = agreement(judgements(judged), resamples=0)
+        held_out["sites"] = agreement(judgements(judged, at_sites=True), resamples=0)
     return [
         _row(name, where, each, held_out[where].get(name))
-        for where, fitted in (("whole", thresholds.whole), ("sites", thresholds.at_sites))
-        for name, each in sorted(fitted.items())
+        for where, known in (("whole", thresholds.whole), ("sites", thresholds.at_sites))
+        for name, each in sorted(known.items())
     ]
 
 

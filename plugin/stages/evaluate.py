@@ -156,7 +156,7 @@ def compare_labelers(
         "differences": [
             row
             for each in compare(both[0], both[1], resamples=resamples).values()
-            for row in _difference_rows(each)
+            for row in difference_rows(each)
         ],
     }
 
@@ -175,6 +175,7 @@ def figures_row(each: Agreement) -> dict[str, Any]:
         "auroc",
         "auroc_possible",
         "balanced_accuracy",
+        "macro_f1",
         "f1",
         "sensitivity",
         "specificity",
@@ -202,7 +203,8 @@ def confusion_rows(each: Agreement) -> Iterable[dict[str, Any]]:
         }
 
 
-def _difference_rows(each: Comparison) -> Iterable[dict[str, Any]]:
+def difference_rows(each: Comparison) -> Iterable[dict[str, Any]]:
+    """Yield what the first labeler has ahead of the second, a figure a row."""
     for figure, difference in each.differences.items():
         yield _numbers(
             {

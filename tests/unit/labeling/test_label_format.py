@@ -36,7 +36,7 @@ def test_the_example_is_what_the_rules_say() -> None:
 
 def test_every_key_is_described() -> None:
     full = LabelResult(
-        "tear", WHOLE, State.PRESENT, 0.9, 1.0, evidence=((0, 1),), severity="mild",
+        "tear", WHOLE, State.PRESENT, 0.9, 1.0, 2.0, evidence=((0, 1),), severity="mild",
         locations=("left",), detail="a note",
     )  # fmt: skip
     record = labels_of("1", [full])
