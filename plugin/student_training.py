@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,20 +87,33 @@ def train_student(job: StudentJob, progress: Progress) -> dict[str, Any]:
         )
     if (job.output / "config.json").exists():
         raise Permanent(f"{job.output} holds a model already; name another folder")
-    job.output.mkdir(parents=True, exist_ok=True)
-    log = job.output / "training.log"
-    with ChildProcess(log, job.settings.language_model.threads) as child:
+    with (
+        _output(job.output) as log,
+        ChildProcess(log, job.settings.language_model.threads) as child,
+    ):
         for some in _in_parts(job):
             for _ in child.run("student_lessons", some, progress):
                 continue
         (result,) = child.run("train_student", job.as_row(), progress)
-    if not log.stat().st_size:
-        log.unlink()
     if job.lessons:
         result |= {"teacher": job.lessons.teacher["labeler"],
                    "teacher_calibrated": job.lessons.teacher["calibrated"],
                    "reports_of_readers_held_out": job.lessons.held_out}  # fmt: skip
     return {"output": str(job.output), **result, "next": f"radloop llm add {job.output}"}
+
+
+@contextmanager
+def _output(folder: Path) -> Iterator[Path]:
+    """Make the student's folder and give the path of its log; leave nothing that is empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "training.log"
+    try:
+        yield log
+    finally:
+        if log.exists() and not log.stat().st_size:
+            log.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _in_parts(job: StudentJob) -> Iterator[dict[str, Any]]:
@@ -186,8 +200,11 @@ def _from_files(job: Mapping[str, Any], schema: LabelSchema) -> _Learned:
 
     texts = dict(read_reports(Path(job["reports"]))) if job["reports"] else {}
     found = _Learned()
+    sources: dict[str, str] = {}
     for path in map(Path, job["labels"]):
-        found.examples += read_examples(path, schema, texts)
+        own = read_examples(path, schema, texts)
+        _refuse_known(own, path.name, sources)
+        found.examples += own
     if job["references"]:
         said = read_reader_states(Path(job["references"]), schema)
         if job["hold_out_references"]:
@@ -196,6 +213,25 @@ def _from_files(job: Mapping[str, Any], schema: LabelSchema) -> _Learned:
             return _Learned(kept, 0, sum(each.id in said for each in found.examples))
         found.examples, found.by_readers = taught_by_readers(found.examples, said, schema)
     return found
+
+
+def _refuse_known(examples: Sequence[Example], name: str, sources: dict[str, str]) -> None:
+    """Refuse an id that stands twice: texts, readers' labels and patients are found by it.
+
+    Args:
+        examples: of one file.
+        name: of the file.
+        sources: file by id of what was read before; gets these, too.
+    """
+    for each in examples:
+        if each.id in sources:
+            where = "twice in" if sources[each.id] == name else f"in {sources[each.id]} and in"
+            raise Permanent(
+                f"a report's id stands {where} {name}: ids name one report in all files of labels "
+                "(put the name of its source before it)"
+            )
+        if each.id:
+            sources[each.id] = name
 
 
 def _provenance(job: Mapping[str, Any]) -> dict[str, Any]:

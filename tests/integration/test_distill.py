@@ -157,3 +157,14 @@ def test_the_command_learns_from_the_node(config: Path, tmp_path: Path) -> None:
     assert record["reference_labels"] == list(range(1, COUNT + 1))
     assert "stenosis." not in json.dumps(record)
     assert sorted(each.name for each in output.iterdir()) == ["config.json", "student.safetensors"]
+
+
+def test_a_student_that_could_not_be_trained_leaves_nothing_behind(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("no labels\n", "utf-8")
+    output = tmp_path / "student"
+    arguments = ["labeler", "distill", "--labels", str(labels), "--output", str(output),
+                 "--store", str(tmp_path / "store"), "--schema", "spine"]  # fmt: skip
+    refused = CliRunner().invoke(app, arguments)
+    assert "line 1: not a report with labels" in str(refused.exception)
+    assert not output.exists()
