@@ -93,7 +93,8 @@ def adapt_model(
     torch.set_num_threads(task.settings.language_model.threads)
     torch.manual_seed(options.seed)
     if task.begun_from is not None:
-        options = replace(options, scale=task.begun_from.description.scale)
+        # What short reports teach first, it knows.
+        options = replace(options, scale=task.begun_from.description.scale, short=0.0)
     network, chat = _loaded(task, options)
     texts = Texts(task.languages, task.settings, chat.markers, _interference())
     training = Training(
