@@ -6,7 +6,7 @@ Importing this file loads neither torch nor transformers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from labeling.errors import Permanent
@@ -92,7 +92,8 @@ class Labeler(Protocol):
 
 def row_of(result: LabelResult) -> dict[str, Any]:
     """Return a result as values of JSON."""
-    return {**asdict(result), "state": str(result.state)}
+    # Its values are plain already; ``asdict`` copies each, which takes a tenth of a fast labeler.
+    return {**vars(result), "state": str(result.state)}
 
 
 def result_of(row: Mapping[str, Any]) -> LabelResult:

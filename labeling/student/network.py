@@ -75,16 +75,31 @@ class AttentionReader(nn.Module):
             Logits (reports, observations, places, states), and attention
             (reports, observations, places, tokens), which sums to 1 less what rests on nothing.
         """
+        return self.pool(self.weigh(vectors), mask, cases)
+
+    def weigh(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return what the network makes of single tokens: their scores and values side by side.
+
+        Args:
+            vectors: (..., inputs).
+
+        Returns:
+            Shape (..., observations + values).
+        """
         hidden = self.adapter(vectors)
-        scores = self.key(hidden) @ self.query.T  # (reports, tokens, observations)
+        return torch.cat([self.key(hidden) @ self.query.T, self.value(hidden)], dim=-1)
+
+    def pool(
+        self, weighed: torch.Tensor, mask: torch.Tensor, cases: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what ``forward`` does from what ``weigh`` gave for each token."""
+        scores, values = weighed.split_with_sizes([len(self.query), self.sizes.values], dim=-1)
         bias = self.scope.T[cases.long()]  # (reports, tokens, places, observations)
-        weighed = (scores.unsqueeze(2) + bias).permute(0, 3, 2, 1)
-        weighed = weighed.masked_fill(~mask[:, None, None, :], float("-inf"))
-        nothing = self.nothing[None, :, None, None].expand(*weighed.shape[:3], 1)
-        attention = torch.cat([nothing, weighed], dim=-1).softmax(-1)
-        values = torch.cat(
-            [self.nothing_value.expand(len(vectors), 1, -1), self.value(hidden)], dim=1
-        )
+        biased = (scores.unsqueeze(2) + bias).permute(0, 3, 2, 1)
+        biased = biased.masked_fill(~mask[:, None, None, :], float("-inf"))
+        nothing = self.nothing[None, :, None, None].expand(*biased.shape[:3], 1)
+        attention = torch.cat([nothing, biased], dim=-1).softmax(-1)
+        values = torch.cat([self.nothing_value.expand(len(values), 1, -1), values], dim=1)
         pooled = torch.einsum("bost,btv->bosv", attention, values)
         # Column 0 of ``kind`` is for the whole report, column 1 for every site alike.
         kinds = torch.tensor([0] + [1] * (cases.shape[2] - 1))

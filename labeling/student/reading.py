@@ -72,7 +72,7 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Batch:
-    """Reports side by side, padded: the arguments of ``AttentionReader.forward``."""
+    """Reports side by side, padded: the arguments of ``AttentionReader.forward``, or ``pool``."""
 
     vectors: torch.Tensor
     mask: torch.Tensor

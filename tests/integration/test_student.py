@@ -14,6 +14,7 @@ from labeling.student.distilling import distil
 from labeling.student.encoder import Encoder, UnusableEncoder, stored_encoder
 from labeling.student.examples import Example
 from labeling.student.labeler import NOT_TRAINED, StudentLabeler
+from labeling.student.packed_bert import ROWS, can_read, chunks
 from labeling.student.training import CannotTrain, TrainingOptions
 from labeling.student.weights_file import CONFIGURATION, WEIGHTS, InvalidStudent, read_student
 from labeling.vocabulary import WHOLE, State
@@ -260,3 +261,68 @@ def test_the_shipped_student_reads_the_same_alone_and_among_others(tmp_path):
     together = list(student.label_reports(texts))
     assert together == [next(student.label_reports([text])) for text in texts]
     assert together == list(student.label_reports(texts[::-1]))[::-1]
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def encoder(request, store):
+    return Encoder.load(stored_encoder(store, "tiny").path, threads=1, dtype=request.param)
+
+
+def sentences_of(encoder):
+    words = "no evidence of severe canal stenosis is seen at l4 - l5 , and the disc is normal . "
+    texts = [(words * 5)[: 7 * count] for count in range(1, 40)] * 2 + ["", "x" * 300]
+    return encoder.tokenize(texts)
+
+
+def plainly(encoder, sentences, layers):
+    with torch.inference_mode():
+        return encoder.encode_for_training(sentences, layers)
+
+
+def test_packed_weights_read_as_the_library_reads(encoder):
+    assert can_read(encoder.model)
+    sentences = sentences_of(encoder)
+    for layers in ([1, -1], [0]):
+        packed = encoder.encode(sentences, layers)
+        tolerance = 1e-4 if encoder.dtype == "float32" else 0.06
+        for one, other in zip(packed, plainly(encoder, sentences, layers), strict=True):
+            torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+
+
+def test_a_sentence_has_the_same_vectors_in_any_company(encoder):
+    sentences = sentences_of(encoder)
+    together = encoder.encode(sentences, [1, -1])
+    for place in range(0, len(sentences), 7):
+        assert torch.equal(encoder.encode([sentences[place]], [1, -1])[0], together[place])
+    fewer = encoder.encode(sentences[::3][::-1], [1, -1])
+    assert all(map(torch.equal, fewer[::-1], together[::3]))
+
+
+def test_weights_that_change_are_packed_anew(store):
+    encoder = Encoder.load(stored_encoder(store, "tiny").path, threads=1, dtype="float32")
+    sentences = sentences_of(encoder)[:3]
+    before = encoder.encode(sentences, [-1])
+    own = dict(encoder.model.named_parameters())
+    name = next(each for each in own if "layer.1.output.dense.weight" in each)
+    encoder.replace_weights({name: own[name].detach() * 2})
+    after = encoder.encode(sentences, [-1])
+    assert not torch.equal(after[0], before[0])
+    torch.testing.assert_close(after[0], plainly(encoder, sentences, [-1])[0])
+
+
+def test_an_encoder_of_another_kind_is_read_by_the_library(encoder, monkeypatch):
+    sentences = sentences_of(encoder)[:3]
+    monkeypatch.setattr(encoder.model.config, "hidden_act", "relu")
+    assert not can_read(encoder.model)
+    found = encoder.encode(sentences, [-1], lambda rows: rows[:, :2])
+    expected = plainly(encoder, sentences, [-1])
+    assert all(map(torch.equal, found, (each[:, :2] for each in expected)))
+
+
+@pytest.mark.parametrize("lengths", [[], [3], [256] * 5, [*range(2, 200)], [ROWS, 2, 2]])
+def test_chunks_hold_each_sentence_once_and_no_more_tokens_than_rows(lengths):
+    found = list(chunks(lengths))
+    assert sorted(place for chunk in found for place in chunk) == list(range(len(lengths)))
+    assert all(chunk and sum(lengths[place] for place in chunk) <= ROWS for chunk in found)
+    read = [lengths[place] for chunk in found for place in chunk]
+    assert read == sorted(lengths)
