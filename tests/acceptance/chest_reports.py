@@ -57,6 +57,7 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
             "labelers": tuple(options.labelers),
             "language_model": {
                 "dtype": options.dtype,
+                "adapter": options.adapter,
                 "batch_reports": options.batch,
                 "threads": options.threads,
                 "backend": options.backend,
@@ -293,6 +294,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--gold-only", action="store_true", help="ask for the gold findings only (faster)"
     )
     parser.add_argument("--model", type=Path, help="a GGUF file or folder; default: SmolLM2")
+    parser.add_argument("--adapter", default="auto", help="of the model; none: as it comes")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--backend", default="transformers")
     parser.add_argument("--url", default="", help="of a model server, with --backend server")

@@ -247,6 +247,7 @@ def settings_of(labeler: str, options: argparse.Namespace) -> LabelingSettings:
             "labelers": (labeler,),
             "language_model": {
                 "dtype": options.dtype,
+                "adapter": options.adapter,
                 "batch_reports": options.batch,
                 "threads": options.threads,
             },
@@ -286,6 +287,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clean", type=int, default=60, help="clean ones that they are made of")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--model", type=Path, help="a GGUF file or folder; default: SmolLM2")
+    parser.add_argument("--adapter", default="auto", help="of the model; none: as it comes")
     parser.add_argument("--levels", action="store_true", help="ask at each level, too (slower)")
     parser.add_argument("--unguarded", action="store_true", help="without the defence")
     parser.add_argument("--all", action="store_true", help="spare no report with the same prompt")

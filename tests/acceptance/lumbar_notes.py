@@ -11,8 +11,9 @@ stopped goes on. Prints a table and ends with one line of JSON.
 Columns: ``pos`` and ``unc`` are the readers' present and uncertain labels; ``AUROC`` counts only
 present as positive and leaves uncertain out, ``AUROC+`` counts both; ``raw`` is balanced accuracy
 of the labeler as it comes, with no threshold fitted; ``BA`` to ``spec`` are with cross-validated
-thresholds; ``sites`` is the balanced accuracy over single disc levels; ``quote`` is the share of
-found labels whose evidence touches the readers' quote.
+thresholds; ``sites`` and ``sites F1`` are over single disc levels; ``quote`` is the share of
+found labels whose evidence touches the readers' quote. Below the table stand, for each labeler
+after the first, what it has ahead of the first on the same notes, with intervals by patient.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from labeling.evaluation.agreement import Agreement, agreement, judgements
 from labeling.evaluation.calibration import FitRule, cross_fitted
 from labeling.evaluation.cases import Case, Place, Reference, decided, locate_quote
+from labeling.evaluation.comparison import Comparison, compare
 from labeling.evaluation.evidence import evidence_overlap
 from labeling.evaluation.metrics import Estimate
 from labeling.settings import LabelingSettings
@@ -117,6 +119,7 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
             "labelers": tuple(options.labelers),
             "language_model": {
                 "dtype": options.dtype,
+                "adapter": options.adapter,
                 "batch_reports": options.batch,
                 "threads": options.threads,
                 "backend": options.backend,
@@ -151,6 +154,7 @@ def measure(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
         "failed_reports": sum(_failed(each.results) for each in readings.values()),
         "whole": agreement(judgements(judged), resamples=options.resamples),
         "raw": {name: each.balanced_accuracy.value for name, each in raw.items()},
+        "judged": list(judgements(judged)),
         "sites": agreement(judgements(judged, at_sites=True), resamples=options.resamples),
         "quotes": evidence_overlap(judged) if has_spans else {},
     }
@@ -180,12 +184,49 @@ def lines_of(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                     number(whole.sensitivity.value),
                     number(whole.specificity.value),
                     number(sites.balanced_accuracy.value if sites else None),
+                    number(sites.f1.value if sites else None),
                     number(quotes.touched if quotes else None, 2),
                     number(each["seconds_per_report"]),
                 ]
             )
-    header = "labeler|condition|pos|unc|AUROC|AUROC+|raw|BA|F1|sens|spec|sites|quote|s/report"
+    header = (
+        "labeler|condition|pos|unc|AUROC|AUROC+|raw|BA|F1|sens|spec|sites|sites F1|quote|s/report"
+    )
     yield from table(header.split("|"), rows)
+
+
+def mean_of(found: Mapping[str, Any]) -> float:
+    """Return the mean balanced accuracy over the conditions that some note has and some has not."""
+    values = [each.balanced_accuracy.value for each in found["whole"].values()]
+    return fmean(value for value in values if value == value)
+
+
+def ahead_of(first: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Comparison]:
+    """Return by condition what a labeler has ahead of the first one, note by note."""
+    return compare(found["judged"], first["judged"])
+
+
+def compared_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield mean balanced accuracies, and the lines of the paired comparison with the first."""
+    for each in found:
+        yield f"{each['labeler']}: mean balanced accuracy {number(mean_of(each))}"
+    rows = [
+        [each["labeler"], name, *(_signed(paired.differences.get(key)) for key in _PAIRED)]
+        for each in found[1:]
+        for name, paired in ahead_of(found[0], each).items()
+        if paired.n_present
+    ]
+    if rows:
+        yield from table([f"ahead of {found[0]['labeler']}", "condition", *_PAIRED], rows)
+
+
+_PAIRED = ("auroc", "balanced_accuracy", "f1")
+
+
+def _signed(given: Estimate | None) -> str:
+    if given is None or given.value != given.value:
+        return "-"
+    return f"{given.value:+.3f} ({given.low:+.2f} to {given.high:+.2f})"
 
 
 def _interval(given: Estimate | None) -> str:
@@ -198,7 +239,27 @@ def json_of(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return one labeler's figures as values of JSON."""
     tables = {name: dict(map(_row, found[name].items())) for name in ("whole", "sites")}
     quotes = {name: vars(each) for name, each in found["quotes"].items()}
-    done: dict[str, Any] = for_json({**found, **tables, "quotes": quotes})
+    kept = {name: value for name, value in found.items() if name != "judged"}
+    mean = mean_of(found)
+    done: dict[str, Any] = for_json(
+        {**kept, **tables, "quotes": quotes, "mean_balanced_accuracy": mean}
+    )
+    return done
+
+
+def paired_json(first: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a paired comparison as values of JSON."""
+    done: dict[str, Any] = for_json(
+        {
+            name: {
+                "n": paired.n,
+                "n_present": paired.n_present,
+                "p_auroc": paired.p_auroc,
+                **{key: vars(value) for key, value in paired.differences.items()},
+            }
+            for name, paired in ahead_of(first, found).items()
+        }
+    )
     return done
 
 
@@ -215,6 +276,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--labelers", default="rules", type=lambda names: names.split(","))
     parser.add_argument("--model", type=Path, help="a GGUF file or folder; default: SmolLM2")
+    parser.add_argument("--adapter", default="auto", help="of the model; none: as it comes")
     parser.add_argument("--two-step", action="store_true")
     parser.add_argument("--summary-tokens", type=int, default=64)
     parser.add_argument("--no-levels", dest="levels", action="store_false")
@@ -236,8 +298,9 @@ def title_of(labeler: str, options: argparse.Namespace) -> str:
     if labeler not in {"token_scores", "template", "tree"}:
         return labeler
     model = options.model.stem if options.model else "smollm2"
-    two_step = labeler == "token_scores" and options.two_step
-    return " ".join(filter(None, (labeler, model, "two-step" if two_step else "")))
+    two_step = "two-step" if labeler == "token_scores" and options.two_step else ""
+    bare = "no adapter" if options.adapter == "none" else ""
+    return " ".join(filter(None, (labeler, model, two_step, bare)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -252,7 +315,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print()
     print(WHOSE)
     print("\n".join(lines_of(found)))
-    line = json.dumps({"notes": WHOSE, "labelers": [json_of(each) for each in found]})
+    print("\n".join(compared_lines(found)))
+    ahead = {each["labeler"]: paired_json(found[0], each) for each in found[1:]}
+    labelers = [json_of(each) for each in found]
+    line = json.dumps({"notes": WHOSE, "labelers": labelers, "ahead_of_first": ahead})
     if options.out:
         options.out.write_text(line + "\n", encoding="utf-8")
     print(line)
