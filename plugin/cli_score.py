@@ -26,6 +26,7 @@ SchemaOption = Annotated[
     str, typer.Option(help="Of the labels: a shipped schema or a .yaml file. Default: the node's.")
 ]
 _SHOWN = 10
+_COMPARED = ("auroc", "balanced_accuracy")
 
 
 def register(_app: typer.Typer) -> None:
@@ -100,6 +101,8 @@ def _for_people(result: dict[str, Any]) -> dict[str, Any]:
     for rows in ("figures", "each_site"):
         if rows in kept:
             kept[rows] = [_chief(row) for row in kept[rows]]
+    if "differences" in kept:
+        kept["differences"] = _chief_differences(kept["differences"])
     if "missing" in kept:
         kept["missing"] = {name: _some(ids) for name, ids in kept["missing"].items()}
     if "without_truth" in kept:
@@ -112,6 +115,18 @@ def _chief(row: dict[str, Any]) -> dict[str, Any]:
     names = list(row)
     kept = names[: names.index("macro_f1_high") + 1]
     return {name: row[name] for name in (*kept, "uncertain", "failed", "uncertain_references")}
+
+
+def _chief_differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each observation: who stands against whom, and the chief differences."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        names = {name: row[name] for name in ("observation", "at", "between")}
+        own = found.setdefault(tuple(names.values()), names)
+        if (figure := row["figure"]) in _COMPARED:
+            ends = {f"{figure}_low": row["low"], f"{figure}_high": row["high"]}
+            own |= {figure: row["difference"], **ends}
+    return list(found.values())
 
 
 def _some(ids: list[str]) -> str:

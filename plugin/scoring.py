@@ -103,7 +103,7 @@ def score(job: ScoreJob) -> dict[str, Any]:
         "intervals": f"95 %, {job.resamples} bootstrap samples" if job.resamples else "none",
         "figures": rows,
         "means": list(means(rows)),
-        "differences": list(differences(said, job.resamples)),
+        "differences": in_order(differences(said, job.resamples), job.schema),
         "each_site": list(site_rows(cases, job.schema, job.resamples)) if job.each_site else [],
         "evidence": list(evidence_rows(cases)),
         "confusion": list(confusions(figures)),
