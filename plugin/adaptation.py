@@ -25,7 +25,7 @@ class AdaptationJob:
         options: of ``labeling.adaptation.training.Options``.
         tree: share of the reports about which the questions of ``tree`` are learned.
         begin: name of the adapter to begin from, ``auto`` or ``none``.
-        command: as it was typed, for the record.
+        command: which makes it, for the record.
     """
 
     name: str

@@ -51,7 +51,7 @@ class Task:
         base: the model.
         languages, settings: say what of a report may label; settings name threads and dtype.
         wording: a wording file for the generator, in place of one that ships.
-        command: as it was typed, for the record.
+        command: which makes it, for the record.
         tree: share of the reports about which the questions of the labeler ``tree`` are learned.
         begun_from: an adapter of the same model and rank whose matrices are learned further.
     """
