@@ -35,9 +35,6 @@ labelers = ["rules", "token_scores"]
 [labeling.language_model]
 dtype = "auto"
 
-[labeling.token_scores]
-mention = false  # half the questions: a small model without adaptation is at chance anyway
-
 [[prediction]]
 model = "{model}"
 modality = "MR"
