@@ -91,7 +91,13 @@ def test_labels_of_a_node(tmp_path: Path) -> None:
         configs.append(config)
         with open_context(load_settings(config)) as context:
             messages = [
-                oru(control_id=key, filler=key, accession=key, lines=tuple(text.splitlines()))
+                oru(
+                    control_id=key,
+                    filler=key,
+                    accession=key,
+                    charset="UNICODE UTF-8",
+                    lines=tuple(text.splitlines()),
+                )
                 for key, text in texts(OF_A_NODE).items()
             ]
             receive(
