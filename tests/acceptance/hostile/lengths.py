@@ -162,8 +162,9 @@ def endless_messages(stage: Stage) -> Iterator[Finding]:
         32 * MIB,
     )
     empty = fragment(1, 0, b"")
+    # More than the sockets of both sides hold (6 and 4 MiB), which nobody may have read yet.
     yield _endless(stage, "PDVs of length zero without an end", lambda _: empty * 4096, 16 * MIB)
-    yield _endless(stage, "PDUs without a PDV", lambda _: pdu(4, b"") * 4096, 8 * MIB)
+    yield _endless(stage, "PDUs without a PDV", lambda _: pdu(4, b"") * 4096, 16 * MIB)
 
 
 def _large_head(stage: Stage) -> tuple[bytes, bytes, str]:
