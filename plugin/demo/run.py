@@ -32,7 +32,6 @@ from plugin.simulation.pacs import Pacs, start_pacs
 _MARK = ".radloop-demo"
 _COHORT = "demo"
 _LABELERS = ("rules", "token_scores")
-_TEACHER = "token_scores"
 _ARCHIVE_AE_TITLE = "DEMOPACS"
 
 
@@ -205,14 +204,13 @@ def _label(demo: _Demo) -> None:
 
 
 def _qualify(demo: _Demo) -> None:
-    """Fit the language model's thresholds on the reader's labels, decide again, and judge it."""
-    with demo.display.stage("qualify", "calibrating and judging the language model") as say:
-        demo.summary["labeler"] = _compared(demo)
-        named = ("--labeler", _TEACHER)
+    """Choose a labeler, fit its thresholds on the reader's labels, and judge it."""
+    with demo.display.stage("qualify", "choosing, calibrating and judging a labeler") as say:
+        choice = demo.node.command("labeler", "agreement")
+        demo.summary["labeler"] = choice
+        named = ("--labeler", choice["chosen"])
         demo.node.command("labeler", "calibrate", *named, "--by", "demo", progress=say)
         again = demo.node.command("label", *named, progress=say)
-        with _read(demo) as session:
-            demo.summary["labels"][_TEACHER] = check_labels(session, demo.plan, _TEACHER)
         verdict = demo.node.command(
             # Status 1 says "not qualified", and the verdict says why.
             *("labeler", "qualify", *named, "--by", "demo"),
@@ -226,19 +224,7 @@ def _qualify(demo: _Demo) -> None:
             "decided_again": again["decided_again"],
         }
         judged = "qualified" if verdict["qualified"] else "not qualified, accepted for a demo"
-        say(f"labels by {_TEACHER}: {judged}")
-
-
-def _compared(demo: _Demo) -> dict[str, Any]:
-    """Return how both labelers agree with the reader, and which of them teaches."""
-    compared = demo.node.command("labeler", "agreement")
-    means = sorted(compared["mean_balanced_accuracy"].items())
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in means)
-    reason = (
-        f"{_TEACHER}, the on-premise language model; mean balanced accuracy on the reader's labels "
-        f"of training patients, before calibration: {figures}"
-    )
-    return {**compared, "chosen": _TEACHER, "reason": reason}
+        say(f"labels by {choice['chosen']}: {judged}")
 
 
 def _train(demo: _Demo) -> None:

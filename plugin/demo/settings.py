@@ -34,6 +34,10 @@ labelers = ["rules", "token_scores"]
 
 [labeling.language_model]
 dtype = "auto"
+adapter = "none"  # seeking the sentences that carry what an adapted model finds takes too long here
+
+[labeling.token_scores]
+mention = false  # half the questions: a small model without adaptation is at chance anyway
 
 [[prediction]]
 model = "{model}"
