@@ -155,7 +155,7 @@ def _link(demo: _Demo) -> None:
     with demo.display.stage("link", "indexing and linking") as say:
         wait_until(
             lambda: demo.node.status()["instances"] >= demo.hospital.sent.instances,
-            120,
+            300,
             "the index",
         )
         status = demo.node.status()
