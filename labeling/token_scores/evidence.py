@@ -1,31 +1,37 @@
-"""Finds the sentences that carry a label: those without which the answer changes most.
+"""Finds the sentences that carry a label: those without which it is no longer said.
 
-The report is read again without a sentence, and the margin that is lost says what it carried; no
-word of the report is looked up. A long report is narrowed down first by reading its sentences
-alone, which is shorter. Works for anything that turns an excerpt of a report into margins.
+No word of the report is looked up. Sentences are read alone, which is short: the margin that is
+lost where such a sentence is taken away, too, says what it carries. Where no sentence alone makes
+the label stand, the report is read without those that carry most. Works for anything that turns an
+excerpt of a report into margins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from labeling.labeler import Span
 from labeling.sections import ReadableReport
 from labeling.token_scores.prompt import report_for_prompt
+from labeling.vocabulary import WHOLE
 
 Key = tuple[str, str]
 """Observation and site."""
 
 MINIMUM_LOSS = 0.5
-"""Logits: a sentence that costs less carries nothing, unless the label falls without it."""
+"""Logits: sentences that cost less carry nothing, unless the label falls without them."""
 
 MAXIMUM_SENTENCES = 4
-"""As many sentences are taken away together before the search for a label ends."""
+"""So many are named, the strongest first; more may be taken away together."""
 
-_DIRECT = 8  # so many sentences are each taken away; of more, the best are found first
-_WIDTH = 48  # groups that are read alone at once
-_SHORTLIST = 4  # of them go on
+SHARE = 0.6
+"""A sentence carries a label that alone gains so much of what the best one gains."""
+
+_WIDTH = 48  # groups of sentences that are read alone at once
+_CANDIDATES = 12  # sentences that are taken away together at most
+_DOUBTFUL = 4  # go on where none gains enough
+_MAYBE = 0.3  # as SHARE, for what is looked at more closely: one site may be said less clearly
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ class Case:
         sentences: how many sentences it has.
         margins: of the whole report.
         floors: a label whose margin is below its floor has fallen.
-        comparable: whether sentences that are read alone are asked about in the same way, so that
-            their margins can be held against those of the whole report.
+        comparable: whether an empty report is asked about in the same way, so that its margins can
+            be held against those of the whole report.
     """
 
     sentences: int
@@ -65,15 +71,17 @@ Ask = Callable[[Sequence[Excerpt]], Sequence[Mapping[Key, float]]]
 _Sets = Mapping[tuple[Key, int], frozenset[int]]  # by label and a number: sentences
 _Search = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, tuple[int, ...]]]
 _Round = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[tuple[Key, int], float]]
-_Left = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, list[int]]]
+_Gains = Mapping[int, float]  # by sentence: what the margin gains over an empty report
+_Gained = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, _Gains]]
 
 
 def find_evidence(cases: Sequence[Case], ask: Ask) -> list[dict[Key, tuple[int, ...]]]:
     """Return for each case, by label, the indices of the sentences that carry it, in that order.
 
-    The first is the sentence whose removal costs most. Where the label stands without it, further
-    ones are taken away with it, up to ``MAXIMUM_SENTENCES``. A label that no sentence carries, so
-    that it is the model's habit and not the report's word, has an empty tuple.
+    Those that have to be taken from the report are taken together, so that one that repeats
+    another hides nothing. A label that loses nothing, so that it is the model's habit and not the
+    report's word, has an empty tuple. A label at a site is sought in the sentences that may carry
+    the whole one.
 
     All cases search at the same time, so that ``ask`` gets much to read at once.
     """
@@ -121,86 +129,90 @@ def _go_on(
 def _search(number: int, case: Case) -> _Search:
     if not case.margins or not case.sentences:
         return dict.fromkeys(case.margins, ())
-    habits = (yield from _habits(number, case)) if case.comparable else frozenset()
-    case = replace(case, margins={k: m for k, m in case.margins.items() if k not in habits})
-    if not case.margins:
-        return dict.fromkeys(habits, ())
-    left = yield from _shortlist(number, case)
-    removed = {(key, s): frozenset({s}) for key, candidates in left.items() for s in candidates}
-    margins = yield from _read(number, removed, alone=False)
-    order = {
-        key: sorted(candidates, key=lambda s, key=key: margins[key, s])  # type: ignore[misc]
-        for key, candidates in left.items()
+    nothing = {(key, 0): frozenset[int]() for key in case.margins}
+    empty = yield from _read(number, nothing, alone=True)
+    base = {key: empty[key, 0] for key in case.margins if not _is_habit(case, key, empty[key, 0])}
+    gains = yield from _gains(number, case, base)
+    carrying = {key: _strongest(gained, SHARE) for key, gained in gains.items()}
+    doubted = {
+        (key, 0): frozenset(sentences)
+        for key, sentences in carrying.items()
+        if not _is_carried(case, key, base[key], gains[key][sentences[0]])
     }
-    found: dict[Key, tuple[int, ...]] = {}
-    standing: dict[Key, float] = {}
-    for key, (first, *_) in order.items():
-        _judge(case, key, first, margins[key, first], found, standing)
-    for count in range(2, MAXIMUM_SENTENCES + 1):
-        tried = {
-            (key, count): frozenset(order[key][:count])
-            for key in standing
-            if len(order[key]) >= count
-        }
-        for (key, _), margin in (yield from _read(number, tried, alone=False)).items():
-            _judge(case, key, order[key][count - 1], margin, found, standing)
-    return found | dict.fromkeys(habits, ())
+    left = yield from _read(number, doubted, alone=False)
+    kept = {key for (key, _), margin in left.items() if not _is_lost(case, key, margin)}
+    return dict.fromkeys(case.margins, ()) | {
+        key: sentences[:MAXIMUM_SENTENCES] for key, sentences in carrying.items() if key not in kept
+    }
 
 
-def _habits(
-    number: int, case: Case
-) -> Generator[list[Excerpt], Sequence[Mapping[Key, float]], frozenset[Key]]:
-    """Return the labels that stand as high over a report without any sentence.
+def _is_carried(case: Case, key: Key, empty: float, gain: float) -> bool:
+    """Tell whether a sentence alone shows that it carries a label, so that none is taken away.
 
-    They are what the model says of every report; one short reading spares the search for words.
+    The label stands on it and falls where it, too, is gone. At a site a gain is enough: the whole
+    label has shown that the sentence speaks of it.
     """
-    nothing: dict[tuple[Key, int], frozenset[int]] = {(key, 0): frozenset() for key in case.margins}
-    margins = yield from _read(number, nothing, alone=True)
-    return frozenset(
-        key
-        for (key, _), margin in margins.items()
-        if margin >= case.floors[key] and case.margins[key] - margin < MINIMUM_LOSS
-    )
+    stands = case.comparable and empty < case.floors[key] <= empty + gain
+    follows = key[1] != WHOLE and (key[0], WHOLE) in case.margins
+    return gain >= MINIMUM_LOSS and (stands or follows)
 
 
-def _judge(
-    case: Case,
-    key: Key,
-    sentence: int,
-    margin: float,
-    found: dict[Key, tuple[int, ...]],
-    standing: dict[Key, float],
-) -> None:
-    """Note whether one more sentence, taken away, mattered, and whether the label still stands."""
-    before = standing.get(key, case.margins[key])
-    fallen = margin < case.floors[key]
-    carried = found.setdefault(key, ())
-    if before - margin >= MINIMUM_LOSS or (fallen and margin < before):
-        found[key] = (*carried, sentence)
-    if fallen:
-        standing.pop(key, None)
-    else:
-        standing[key] = margin
+def _is_habit(case: Case, key: Key, empty: float) -> bool:
+    """Tell whether the label stands as high over an empty report: the model says it of every one.
+
+    No sentence carries it, and the search for one is spared.
+    """
+    stands = case.comparable and empty >= case.floors[key]
+    return stands and case.margins[key] - empty < MINIMUM_LOSS
 
 
-def _shortlist(number: int, case: Case) -> _Left:
-    """Return by label the sentences to try, narrowed down by reading groups of them alone."""
-    left = {key: list(range(case.sentences)) for key in case.margins}
-    while case.sentences > _DIRECT and max(map(len, left.values())) > _DIRECT:
-        groups = {key: _grouped(sentences) for key, sentences in left.items()}
-        alone = {
-            (key, index): frozenset(group)
-            for key, grouped in groups.items()
-            for index, group in enumerate(grouped)
-        }
-        margins = yield from _read(number, alone, alone=True)
-        for key, grouped in groups.items():
-            ranked = sorted(
-                range(len(grouped)),
-                key=lambda index, key=key: -margins[key, index],  # type: ignore[misc]
-            )
-            left[key] = sorted(s for index in ranked[:_SHORTLIST] for s in grouped[index])
-    return left
+def _is_lost(case: Case, key: Key, margin: float) -> bool:
+    """Tell whether what was taken away mattered: the label fell, or lost much."""
+    lost = case.margins[key] - margin
+    return lost >= MINIMUM_LOSS or (lost > 0 and margin < case.floors[key])
+
+
+def _gains(number: int, case: Case, base: Mapping[Key, float]) -> _Gained:
+    """Return by label the sentences that may carry it, with what each gains alone over ``base``."""
+    leading = {key: key for key in base}
+    leading |= {key: (key[0], WHOLE) for key in base if (key[0], WHOLE) in base}
+    everywhere = range(case.sentences)
+    found = yield from _narrowed(number, dict.fromkeys(leading.values(), everywhere), base)
+    sites = {key: sorted(found[lead]) for key, lead in leading.items() if lead != key}
+    return found | (yield from _narrowed(number, sites, base))
+
+
+def _narrowed(
+    number: int, sought: Mapping[Key, Sequence[int]], base: Mapping[Key, float]
+) -> _Gained:
+    """Return by label the best of these sentences; many are first read in groups."""
+    groups = {key: _grouped(sentences) for key, sentences in sought.items()}
+    alone = {
+        (key, index): frozenset(group)
+        for key, grouped in groups.items()
+        for index, group in enumerate(grouped)
+    }
+    margins = yield from _read(number, alone, alone=True)
+    found: dict[Key, _Gains] = {}
+    further: dict[Key, list[int]] = {}
+    for key, grouped in groups.items():
+        gains = {n: margins[key, n] - base[key] for n in range(len(grouped))}
+        best = _strongest(gains, _MAYBE, otherwise=_DOUBTFUL)
+        if len(grouped) == len(sought[key]):
+            found[key] = {grouped[n][0]: gains[n] for n in best}
+        else:
+            further[key] = sorted(s for n in best for s in grouped[n])
+    if further:
+        found |= yield from _narrowed(number, further, base)
+    return found
+
+
+def _strongest(gains: _Gains, share: float, *, otherwise: int = 1) -> tuple[int, ...]:
+    """Return those that gain most, the strongest first; some of them where none gains enough."""
+    ordered = sorted(gains, key=lambda each: -gains[each])
+    least = max(MINIMUM_LOSS, share * gains[ordered[0]])
+    enough = tuple(each for each in ordered if gains[each] >= least)
+    return enough[:_CANDIDATES] or tuple(ordered[:otherwise])
 
 
 def _grouped(sentences: Sequence[int]) -> list[Sequence[int]]:

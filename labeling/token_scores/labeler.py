@@ -69,7 +69,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
             for observation in setup.schema.observations
             for site in (WHOLE, *(observation.sites if self._settings.levels else ()))
         )
-        bounds = [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES]
+        bounds = [evidence.MINIMUM_LOSS, evidence.SHARE, evidence.MAXIMUM_SENTENCES]
         form = [self._settings.model_dump(mode="json"), bounds, _FORM]
         self.prompt_digest = asked_digest(setup, self.kind, form)
 

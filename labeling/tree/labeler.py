@@ -73,7 +73,7 @@ class TreeLabeler(AskingLabeler[_Read]):
         form = {
             "nodes": {name: asdict(node) for name, node in NODES.items()},
             "share": LEAST_SHARE,
-            "evidence": [evidence.MINIMUM_LOSS, evidence.MAXIMUM_SENTENCES]
+            "evidence": [evidence.MINIMUM_LOSS, evidence.SHARE, evidence.MAXIMUM_SENTENCES]
             if setup.settings.tree.evidence
             else [],
         }

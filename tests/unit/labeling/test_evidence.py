@@ -51,7 +51,7 @@ def search(reader, *counts, floor=0.0):
 def test_the_sentence_without_which_the_label_falls_is_its_evidence():
     reader = Reader([{KEY: {2: 6.0}, OTHER: {0: 5.0}}])
     assert search(reader, 4) == [{KEY: (2,), OTHER: (0,)}]
-    assert len(reader.excerpts) == 1 + 4  # labels share a reading; the first is of nothing
+    assert len(reader.excerpts) == 1 + 4  # labels share a reading of nothing and of each sentence
 
 
 def test_sentences_that_say_the_same_are_found_by_removing_both():
@@ -60,8 +60,8 @@ def test_sentences_that_say_the_same_are_found_by_removing_both():
 
 
 def test_several_sentences_may_carry_a_label_the_strongest_first():
-    reader = Reader([{KEY: {0: 2.0, 3: 4.0, 2: 1.0}}])
-    assert search(reader, 5) == [{KEY: (3, 0)}]  # the third is not needed: it fell before
+    reader = Reader([{KEY: {0: 3.0, 3: 4.0, 2: 1.0}}])
+    assert search(reader, 5) == [{KEY: (3, 0)}]  # one that gains little beside it is not named
 
 
 def test_a_habit_of_the_model_has_no_evidence():
@@ -92,7 +92,7 @@ def test_a_long_report_is_narrowed_down_and_the_work_is_bounded(count):
     assert search(reader, count) == [{KEY: (at,)}]
     alone = [each for each in reader.excerpts if each.alone]
     assert len(alone) <= 48 * 4
-    assert len(reader.excerpts) - len(alone) <= 8 + MAXIMUM_SENTENCES
+    assert len(alone) == len(reader.excerpts)  # it stands on the sentence: nothing is taken away
     assert sum(len(each.sentences) for each in alone) <= 2 * count + 48 * 8
 
 
@@ -101,10 +101,49 @@ def test_many_reports_search_at_the_same_time():
     together = Reader(weights)
     found = search(together, *[7] * 6)
     assert found == [{KEY: (number,)} for number in range(6)]
-    assert together.rounds == 2
+    assert together.rounds == 2  # of nothing, and of sentences alone
 
 
-def test_the_search_ends_after_some_sentences_taken_together():
-    reader = Reader([{KEY: dict.fromkeys(range(8), 2.0)}], base=10.0)
-    ((found),) = [each[KEY] for each in search(reader, 8)]
+def test_all_that_repeat_it_are_taken_away_and_only_some_are_named():
+    reader = Reader([{KEY: dict.fromkeys(range(8), 2.0)}], strongest=True, base=0.0)
+    ((found),) = [each[KEY] for each in search(reader, 9)]
     assert len(found) == MAXIMUM_SENTENCES
+    taken = [each.sentences for each in reader.excerpts if not each.alone]
+    assert taken == [frozenset(range(8))]
+
+
+def test_a_site_is_sought_where_the_whole_label_may_stand():
+    at = ("herniation", "L4-L5")
+    reader = Reader([{KEY: {1: 6.0, 4: 5.0}, at: {4: 5.0}}])
+    assert search(reader, 30) == [{KEY: (1, 4), at: (4,)}]
+    asked = [each.sentences for each in reader.excerpts if each.alone and at in each.keys]
+    assert asked == [frozenset(), frozenset({1}), frozenset({4})]
+
+
+def test_what_no_sentence_makes_stand_alone_is_judged_by_taking_sentences_away():
+    reader = Reader([{KEY: {1: 2.0, 2: 2.0}}])
+    assert search(reader, 4) == [{KEY: (1, 2)}]
+    assert [each.sentences for each in reader.excerpts if not each.alone] == [{1, 2}]
+
+
+def test_sentences_that_gain_alone_and_are_not_missed_carry_nothing():
+    class Saturated(Reader):
+        def _one(self, excerpt):
+            given = super()._one(excerpt)
+            return given if excerpt.alone else dict.fromkeys(given, 1.0)
+
+    reader = Saturated([{KEY: {1: 2.0, 2: 2.0}}])
+    assert search(reader, 4) == [{KEY: ()}]
+
+
+def test_a_site_that_no_sentence_gains_for_is_judged_by_taking_one_away():
+    at = ("herniation", "L4-L5")
+    reader = Reader([{KEY: {4: 6.0}, at: {4: 0.1}}], base=0.0)
+    assert search(reader, 30) == [{KEY: (4,), at: ()}]
+
+
+def test_one_site_may_be_said_less_clearly_than_another():
+    first, second = ("stenosis", "L4-L5"), ("stenosis", "L2-L3")
+    whole = ("stenosis", "whole")
+    reader = Reader([{whole: {1: 8.0, 3: 3.0}, first: {1: 6.0}, second: {3: 4.0}}])
+    assert search(reader, 6) == [{whole: (1,), first: (1,), second: (3,)}]
