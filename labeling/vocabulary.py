@@ -127,6 +127,16 @@ class LabelSchema:
         """Return the observation with this id; KeyError where the schema has none."""
         return {o.id: o for o in self.observations}[identifier]
 
+    def above(self, identifier: str) -> frozenset[str]:
+        """Return the ids of all that is present where this observation is, itself left out."""
+        found: set[str] = set()
+        waiting = [*self.observation(identifier).parents]
+        while waiting:
+            if (each := waiting.pop()) not in found:
+                found.add(each)
+                waiting += self.observation(each).parents
+        return frozenset(found)
+
     def site(self, identifier: str) -> Site:
         """Return the site with this id; KeyError where the schema has none."""
         return {s.id: s for s in self.sites}[identifier]

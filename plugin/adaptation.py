@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ class AdaptationJob:
         options: of ``labeling.adaptation.training.Options``.
         tree: share of the reports about which the questions of ``tree`` are learned.
         begin: name of the adapter to begin from, ``auto`` or ``none``.
-        command: which makes it, for the record.
     """
 
     name: str
@@ -36,7 +36,20 @@ class AdaptationJob:
     options: dict[str, Any]
     tree: float
     begin: str
-    command: str
+
+    @property
+    def command(self) -> str:
+        """The command for the record: what decides the result, and no folder of this machine.
+
+        An adapter may be given away, and folders may bear names that are nobody's business.
+        """
+        schema = Path(self.settings.schema_file or self.settings.schema_name).name
+        told: dict[str, Any] = {"schema": schema, **self.options}
+        told |= {"tree": self.tree, "begin": self.begin}
+        if self.wording is not None:
+            told["wording"] = self.wording.name
+        typed = (f"--{name}={value}" for name, value in told.items())
+        return shlex.join(["radloop", "llm", "adapt", *typed])
 
     def as_row(self) -> dict[str, Any]:
         """Return the job as values of JSON for the pipe to a child."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import JsonOption, NodeOption, show
+from plugin.cli_calls import JsonOption, NodeOption, StoreOption, show
 from plugin.cli_research import llm
-
-if TYPE_CHECKING:
-    from plugin.adaptation import AdaptationJob
 
 SchemaOption = Annotated[
     str,
@@ -34,14 +29,6 @@ OutputOption = Annotated[
         file_okay=False,
         help="Takes checkpoint, log, learning curve, figures and adapter. Default: a folder of "
         "the model store.",
-    ),
-]
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        file_okay=False,
-        help="Folder of the model store. Default: the node's, or without --config "
-        "~/.local/share/radloop/language-models.",
     ),
 ]
 TreeOption = Annotated[
@@ -106,23 +93,7 @@ def llm_adapt(
         options={"seed": seed, "minutes": minutes, "steps": steps, "rank": rank, "rate": rate},
         tree=tree,
         begin=begin,
-        command="",
     )
-    job = replace(job, command=_command(job, schema))
     with progress_line() as progress:
         result = adapt(job, progress)
     show(result, as_json)
-
-
-def _command(job: AdaptationJob, schema: str) -> str:
-    """Return the command for the record: what decides the result, and no folder of this machine.
-
-    An adapter may be given away, and folders may bear names that are nobody's business.
-    """
-    told = {"schema": Path(schema or job.settings.schema_name).name, **job.options}
-    told |= {"tree": job.tree, "begin": job.begin}
-    if job.wording is not None:
-        told["wording"] = job.wording.name
-    return shlex.join(
-        ["radloop", "llm", "adapt", *(f"--{name}={value}" for name, value in told.items())]
-    )

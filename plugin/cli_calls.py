@@ -22,6 +22,16 @@ NodeOption = Annotated[
 ]
 """The settings file, for commands that also work without a node."""
 
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        help="Folder of the model store. Default: the node's, or without --config "
+        "~/.local/share/radloop/language-models.",
+    ),
+]
+"""Where language models lie, for commands that also work without a node."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, NodeOption, ask, operate, show
+from plugin.cli_calls import (
+    ConfigOption,
+    JsonOption,
+    NodeOption,
+    StoreOption,
+    ask,
+    operate,
+    show,
+)
 
 if TYPE_CHECKING:
     from labeling.llm.model_store import ModelStore
@@ -214,16 +222,6 @@ def sr_resend(
 ) -> None:
     """Queue a structured report that failed for sending again."""
     _operate(config, "sr resend", as_json, sop_instance_uid=sop_instance_uid)
-
-
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        file_okay=False,
-        help="Folder of the model store. Default: the node's, or without --config "
-        "~/.local/share/radloop/language-models.",
-    ),
-]
 
 
 @llm.command("add")

@@ -10,7 +10,7 @@ import typer
 from plugin.cli_calls import JsonOption, show
 
 if TYPE_CHECKING:
-    from labeling.synthesis.wording_file import Wording
+    from labeling.synthesis.words import Wording
     from labeling.vocabulary import LabelSchema, Observation
 
 group = typer.Typer(no_args_is_help=True, help="What is looked for in reports.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plugin.cli_calls import JsonOption, NodeOption, show
+from plugin.cli_calls import JsonOption, NodeOption, StoreOption, show
 from plugin.cli_research import labeler as group
 
 if TYPE_CHECKING:
@@ -79,9 +79,6 @@ TuneLayersOption = Annotated[
 ]
 EpochsOption = Annotated[int, typer.Option(min=1, help="At most.", rich_help_panel=_LEARNING)]
 SeedOption = Annotated[int, typer.Option(help="Of all chance.", rich_help_panel=_LEARNING)]
-StoreOption = Annotated[
-    Path | None, typer.Option(help="Folder of the model store; without a node, one of yours.")
-]
 
 
 def register(app: typer.Typer) -> None:

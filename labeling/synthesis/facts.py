@@ -151,10 +151,4 @@ def _whole(states: Mapping[Place, State], sites: int) -> State | None:
 def _families(schema: LabelSchema) -> Iterator[tuple[Observation, str]]:
     """Yield each observation with each of those above it."""
     for child in schema.observations:
-        waiting, above = list(child.parents), set[str]()
-        while waiting:
-            parent = waiting.pop()
-            if parent not in above:
-                above.add(parent)
-                waiting += schema.observation(parent).parents
-        yield from ((child, parent) for parent in sorted(above))
+        yield from ((child, parent) for parent in sorted(schema.above(child.id)))

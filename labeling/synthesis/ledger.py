@@ -16,11 +16,10 @@ class Ledger:
 
     def __init__(self, schema: LabelSchema) -> None:
         self._said: dict[str, dict[str, State]] = {each.id: {} for each in schema.observations}
-        parents = {each.id: each.parents for each in schema.observations}
-        self._above = {each: _closure(each, parents) for each in parents}
+        self._above = {each.id: schema.above(each.id) for each in schema.observations}
         self._below = {
             each: {other for other, above in self._above.items() if each in above}
-            for each in parents
+            for each in self._above
         }
 
     def fits(self, claims: Iterable[Claim]) -> bool:
@@ -79,14 +78,3 @@ class Ledger:
     def _found(self, observation: str, site: str) -> bool:
         said = self._said[observation]
         return any(s in _FOUND for at, s in said.items() if site in (WHOLE, at))
-
-
-def _closure(name: str, parents: dict[str, tuple[str, ...]]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(parents[name])
-    while waiting:
-        each = waiting.pop()
-        if each not in found:
-            found.add(each)
-            waiting += parents[each]
-    return found

@@ -92,12 +92,8 @@ def _normal(
 
 def _without_denied_parents(topics: Sequence[Topic], schema: LabelSchema) -> list[Topic]:
     """Leave out denials of what a finding, or a doubt, makes present."""
-    above: set[str] = set()
-    waiting = [t.observation for t in topics if t.state in (State.PRESENT, State.UNCERTAIN)]
-    while waiting:
-        parents = set(waiting.pop().parents) - above
-        above |= parents
-        waiting += [schema.observation(each) for each in parents]
+    found = [t.observation for t in topics if t.state in (State.PRESENT, State.UNCERTAIN)]
+    above = frozenset[str]().union(*(schema.above(each.id) for each in found))
     return [t for t in topics if t.state is not State.ABSENT or t.observation.id not in above]
 
 

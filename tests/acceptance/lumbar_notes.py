@@ -60,6 +60,9 @@ _NOWHERE = Thresholds(
 """The lower end from which evidence is sought where a labeler was told to seek none."""
 _FOLDER = "data/sudirman_lumbar_notes"
 
+Ahead = dict[str, dict[str, Comparison]]
+"""By labeler and condition."""
+
 
 def notes() -> dict[str, str]:
     """Return the labelled notes by patient."""
@@ -201,19 +204,20 @@ def mean_of(found: Mapping[str, Any]) -> float:
     return fmean(value for value in values if value == value)
 
 
-def ahead_of(first: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Comparison]:
-    """Return by condition what a labeler has ahead of the first one, note by note."""
-    return compare(found["judged"], first["judged"])
+def ahead_of(found: Sequence[Mapping[str, Any]]) -> Ahead:
+    """Return what each labeler after the first has ahead of that, note by note."""
+    first = found[0]["judged"]
+    return {each["labeler"]: compare(each["judged"], first) for each in found[1:]}
 
 
-def compared_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def compared_lines(found: Sequence[Mapping[str, Any]], ahead: Ahead) -> Iterator[str]:
     """Yield mean balanced accuracies, and the lines of the paired comparison with the first."""
     for each in found:
         yield f"{each['labeler']}: mean balanced accuracy {number(mean_of(each))}"
     rows = [
-        [each["labeler"], name, *(_signed(paired.differences.get(key)) for key in _PAIRED)]
-        for each in found[1:]
-        for name, paired in ahead_of(found[0], each).items()
+        [labeler, name, *(_signed(paired.differences.get(key)) for key in _PAIRED)]
+        for labeler, conditions in ahead.items()
+        for name, paired in conditions.items()
         if paired.n_present
     ]
     if rows:
@@ -247,8 +251,8 @@ def json_of(found: Mapping[str, Any]) -> dict[str, Any]:
     return done
 
 
-def paired_json(first: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a paired comparison as values of JSON."""
+def paired_json(conditions: Mapping[str, Comparison]) -> dict[str, Any]:
+    """Return a labeler's paired comparison as values of JSON."""
     done: dict[str, Any] = for_json(
         {
             name: {
@@ -257,7 +261,7 @@ def paired_json(first: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
                 "p_auroc": paired.p_auroc,
                 **{key: vars(value) for key, value in paired.differences.items()},
             }
-            for name, paired in ahead_of(first, found).items()
+            for name, paired in conditions.items()
         }
     )
     return done
@@ -315,10 +319,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print()
     print(WHOSE)
     print("\n".join(lines_of(found)))
-    print("\n".join(compared_lines(found)))
-    ahead = {each["labeler"]: paired_json(found[0], each) for each in found[1:]}
+    ahead = ahead_of(found)
+    print("\n".join(compared_lines(found, ahead)))
     labelers = [json_of(each) for each in found]
-    line = json.dumps({"notes": WHOSE, "labelers": labelers, "ahead_of_first": ahead})
+    paired = {labeler: paired_json(conditions) for labeler, conditions in ahead.items()}
+    line = json.dumps({"notes": WHOSE, "labelers": labelers, "ahead_of_first": paired})
     if options.out:
         options.out.write_text(line + "\n", encoding="utf-8")
     print(line)

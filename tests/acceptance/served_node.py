@@ -26,6 +26,7 @@ from tests.raw_dicom import RawAssociation
 
 LOOPBACK = "127.0.0.1"
 _READY_SECONDS = 90.0
+_LAST_LINES = 15
 _POLL_SECONDS = 0.02
 
 
@@ -156,12 +157,13 @@ class ServedNode:
         """Wait until a condition holds.
 
         Raises:
-            NotReady: it did not in time.
+            NotReady: it did not in time; with the node's last words.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise NotReady(f"{what} did not come within {seconds:.0f} s")
+                said = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
+                raise NotReady(f"{what} did not come within {seconds:.0f} s; its log ends:\n{said}")
             time.sleep(_POLL_SECONDS)
 
     def wait_until_indexed(self, seconds: float = 120.0) -> None:

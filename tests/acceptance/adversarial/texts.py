@@ -9,11 +9,11 @@ from labeling.schema_file import shipped_schema
 from labeling.synthesis.generator import Findings, write
 from labeling.synthesis.noise import Habits
 from labeling.vocabulary import State
+from plugin.simulation.truth import OBSERVATIONS
 
 _WRITTEN = 120
 """How many are written, each at its first use; a hundred thousand pairs share them."""
 
-_OBSERVATIONS = ("disc_narrowing", "herniation", "stenosis", "spondylolisthesis")
 _STYLES = ("terse", "narrative", "impression")
 _FOUND = 0.2
 
@@ -28,7 +28,7 @@ def _lines(number: int) -> tuple[str, ...]:
     schema, chance = shipped_schema("spine"), random.Random(f"findings {number}")
     states = {
         (observation, site.id): State.PRESENT if chance.random() < _FOUND else State.ABSENT
-        for observation in _OBSERVATIONS
+        for observation in OBSERVATIONS
         for site in schema.sites
     }
     report = write(
