@@ -214,3 +214,18 @@ def test_the_settings_narrow_the_schema():
 def test_a_wrong_name_is_told_the_right_ones():
     with pytest.raises(InvalidSchema, match="there are chest, neuro, spine, upper_extremity"):
         shipped_schema("spin")
+
+
+def test_what_stands_above_an_observation_is_found_over_several_steps():
+    observations = "".join(
+        f"  - {{id: {name}, name: {name}, definition: x, synonyms: [], parents: [{parents}], "
+        f"code: {{value: '{name}', scheme: 99TEST, meaning: x}}}}\n"
+        for name, parents in (("d", "b, c"), ("b", "a"), ("c", "a"), ("a", ""))
+    )
+    schema = parse(SMALL[: SMALL.index("  - id: tear")] + observations)
+    assert {each.id: set(schema.above(each.id)) for each in schema.observations} == {
+        "d": {"a", "b", "c"},
+        "b": {"a"},
+        "c": {"a"},
+        "a": set(),
+    }
