@@ -78,6 +78,7 @@ class Course:
         return self.words.reading(truth.words)
 
 
+_COUNTING = {State.PRESENT, State.UNCERTAIN}
 _PRESENT_WEIGHTS = {
     State.PRESENT: 4.0,
     State.UNCERTAIN: 4.0,
@@ -92,6 +93,7 @@ _MENTIONED_WEIGHTS = {
     State.NOT_MENTIONED: 0.7,
 }
 _WHOLE_WEIGHT = 2.0  # there are several sites to each whole
+_ELSEWHERE_WEIGHT = 3.0  # found at another site only: which one is what is hardest to tell
 
 
 def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
@@ -103,7 +105,8 @@ def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
             stem, often = prompts.stem(place[0]), _WHOLE_WEIGHT if place[1] == WHOLE else 1.0
             if weight := _PRESENT_WEIGHTS.get(state, 0.0):
                 target = _target(state, uncertain)
-                yield Lesson(place, PRESENT, stem, prompts.present(*place), target, often * weight)
+                weight *= _ELSEWHERE_WEIGHT if _only_elsewhere(truth, place) else often
+                yield Lesson(place, PRESENT, stem, prompts.present(*place), target, weight)
             if weight := _MENTIONED_WEIGHTS.get(state, 0.0):
                 target = NONE if state is State.NOT_MENTIONED else SURE
                 question = prompts.mentioned(*place)
@@ -118,7 +121,7 @@ def tree(schema: LabelSchema, pack: LanguagePack, kind: str = "tree") -> Course:
 
     def lessons(truth: Truth, uncertain: float) -> Iterator[Lesson]:
         for place, state in truth.states.items():
-            counts = state in {State.PRESENT, State.UNCERTAIN}
+            counts = state in _COUNTING
             asked = _presence(state, uncertain)
             if counts:
                 asked |= _details(words, truth, place)
@@ -136,7 +139,7 @@ _Answers = dict[str, tuple[tuple[float, ...], float]]  # by question: the target
 
 def _presence(state: State, uncertain: float) -> _Answers:
     """Return the answers on the way to a state; a question off the way teaches nothing."""
-    counts, stable = state in {State.PRESENT, State.UNCERTAIN}, state is State.STABLE_UNKNOWN
+    counts, stable = state in _COUNTING, state is State.STABLE_UNKNOWN
     if counts:
         digit = len(DIGITS) - 1 if state is State.PRESENT else round(uncertain * (len(DIGITS) - 2))
         shares = tuple(float(place == digit) for place in range(len(DIGITS)))
@@ -169,6 +172,12 @@ def _details(words: Wording, truth: Truth, place: Place) -> _Answers:
         others = _said_elsewhere(truth, place) & known
         found |= {f"{LOCATION}/{each}": (NONE, 1.0) for each in sorted(others)}
     return found
+
+
+def _only_elsewhere(truth: Truth, place: Place) -> bool:
+    """Tell whether the report finds an observation, but not at this site."""
+    there = truth.states.get(place) in _COUNTING
+    return not there and truth.states.get((place[0], WHOLE)) in _COUNTING
 
 
 def _said_elsewhere(truth: Truth, place: Place) -> set[str]:
