@@ -9,7 +9,8 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from dicom_node.models import Link, Message, Report
-from labeling.models import Label, LabelingRun
+from labeling.models import Label
+from labeling.standing import newest_run
 from labeling.vocabulary import WHOLE, State
 from plugin.simulation.hospital import HospitalPlan
 
@@ -55,10 +56,15 @@ def check_links(session: Session, plan: HospitalPlan) -> LinkCheck:
 def check_labels(session: Session, plan: HospitalPlan, labeler: str) -> dict[str, Any]:
     """Compare a labeler's report-level labels of the standing reports with what the texts say.
 
+    Its labels are those that hold now; what it said before a calibration counts no more.
+
     Returns:
         By observation: the number of labels by state, and ``accuracy``, ``balanced_accuracy``
         (mean recall over the states that occur) and ``macro_f1`` over the states.
     """
+    run = newest_run(session, labeler)
+    if run is None:
+        return {}
     truth: dict[str, list[State]] = {}
     given: dict[str, list[State]] = {}
     texts = {control_id: uid for uid, control_id in plan.final_message.items()}
@@ -66,8 +72,7 @@ def check_labels(session: Session, plan: HospitalPlan, labeler: str) -> dict[str
         select(Message.message_control_id, Label.observation, Label.state)
         .join(Report, col(Report.message_id) == col(Message.id))
         .join(Label, col(Label.report_id) == col(Report.id))
-        .join(LabelingRun, col(LabelingRun.id) == col(Label.run_id))
-        .where(LabelingRun.labeler == labeler, Label.site == WHOLE, col(Report.is_current))
+        .where(Label.run_id == run.id, Label.site == WHOLE, col(Report.is_current))
     )
     for control_id, observation, state in rows:
         if control_id in texts:

@@ -1,0 +1,46 @@
+from labeling.adaptation.lessons import MENTIONED, NONE, PRESENT, SURE, Truth, token_scores
+from labeling.language import load_languages
+from labeling.schema_file import narrowed, shipped_schema
+from labeling.vocabulary import WHOLE, State
+
+SCHEMA = narrowed(shipped_schema("spine"), ("herniation", "stenosis"))
+SITES = [each.id for each in SCHEMA.sites]
+
+
+def lessons_of(states):
+    course = token_scores(SCHEMA, load_languages().packs["en"], "token_scores_brief")
+    everywhere = {
+        (each.id, site): State.NOT_MENTIONED
+        for each in SCHEMA.observations
+        for site in (WHOLE, *SITES)
+    }
+    found = course.lessons(Truth("words", everywhere | states), 0.6)
+    return {(*each.place, each.kind): each for each in found}
+
+
+def test_each_place_is_asked_whether_it_is_found_and_whether_it_is_mentioned():
+    lessons = lessons_of({("stenosis", WHOLE): State.PRESENT, ("stenosis", "L4-L5"): State.PRESENT})
+    assert len(lessons) == 2 * 2 * 6
+    assert lessons["stenosis", "L4-L5", PRESENT].target == SURE
+    assert lessons["stenosis", "L3-L4", PRESENT].target == NONE
+    assert lessons["stenosis", "L4-L5", MENTIONED].target == SURE
+    assert lessons["herniation", WHOLE, MENTIONED].target == NONE
+
+
+def test_an_uncertain_finding_is_as_much_yes_as_is_asked():
+    lessons = lessons_of({("stenosis", WHOLE): State.UNCERTAIN})
+    assert lessons["stenosis", WHOLE, PRESENT].target == (0.6, 0.4)
+
+
+def test_where_a_finding_is_not_is_asked_more_often_where_it_is_elsewhere():
+    there = {("stenosis", WHOLE): State.PRESENT, ("stenosis", "L4-L5"): State.PRESENT}
+    lessons = lessons_of(there)
+    elsewhere = lessons["stenosis", "L3-L4", PRESENT].weight
+    assert elsewhere == 3 * lessons["herniation", "L3-L4", PRESENT].weight
+    assert lessons["stenosis", "L4-L5", PRESENT].weight > elsewhere
+
+
+def test_what_has_not_changed_is_not_asked_whether_it_is_found():
+    lessons = lessons_of({("stenosis", WHOLE): State.STABLE_UNKNOWN})
+    assert ("stenosis", WHOLE, PRESENT) not in lessons
+    assert lessons["stenosis", WHOLE, MENTIONED].target == SURE
