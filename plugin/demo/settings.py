@@ -34,7 +34,7 @@ labelers = ["rules", "token_scores"]
 
 [labeling.language_model]
 dtype = "auto"
-adapter = "none"  # seeking the sentences that carry what an adapted model finds takes too long here
+adapter = "none"  # the one that ships is not sure enough at single discs to train on, and slower
 
 [labeling.token_scores]
 mention = false  # half the questions: a small model without adaptation is at chance anyway
