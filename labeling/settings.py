@@ -35,13 +35,13 @@ class TokenScoreSettings(Section):
     summary_tokens: int = Field(default=64, ge=8, le=1024)
     levels: bool = True  # ask at each site of the schema, too
     mention: bool = True  # ask whether it is mentioned: tells absent from not mentioned
-    evidence: bool = True  # find the sentence without which the answer changes most
+    evidence: bool = True  # find the sentences that are missed where they are taken away
 
 
 class TreeSettings(Section):
     """How the labeler ``tree`` asks."""
 
-    evidence: bool = True  # find the sentence without which the answer changes most
+    evidence: bool = True  # find the sentences that are missed where they are taken away
     # False: only the questions on the likeliest way, as published: the same states by half the
     # questions, and margins that know less.
     all_ways: bool = True

@@ -12,6 +12,9 @@ from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
 
+TYPED = ("minutes", "steps", "seed", "rank", "rate")
+"""The options of ``labeling.adaptation.training.Options`` that the command line has."""
+
 
 @dataclass(frozen=True)
 class AdaptationJob:
@@ -39,12 +42,14 @@ class AdaptationJob:
 
     @property
     def command(self) -> str:
-        """The command for the record: what decides the result, and no folder of this machine.
+        """The command for the record, as it can be typed again, without any folder.
 
-        An adapter may be given away, and folders may bear names that are nobody's business.
+        An adapter may be given away, and folders may bear names that are nobody's business. What
+        the command leaves to defaults, the record's ``options`` tell.
         """
         schema = Path(self.settings.schema_file or self.settings.schema_name).name
-        told: dict[str, Any] = {"schema": schema, **self.options}
+        told: dict[str, Any] = {"schema": schema, "base": self.settings.language_model.name}
+        told |= {name: self.options[name] for name in TYPED if name in self.options}
         told |= {"tree": self.tree, "begin": self.begin}
         if self.wording is not None:
             told["wording"] = self.wording.name

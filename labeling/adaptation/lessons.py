@@ -93,7 +93,7 @@ _MENTIONED_WEIGHTS = {
     State.NOT_MENTIONED: 0.7,
 }
 _WHOLE_WEIGHT = 2.0  # there are several sites to each whole
-_ELSEWHERE_WEIGHT = 3.0  # found at another site only: which one is what is hardest to tell
+_ELSEWHERE_WEIGHT = 3.0  # found at another site, not here: which one is what is hardest to tell
 
 
 def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
@@ -105,7 +105,7 @@ def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
             stem, often = prompts.stem(place[0]), _WHOLE_WEIGHT if place[1] == WHOLE else 1.0
             if weight := _PRESENT_WEIGHTS.get(state, 0.0):
                 target = _target(state, uncertain)
-                weight *= _ELSEWHERE_WEIGHT if _only_elsewhere(truth, place) else often
+                weight = _ELSEWHERE_WEIGHT if _only_elsewhere(truth, place) else often * weight
                 yield Lesson(place, PRESENT, stem, prompts.present(*place), target, weight)
             if weight := _MENTIONED_WEIGHTS.get(state, 0.0):
                 target = NONE if state is State.NOT_MENTIONED else SURE
@@ -175,9 +175,13 @@ def _details(words: Wording, truth: Truth, place: Place) -> _Answers:
 
 
 def _only_elsewhere(truth: Truth, place: Place) -> bool:
-    """Tell whether the report finds an observation, but not at this site."""
-    there = truth.states.get(place) in _COUNTING
-    return not there and truth.states.get((place[0], WHOLE)) in _COUNTING
+    """Tell whether the report finds an observation at other sites and not at this one."""
+    found = {
+        site
+        for (name, site), state in truth.states.items()
+        if name == place[0] and site != WHOLE and state in _COUNTING
+    }
+    return place[1] != WHOLE and bool(found) and place[1] not in found
 
 
 def _said_elsewhere(truth: Truth, place: Place) -> set[str]:

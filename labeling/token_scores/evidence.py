@@ -1,9 +1,9 @@
-"""Finds the sentences that carry a label: those without which it is no longer said.
+"""Finds the sentences that carry a label: those that are missed where they are taken away.
 
-No word of the report is looked up. Sentences are read alone, which is short: the margin that is
-lost where such a sentence is taken away, too, says what it carries. Where no sentence alone makes
-the label stand, the report is read without those that carry most. Works for anything that turns an
-excerpt of a report into margins.
+No word of the report is looked up. Each sentence is read alone, which is short, to see what the
+margin gains by it over an empty report; then the report is read without those that gain, and the
+margin that is lost says whether they carry the label. Which of them are of a site, their readings
+alone tell. Works for anything that turns an excerpt of a report into margins.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ MAXIMUM_SENTENCES = 4
 """So many are named, the strongest first; more may be taken away together."""
 
 SHARE = 0.6
-"""A sentence carries a label that alone gains so much of what the best one gains."""
+"""A sentence is named that gains so much of what the best one gains."""
 
 _WIDTH = 48  # groups of sentences that are read alone at once
-_CANDIDATES = 12  # sentences that are taken away together at most
+_CANDIDATES = 12  # the best of them are read sentence by sentence
+_MAYBE = 0.3  # as SHARE, of the sentences in which a site is sought first
 _DOUBTFUL = 4  # go on where none gains enough
-_MAYBE = 0.3  # as SHARE, for what is looked at more closely: one site may be said less clearly
+_PARTS = 8  # of a report, each taken away where no sentence says a label by itself
+_SEVERAL = 3  # sentences, from which on all of them can be held against each other
+
+FORM = (2, MINIMUM_LOSS, MAXIMUM_SENTENCES, SHARE, _WIDTH, _CANDIDATES, _MAYBE, _PARTS)
+"""What decides which sentences are found, for digests; the first number is that of the search."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +78,15 @@ _Search = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, tupl
 _Round = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[tuple[Key, int], float]]
 _Gains = Mapping[int, float]  # by sentence: what the margin gains over an empty report
 _Gained = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, _Gains]]
+_Base = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, float]]
+_Found = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, tuple[int, ...]]]
 
 
 def find_evidence(cases: Sequence[Case], ask: Ask) -> list[dict[Key, tuple[int, ...]]]:
     """Return for each case, by label, the indices of the sentences that carry it, in that order.
 
-    Those that have to be taken from the report are taken together, so that one that repeats
-    another hides nothing. A label that loses nothing, so that it is the model's habit and not the
-    report's word, has an empty tuple. A label at a site is sought in the sentences that may carry
-    the whole one.
+    A label that loses nothing without them, so that it is the model's habit and not the report's
+    word, has an empty tuple, and so have its sites.
 
     All cases search at the same time, so that ``ask`` gets much to read at once.
     """
@@ -129,41 +134,63 @@ def _go_on(
 def _search(number: int, case: Case) -> _Search:
     if not case.margins or not case.sentences:
         return dict.fromkeys(case.margins, ())
+    everywhere = range(case.sentences)
+    base = yield from _base(number, case)
+    leading = {key: _leading(key, case) for key in base}
+    gains = yield from _gains(
+        number, {key: everywhere for key, lead in leading.items() if key == lead}, base
+    )
+    found = yield from _judged(number, case, gains)
+    near = {
+        key: _most(gains[lead], _MAYBE)
+        for key, lead in leading.items()
+        if key != lead and found.get(lead)  # a site cannot count where the whole label does not
+    }
+    at_sites = yield from _gains(number, near, base)
+    astray = [key for key, gained in at_sites.items() if not _strong(gained)]
+    at_sites |= yield from _gains(number, dict.fromkeys(astray, everywhere), base)
+    # The whole label has shown that sentences of the report carry it; which one is of the site?
+    told = {key: gained for key, gained in at_sites.items() if case.comparable and _strong(gained)}
+    found |= {key: _most(gained, SHARE)[:MAXIMUM_SENTENCES] for key, gained in told.items()}
+    rest = {key: gained for key, gained in at_sites.items() if key not in told}
+    found |= yield from _judged(number, case, rest)
+    return dict.fromkeys(case.margins, ()) | found
+
+
+def _base(number: int, case: Case) -> _Base:
+    """Return the margins of an empty report, of all labels but those that are a habit.
+
+    What stands as high over nothing the model says of every report: no sentence carries it, and
+    the search for one is spared.
+    """
     nothing = {(key, 0): frozenset[int]() for key in case.margins}
     empty = yield from _read(number, nothing, alone=True)
-    base = {key: empty[key, 0] for key in case.margins if not _is_habit(case, key, empty[key, 0])}
-    gains = yield from _gains(number, case, base)
-    carrying = {key: _strongest(gained, SHARE) for key, gained in gains.items()}
-    doubted = {
-        (key, 0): frozenset(sentences)
-        for key, sentences in carrying.items()
-        if not _is_carried(case, key, base[key], gains[key][sentences[0]])
-    }
-    left = yield from _read(number, doubted, alone=False)
-    kept = {key for (key, _), margin in left.items() if not _is_lost(case, key, margin)}
-    return dict.fromkeys(case.margins, ()) | {
-        key: sentences[:MAXIMUM_SENTENCES] for key, sentences in carrying.items() if key not in kept
-    }
+
+    def is_habit(key: Key, margin: float) -> bool:
+        stands = case.comparable and margin >= case.floors[key]
+        return stands and case.margins[key] - margin < MINIMUM_LOSS
+
+    return {key: margin for (key, _), margin in empty.items() if not is_habit(key, margin)}
 
 
-def _is_carried(case: Case, key: Key, empty: float, gain: float) -> bool:
-    """Tell whether a sentence alone shows that it carries a label, so that none is taken away.
+def _leading(key: Key, case: Case) -> Key:
+    """Return the whole label of a site; where that is not wanted, the site leads itself."""
+    return (key[0], WHOLE) if (key[0], WHOLE) in case.margins else key
 
-    The label stands on it and falls where it, too, is gone. At a site a gain is enough: the whole
-    label has shown that the sentence speaks of it.
+
+def _judged(number: int, case: Case, gains: Mapping[Key, _Gains]) -> _Found:
+    """Return by label the sentences that are missed where all that gain are taken away.
+
+    All of them, so that one that says it again, less clearly, hides nothing.
     """
-    stands = case.comparable and empty < case.floors[key] <= empty + gain
-    follows = key[1] != WHOLE and (key[0], WHOLE) in case.margins
-    return gain >= MINIMUM_LOSS and (stands or follows)
-
-
-def _is_habit(case: Case, key: Key, empty: float) -> bool:
-    """Tell whether the label stands as high over an empty report: the model says it of every one.
-
-    No sentence carries it, and the search for one is spared.
-    """
-    stands = case.comparable and empty >= case.floors[key]
-    return stands and case.margins[key] - empty < MINIMUM_LOSS
+    strong = {key: _strong(gained) for key, gained in gains.items()}
+    taken = {(key, 0): frozenset(sentences) for key, sentences in strong.items() if sentences}
+    left = yield from _read(number, taken, alone=False)
+    found: dict[Key, tuple[int, ...]] = dict.fromkeys(gains, ())
+    for (key, _), margin in left.items():
+        if _is_lost(case, key, margin) and not _is_any(case, gains[key]):
+            found[key] = _most(gains[key], SHARE)[:MAXIMUM_SENTENCES]
+    return found | (yield from _missed(number, case, [key for key in gains if not strong[key]]))
 
 
 def _is_lost(case: Case, key: Key, margin: float) -> bool:
@@ -172,21 +199,42 @@ def _is_lost(case: Case, key: Key, margin: float) -> bool:
     return lost >= MINIMUM_LOSS or (lost > 0 and margin < case.floors[key])
 
 
-def _gains(number: int, case: Case, base: Mapping[Key, float]) -> _Gained:
-    """Return by label the sentences that may carry it, with what each gains alone over ``base``."""
-    leading = {key: key for key in base}
-    leading |= {key: (key[0], WHOLE) for key in base if (key[0], WHOLE) in base}
-    everywhere = range(case.sentences)
-    found = yield from _narrowed(number, dict.fromkeys(leading.values(), everywhere), base)
-    sites = {key: sorted(found[lead]) for key, lead in leading.items() if lead != key}
-    return found | (yield from _narrowed(number, sites, base))
+def _is_any(case: Case, gains: _Gains) -> bool:
+    """Tell whether any words at all gain the same: that, too, is a habit of the model."""
+    alike = max(gains.values()) - min(gains.values()) < MINIMUM_LOSS
+    return alike and len(gains) == case.sentences >= _SEVERAL
 
 
-def _narrowed(
-    number: int, sought: Mapping[Key, Sequence[int]], base: Mapping[Key, float]
-) -> _Gained:
-    """Return by label the best of these sentences; many are first read in groups."""
-    groups = {key: _grouped(sentences) for key, sentences in sought.items()}
+def _missed(number: int, case: Case, keys: Collection[Key]) -> _Found:
+    """Return by label what is missed most, for labels that no sentence says by itself.
+
+    Parts of the report are taken away, then parts of the part that is missed, down to a sentence.
+    """
+    found: dict[Key, tuple[int, ...]] = dict.fromkeys(keys, ())
+    left: dict[Key, Sequence[int]] = dict.fromkeys(keys, range(case.sentences))
+    while left:
+        parts = {key: _grouped(sentences, _PARTS) for key, sentences in left.items()}
+        taken = {
+            (key, index): frozenset(part)
+            for key, of_it in parts.items()
+            for index, part in enumerate(of_it)
+        }
+        margins = yield from _read(number, taken, alone=False)
+        left = {}
+        for key, of_it in parts.items():
+            lowest = min(range(len(of_it)), key=lambda index, key=key: margins[key, index])  # type: ignore[misc]
+            if not _is_lost(case, key, margins[key, lowest]):
+                continue
+            if len(of_it[lowest]) == 1:
+                found[key] = (of_it[lowest][0],)
+            else:
+                left[key] = of_it[lowest]
+    return found
+
+
+def _gains(number: int, sought: Mapping[Key, Sequence[int]], base: Mapping[Key, float]) -> _Gained:
+    """Return by label what its best sentences gain alone; many are first read in groups."""
+    groups = {key: _grouped(sentences, _WIDTH) for key, sentences in sought.items()}
     alone = {
         (key, index): frozenset(group)
         for key, grouped in groups.items()
@@ -197,26 +245,33 @@ def _narrowed(
     further: dict[Key, list[int]] = {}
     for key, grouped in groups.items():
         gains = {n: margins[key, n] - base[key] for n in range(len(grouped))}
-        best = _strongest(gains, _MAYBE, otherwise=_DOUBTFUL)
+        best = _strong(gains) or _ordered(gains)[:_DOUBTFUL]
         if len(grouped) == len(sought[key]):
             found[key] = {grouped[n][0]: gains[n] for n in best}
         else:
-            further[key] = sorted(s for n in best for s in grouped[n])
+            further[key] = sorted(s for n in best[:_CANDIDATES] for s in grouped[n])
     if further:
-        found |= yield from _narrowed(number, further, base)
+        found |= yield from _gains(number, further, base)
     return found
 
 
-def _strongest(gains: _Gains, share: float, *, otherwise: int = 1) -> tuple[int, ...]:
-    """Return those that gain most, the strongest first; some of them where none gains enough."""
-    ordered = sorted(gains, key=lambda each: -gains[each])
-    least = max(MINIMUM_LOSS, share * gains[ordered[0]])
-    enough = tuple(each for each in ordered if gains[each] >= least)
-    return enough[:_CANDIDATES] or tuple(ordered[:otherwise])
+def _ordered(gains: _Gains) -> list[int]:
+    return sorted(gains, key=lambda each: -gains[each])
 
 
-def _grouped(sentences: Sequence[int]) -> list[Sequence[int]]:
-    size = -(-len(sentences) // _WIDTH)
+def _strong(gains: _Gains) -> list[int]:
+    return [each for each in _ordered(gains) if gains[each] >= MINIMUM_LOSS]
+
+
+def _most(gains: _Gains, share: float) -> tuple[int, ...]:
+    """Return those that gain a share of what the best one does, the strongest first."""
+    return tuple(each for each in _strong(gains) if gains[each] >= share * max(gains.values())) or (
+        _ordered(gains)[0],
+    )
+
+
+def _grouped(sentences: Sequence[int], most: int) -> list[Sequence[int]]:
+    size = -(-len(sentences) // most)
     return [sentences[start : start + size] for start in range(0, len(sentences), size)]
 
 

@@ -46,8 +46,8 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
 
     One-step (the question after the report) or two-step (first a summary aimed at the condition),
     after Park et al., MICCAI 2024. A second question tells "absent" from "not mentioned". The
-    evidence of a label that may count is the sentences without which its margin is lost. Several
-    reports are read side by side; each is read once for all its questions.
+    evidence of a label that may count is the sentences that it is lost without (``evidence``).
+    Several reports are read side by side; each is read once for all its questions.
 
     Args:
         setup: its settings name the model, and an expected SHA-256 there is enforced.
@@ -69,8 +69,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
             for observation in setup.schema.observations
             for site in (WHOLE, *(observation.sites if self._settings.levels else ()))
         )
-        bounds = [evidence.MINIMUM_LOSS, evidence.SHARE, evidence.MAXIMUM_SENTENCES]
-        form = [self._settings.model_dump(mode="json"), bounds, _FORM]
+        form = [self._settings.model_dump(mode="json"), evidence.FORM, _FORM]
         self.prompt_digest = asked_digest(setup, self.kind, form)
 
     def _words(self, kind: str) -> dict[str, Prompts]:

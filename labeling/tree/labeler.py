@@ -51,8 +51,8 @@ class TreeLabeler(AskingLabeler[_Read]):
     """Leads each finding through a tree of one-token questions (MAPLEZ, arXiv 2403.04024).
 
     The margin is the log-odds of present over all ways through the tree; a question that is
-    hardly reached is not asked. Evidence are the sentences without which "possibly present" is
-    lost. A finding below another speaks for it (``tree.rollup``).
+    hardly reached is not asked. Evidence is found by the tree's first question, as that of token
+    scores is. A finding below another speaks for it (``tree.rollup``).
 
     Args:
         setup: its settings name the model, and an expected SHA-256 there is enforced.
@@ -73,9 +73,7 @@ class TreeLabeler(AskingLabeler[_Read]):
         form = {
             "nodes": {name: asdict(node) for name, node in NODES.items()},
             "share": LEAST_SHARE,
-            "evidence": [evidence.MINIMUM_LOSS, evidence.SHARE, evidence.MAXIMUM_SENTENCES]
-            if setup.settings.tree.evidence
-            else [],
+            "evidence": list(evidence.FORM) if setup.settings.tree.evidence else [],
         }
         if not setup.settings.tree.all_ways:
             form["share"] = None

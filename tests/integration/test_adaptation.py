@@ -310,8 +310,8 @@ def test_the_command_learns_in_a_child_and_enters_the_adapter(
     assert any(line.startswith("step 1, loss") for line in lines)
     told = read_adapter(own_store.root / ".adapters" / "mine.json").description
     assert told.training["command"] == (
-        "radloop llm adapt --schema=spine --minutes=5.0 --steps=1 --reports=2 --judgements=1 "
-        "--rank=2 --judged_reports=1 --final_reports=2 --tree=0.0 --begin=none"
+        "radloop llm adapt --schema=spine --base=tiny --minutes=5.0 --steps=1 --rank=2 "
+        "--tree=0.0 --begin=none"
     )
     labeler = TokenScoreLabeler(setup(own_store, settings("mine")))
     assert labeler.model_digest == told.digest == result["digest"]

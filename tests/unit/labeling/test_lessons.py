@@ -34,10 +34,17 @@ def test_an_uncertain_finding_is_as_much_yes_as_is_asked():
 
 def test_where_a_finding_is_not_is_asked_more_often_where_it_is_elsewhere():
     there = {("stenosis", WHOLE): State.PRESENT, ("stenosis", "L4-L5"): State.PRESENT}
-    lessons = lessons_of(there)
+    lessons = lessons_of({**there, ("stenosis", "L2-L3"): State.ABSENT})
     elsewhere = lessons["stenosis", "L3-L4", PRESENT].weight
     assert elsewhere == 3 * lessons["herniation", "L3-L4", PRESENT].weight
+    assert lessons["stenosis", "L2-L3", PRESENT].weight == elsewhere
     assert lessons["stenosis", "L4-L5", PRESENT].weight > elsewhere
+
+
+def test_a_finding_without_a_site_is_at_no_other_site():
+    unplaced = lessons_of({("stenosis", WHOLE): State.PRESENT})
+    assert unplaced["stenosis", "L3-L4", PRESENT].weight == 1.0
+    assert unplaced["stenosis", WHOLE, PRESENT].weight == 8.0
 
 
 def test_what_has_not_changed_is_not_asked_whether_it_is_found():

@@ -81,10 +81,10 @@ def test_evidence_is_only_sought_where_a_label_may_count():
     model = FakeLanguageModel(ANSWERS)
     labeler_of(model).label_report(REPORT)
     excerpts = [request for call in model.scored[1:] for request in call]
-    # Nothing at all, each sentence alone, and the level where the whole label is.
-    assert len(excerpts) == 1 + 3 + 1
+    # Nothing, each sentence alone, the report without one, and the level where the label is.
+    assert len(excerpts) == 1 + 3 + 1 + 1
     asked = [len(stem.questions) for request in excerpts for stem in request.stems]
-    assert asked == [2, 1, 1, 1, 1]
+    assert asked == [2, 1, 1, 1, 1, 1]
     strict = Thresholds({"herniation": Threshold(9.0, 9.0, fitted_on=9)})
     model = FakeLanguageModel(ANSWERS)
     results = labeler_of(model, thresholds=strict).label_report(REPORT)
@@ -118,8 +118,8 @@ def test_two_steps_put_a_summary_aimed_at_the_condition_before_the_question():
     assert [len(first.turns), len(second.turns)] == [3, 1]
     assert first.turns[1] == "An extrusion at L4-L5."
     assert {ask.maximum_tokens for ask in model.generated[0][0].asks} == {64}
-    # The evidence is judged by a summary of the report without a sentence, of this label alone.
-    assert [len(request.asks) for request in model.generated[1]] == [1]
+    # The evidence is judged by summaries of the report without a sentence, of this label alone.
+    assert [len(request.asks) for request in model.generated[1]] == [1, 1, 1]
     assert [REPORT[slice(*span)] for span in results["herniation", WHOLE].evidence] == [
         "L4-L5: There is a disc extrusion."
     ]
