@@ -161,13 +161,15 @@ def add_report(
     return number
 
 
-def add_run(session: Session, schema: LabelSchema = SCHEMA) -> LabelingRun:
+def add_run(
+    session: Session, schema: LabelSchema = SCHEMA, model_digest: str = "6" * 64
+) -> LabelingRun:
     """Add a labeling run."""
     run = LabelingRun(
         labeler="rules",
         schema_name=schema.name,
         schema_digest=schema.digest,
-        model_digest="6" * 64,
+        model_digest=model_digest,
         started_at=NOW,
     )
     session.add(run)

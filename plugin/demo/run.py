@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -196,10 +197,11 @@ def _label(demo: _Demo) -> None:
             with _read(demo) as session:
                 found = check_labels(session, demo.plan, labeler)
             demo.summary["labels"][labeler] = found
-            mean = sum(row["balanced_accuracy"] for row in found.values()) / len(found)
+            means = [row["balanced_accuracy"] for row in found.values()]
+            mean = f"{fmean(means):.2f}" if means else "-"
             say(
                 f"{done['reports']} reports, {done['labels']:,} labels; balanced accuracy "
-                f"against the texts {mean:.2f}"
+                f"against the texts {mean}"
             )
 
 
