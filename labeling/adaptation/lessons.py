@@ -101,11 +101,13 @@ def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
     prompts = Prompts(schema, pack, kind)
 
     def lessons(truth: Truth, uncertain: float) -> Iterator[Lesson]:
+        at_sites = _found_at_sites(truth)
         for place, state in truth.states.items():
             stem, often = prompts.stem(place[0]), _WHOLE_WEIGHT if place[1] == WHOLE else 1.0
             if weight := _PRESENT_WEIGHTS.get(state, 0.0):
                 target = _target(state, uncertain)
-                weight = _ELSEWHERE_WEIGHT if _only_elsewhere(truth, place) else often * weight
+                elsewhere = place[1] != WHOLE and state not in _COUNTING and place[0] in at_sites
+                weight = _ELSEWHERE_WEIGHT if elsewhere else often * weight
                 yield Lesson(place, PRESENT, stem, prompts.present(*place), target, weight)
             if weight := _MENTIONED_WEIGHTS.get(state, 0.0):
                 target = NONE if state is State.NOT_MENTIONED else SURE
@@ -174,14 +176,10 @@ def _details(words: Wording, truth: Truth, place: Place) -> _Answers:
     return found
 
 
-def _only_elsewhere(truth: Truth, place: Place) -> bool:
-    """Tell whether the report finds an observation at other sites and not at this one."""
-    found = {
-        site
-        for (name, site), state in truth.states.items()
-        if name == place[0] and site != WHOLE and state in _COUNTING
-    }
-    return place[1] != WHOLE and bool(found) and place[1] not in found
+def _found_at_sites(truth: Truth) -> set[str]:
+    """Return the observations that the report finds, and says where."""
+    places = (place for place, state in truth.states.items() if state in _COUNTING)
+    return {name for name, site in places if site != WHOLE}
 
 
 def _said_elsewhere(truth: Truth, place: Place) -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from labeling.labeler import Span
 from labeling.sections import ReadableReport
@@ -35,7 +36,9 @@ _DOUBTFUL = 4  # go on where none gains enough
 _PARTS = 8  # of a report, each taken away where no sentence says a label by itself
 _SEVERAL = 3  # sentences, from which on all of them can be held against each other
 
-FORM = (2, MINIMUM_LOSS, MAXIMUM_SENTENCES, SHARE, _WIDTH, _CANDIDATES, _MAYBE, _PARTS)
+_LIMITS = (_WIDTH, _CANDIDATES, _MAYBE, _DOUBTFUL, _PARTS, _SEVERAL)
+
+FORM = (2, MINIMUM_LOSS, MAXIMUM_SENTENCES, SHARE, *_LIMITS)
 """What decides which sentences are found, for digests; the first number is that of the search."""
 
 
@@ -74,15 +77,14 @@ Ask = Callable[[Sequence[Excerpt]], Sequence[Mapping[Key, float]]]
 """Returns for each excerpt, in order, the margin of each of its keys."""
 
 _Sets = Mapping[tuple[Key, int], frozenset[int]]  # by label and a number: sentences
-_Search = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, tuple[int, ...]]]
-_Round = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[tuple[Key, int], float]]
 _Gains = Mapping[int, float]  # by sentence: what the margin gains over an empty report
-_Gained = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, _Gains]]
-_Base = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, float]]
-_Found = Generator[list[Excerpt], Sequence[Mapping[Key, float]], dict[Key, tuple[int, ...]]]
+_Found = dict[Key, tuple[int, ...]]  # by label: the sentences that carry it
+_Result = TypeVar("_Result")
+# Yields what it has to ask, is sent the answers, and ends with a result.
+_Search = Generator[list[Excerpt], Sequence[Mapping[Key, float]], _Result]
 
 
-def find_evidence(cases: Sequence[Case], ask: Ask) -> list[dict[Key, tuple[int, ...]]]:
+def find_evidence(cases: Sequence[Case], ask: Ask) -> list[_Found]:
     """Return for each case, by label, the indices of the sentences that carry it, in that order.
 
     A label that loses nothing without them, so that it is the model's habit and not the report's
@@ -90,7 +92,7 @@ def find_evidence(cases: Sequence[Case], ask: Ask) -> list[dict[Key, tuple[int, 
 
     All cases search at the same time, so that ``ask`` gets much to read at once.
     """
-    found: list[dict[Key, tuple[int, ...]]] = [{} for _ in cases]
+    found: list[_Found] = [{} for _ in cases]
     searches = {number: _search(number, case) for number, case in enumerate(cases)}
     waiting: dict[int, list[Excerpt]] = {}
     for number, search in list(searches.items()):
@@ -119,10 +121,10 @@ def spans_of(report: ReadableReport, sentences: Sequence[int]) -> tuple[Span, ..
 
 def _go_on(
     number: int,
-    search: _Search,
+    search: _Search[_Found],
     given: Sequence[Mapping[Key, float]] | None,
     waiting: dict[int, list[Excerpt]],
-    found: list[dict[Key, tuple[int, ...]]],
+    found: list[_Found],
 ) -> None:
     """Take a search to its next question, or note what it found."""
     try:
@@ -131,7 +133,7 @@ def _go_on(
         found[number] = end.value
 
 
-def _search(number: int, case: Case) -> _Search:
+def _search(number: int, case: Case) -> _Search[_Found]:
     if not case.margins or not case.sentences:
         return dict.fromkeys(case.margins, ())
     everywhere = range(case.sentences)
@@ -157,7 +159,7 @@ def _search(number: int, case: Case) -> _Search:
     return dict.fromkeys(case.margins, ()) | found
 
 
-def _base(number: int, case: Case) -> _Base:
+def _base(number: int, case: Case) -> _Search[dict[Key, float]]:
     """Return the margins of an empty report, of all labels but those that are a habit.
 
     What stands as high over nothing the model says of every report: no sentence carries it, and
@@ -178,7 +180,7 @@ def _leading(key: Key, case: Case) -> Key:
     return (key[0], WHOLE) if (key[0], WHOLE) in case.margins else key
 
 
-def _judged(number: int, case: Case, gains: Mapping[Key, _Gains]) -> _Found:
+def _judged(number: int, case: Case, gains: Mapping[Key, _Gains]) -> _Search[_Found]:
     """Return by label the sentences that are missed where all that gain are taken away.
 
     All of them, so that one that says it again, less clearly, hides nothing.
@@ -186,7 +188,7 @@ def _judged(number: int, case: Case, gains: Mapping[Key, _Gains]) -> _Found:
     strong = {key: _strong(gained) for key, gained in gains.items()}
     taken = {(key, 0): frozenset(sentences) for key, sentences in strong.items() if sentences}
     left = yield from _read(number, taken, alone=False)
-    found: dict[Key, tuple[int, ...]] = dict.fromkeys(gains, ())
+    found: _Found = dict.fromkeys(gains, ())
     for (key, _), margin in left.items():
         if _is_lost(case, key, margin) and not _is_any(case, gains[key]):
             found[key] = _most(gains[key], SHARE)[:MAXIMUM_SENTENCES]
@@ -205,21 +207,16 @@ def _is_any(case: Case, gains: _Gains) -> bool:
     return alike and len(gains) == case.sentences >= _SEVERAL
 
 
-def _missed(number: int, case: Case, keys: Collection[Key]) -> _Found:
+def _missed(number: int, case: Case, keys: Collection[Key]) -> _Search[_Found]:
     """Return by label what is missed most, for labels that no sentence says by itself.
 
     Parts of the report are taken away, then parts of the part that is missed, down to a sentence.
     """
-    found: dict[Key, tuple[int, ...]] = dict.fromkeys(keys, ())
+    found: _Found = dict.fromkeys(keys, ())
     left: dict[Key, Sequence[int]] = dict.fromkeys(keys, range(case.sentences))
     while left:
         parts = {key: _grouped(sentences, _PARTS) for key, sentences in left.items()}
-        taken = {
-            (key, index): frozenset(part)
-            for key, of_it in parts.items()
-            for index, part in enumerate(of_it)
-        }
-        margins = yield from _read(number, taken, alone=False)
+        margins = yield from _read(number, _numbered(parts), alone=False)
         left = {}
         for key, of_it in parts.items():
             lowest = min(range(len(of_it)), key=lambda index, key=key: margins[key, index])  # type: ignore[misc]
@@ -232,15 +229,12 @@ def _missed(number: int, case: Case, keys: Collection[Key]) -> _Found:
     return found
 
 
-def _gains(number: int, sought: Mapping[Key, Sequence[int]], base: Mapping[Key, float]) -> _Gained:
+def _gains(
+    number: int, sought: Mapping[Key, Sequence[int]], base: Mapping[Key, float]
+) -> _Search[dict[Key, _Gains]]:
     """Return by label what its best sentences gain alone; many are first read in groups."""
     groups = {key: _grouped(sentences, _WIDTH) for key, sentences in sought.items()}
-    alone = {
-        (key, index): frozenset(group)
-        for key, grouped in groups.items()
-        for index, group in enumerate(grouped)
-    }
-    margins = yield from _read(number, alone, alone=True)
+    margins = yield from _read(number, _numbered(groups), alone=True)
     found: dict[Key, _Gains] = {}
     further: dict[Key, list[int]] = {}
     for key, grouped in groups.items():
@@ -275,7 +269,16 @@ def _grouped(sentences: Sequence[int], most: int) -> list[Sequence[int]]:
     return [sentences[start : start + size] for start in range(0, len(sentences), size)]
 
 
-def _read(number: int, sets: _Sets, *, alone: bool) -> _Round:
+def _numbered(groups: Mapping[Key, Sequence[Sequence[int]]]) -> _Sets:
+    """Return each group of a label's sentences by its number."""
+    return {
+        (key, index): frozenset(group)
+        for key, grouped in groups.items()
+        for index, group in enumerate(grouped)
+    }
+
+
+def _read(number: int, sets: _Sets, *, alone: bool) -> _Search[dict[tuple[Key, int], float]]:
     """Ask about each set of sentences; labels that need the same excerpt share a reading."""
     keys: dict[frozenset[int], list[tuple[Key, int]]] = {}
     for label, sentences in sets.items():

@@ -92,7 +92,7 @@ def test_a_long_report_is_narrowed_down_and_the_work_is_bounded(count):
     reader = Reader([{KEY: {at: 7.0}}])
     assert search(reader, count) == [{KEY: (at,)}]
     alone = [each for each in reader.excerpts if each.alone]
-    assert len(alone) <= 1 + 48 * 4
+    assert len(alone) <= 48 * 4
     assert len(reader.excerpts) - len(alone) == 1
     assert sum(len(each.sentences) for each in alone) <= 2 * count + 48 * 8
 
