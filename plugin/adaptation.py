@@ -12,7 +12,7 @@ from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
 
-TYPED = ("minutes", "steps", "seed", "rank", "rate")
+_TYPED = ("minutes", "steps", "seed", "rank", "rate")
 """The options of ``labeling.adaptation.training.Options`` that the command line has."""
 
 
@@ -49,7 +49,7 @@ class AdaptationJob:
         """
         schema = Path(self.settings.schema_file or self.settings.schema_name).name
         told: dict[str, Any] = {"schema": schema, "base": self.settings.language_model.name}
-        told |= {name: self.options[name] for name in TYPED if name in self.options}
+        told |= {name: self.options[name] for name in _TYPED if name in self.options}
         told |= {"tree": self.tree, "begin": self.begin}
         if self.wording is not None:
             told["wording"] = self.wording.name

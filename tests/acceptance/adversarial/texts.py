@@ -9,6 +9,7 @@ from labeling.schema_file import shipped_schema
 from labeling.synthesis.generator import Findings, write
 from labeling.synthesis.noise import Habits
 from labeling.vocabulary import State
+from plugin.simulation.hospital_reports import sendable
 from plugin.simulation.truth import OBSERVATIONS
 
 _WRITTEN = 120
@@ -39,6 +40,5 @@ def _lines(number: int) -> tuple[str, ...]:
         styles=_STYLES,
         typing=Habits(typos=0.02),
     )
-    # One of the sites writes ISO 8859-1, which has no dash.
-    text = report.text.replace("–", "-")
+    text = sendable(report, "iso-8859-1").text  # one of the sites writes no other
     return tuple(line.strip() for line in text.split("\n") if line.strip())
