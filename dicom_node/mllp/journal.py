@@ -91,6 +91,7 @@ class Journal:
         segment_bytes: a segment of this size is followed by a new one.
         clock: seconds since 1970; numbers of segments start from it, so that they grow even where
             the folder was emptied.
+        patience_seconds: how long to wait for the listener of a node that was just killed.
 
     Raises:
         OutOfSpace: there is no room for a segment.
@@ -104,6 +105,7 @@ class Journal:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         clock: Callable[[], float] = time.time,
+        patience_seconds: float = _LOCK_SECONDS,
     ) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
@@ -113,7 +115,7 @@ class Journal:
         self._failure: StorageFailed | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _locked(folder / _LOCK)
+            self._lock = _locked(folder / _LOCK, patience_seconds)
         except OSError as error:
             raise storage_error(error) from error
         try:
@@ -391,14 +393,14 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[written:]
 
 
-def _locked(path: Path) -> int:
-    """Lock the journal; wait a little for the listener of a node that was just killed.
+def _locked(path: Path, patience_seconds: float) -> int:
+    """Lock the journal, waiting up to so many seconds for who holds it.
 
     Raises:
         Transient: another process holds the lock.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -38,8 +38,9 @@ def drop_segments(context: Context) -> int:
     file_waiting(context, context.linking())
     if _filled(folder):
         try:
-            # Opening it begins a new segment, so that the one before can go.
-            Journal(folder).close()
+            # Opening it begins a new segment, so that the one before can go. A listener that holds
+            # it does so for as long as the node serves: that is not waited for here.
+            Journal(folder, patience_seconds=0).close()
         except Transient:
             _await_listener(context)
         else:

@@ -1,5 +1,6 @@
 """A node as a user runs it: rubbish, and what its status says of it."""
 
+import json
 import socket
 import urllib.error
 import urllib.request
@@ -103,6 +104,11 @@ def test_the_page_shows_the_state_and_runs_nothing(node: TestNode) -> None:
     with pytest.raises(urllib.error.HTTPError, match="405") as refused:
         urllib.request.urlopen(address, data=b"", timeout=30)
     refused.value.close()
+
+
+def test_the_command_says_what_the_tests_read(node: TestNode) -> None:
+    said = radloop("status", "--json", "--config", str(node.config))
+    assert json.loads(said.stdout) == node.status()
 
 
 def test_a_second_node_on_the_same_folder_is_refused(node: TestNode) -> None:

@@ -22,6 +22,7 @@ from dicom_node.reports.models import ReportInput
 from plugin.context import Context, open_context
 from plugin.settings import load_settings
 from plugin.settings_template import render
+from plugin.stages import erase_journal
 from plugin.stages.erase import attend_erasures, erase_patient, finish_erasures
 from plugin.stages.file_messages import file_waiting
 from tests.canaries import occurrences
@@ -178,8 +179,10 @@ def test_what_waits_in_the_journal_is_erased_too(context: Context) -> None:
 
 
 def test_an_erasure_waits_for_the_segment_that_the_listener_still_writes(
-    context: Context,
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Nobody begins another segment here, however long an erasure waits for it.
+    monkeypatch.setattr(erase_journal, "_PATIENCE_SECONDS", 0.5)
     fill(context)
     listener = Journal(context.folder.messages)
     try:

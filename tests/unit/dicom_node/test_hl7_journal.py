@@ -269,10 +269,8 @@ def test_a_second_writer_waits_for_the_first_to_die(tmp_path: Path) -> None:
     assert first.stdout is not None
     try:
         assert first.stdout.readline() == b"open\n"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_LOCK_SECONDS", 0.0)
-            with pytest.raises(module.Transient, match="another process"):
-                Journal(tmp_path)
+        with pytest.raises(module.Transient, match="another process"):
+            Journal(tmp_path, patience_seconds=0)
         first.kill()
         Journal(tmp_path).close()
     finally:
