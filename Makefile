@@ -32,7 +32,9 @@ lint: $(STAMP)
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 tests/unit tests/property
-	$(VENV)/bin/python -m pytest --durations=40 tests/integration tests/acceptance
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=20 tests/integration
+# One at a time: what these do to a node must not meet another node's work.
+	$(VENV)/bin/python -m pytest --durations=20 tests/acceptance
 
 benchmarks: $(STAMP)
 	for stage in ingest hl7 labeling structured_report; do $(VENV)/bin/python -m tests.benchmarks.$$stage || exit 1; done

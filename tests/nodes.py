@@ -1,4 +1,4 @@
-"""A node for tests: made by ``radloop init``, run by ``radloop serve``, asked by its status."""
+"""A node for tests: made as by ``radloop init``, run by ``radloop serve``, asked by its status."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from plugin.cli import init
 from plugin.demo.node import DemoNode, wait_until
 from plugin.demo.settings import Ports, choose_ports
 from plugin.settings import load_settings
@@ -57,10 +58,7 @@ def radloop(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
 def prepare_node(folder: Path, extra: str = "") -> TestNode:
     """Make a node in ``folder`` with free ports, a short quiet time and ``extra`` settings."""
     ports = choose_ports()
-    radloop(
-        *("init", str(folder), "--dicom-port", str(ports.dicom)),
-        *("--hl7-port", str(ports.hl7), "--http-port", str(ports.http)),
-    )
+    init(folder, dicom_port=ports.dicom, hl7_port=ports.hl7, http_port=ports.http)
     config = folder / "radloop.toml"
     text = config.read_text(encoding="utf-8")
     text = text.replace("study_quiet_seconds = 60.0 ", "study_quiet_seconds = 0.5 ")

@@ -39,6 +39,8 @@ def margins(network: Network, rows: Sequence[Row], tokens: int) -> list[Margins]
 def judge(network: Network, known: Sequence[tuple[Truth, Row]], tokens: int) -> dict[str, Any]:
     """Return figures by observation, and their means, from the questions of some rows.
 
+    The questions about a report may stand in several rows.
+
     ``whole`` and ``sites`` are AUROC of present against the rest, uncertain left out;
     ``balanced`` is balanced accuracy at margin 0, whole; ``mentioned`` is AUROC of that question,
     whole; ``uncertain`` is the mean margin of uncertain findings.
@@ -52,7 +54,11 @@ def judge(network: Network, known: Sequence[tuple[Truth, Row]], tokens: int) -> 
             where = "whole" if place[1] == WHOLE else "sites"
             sorted_out[place[0]][f"{kind} {where}"].append((truth.states[place], value))
     figures = {name: _figures(kinds) for name, kinds in sorted_out.items()}
-    return {"reports": len(known), "mean": _mean(figures.values()), "observations": figures}
+    return {
+        "reports": len({id(truth) for truth, _ in known}),
+        "mean": _mean(figures.values()),
+        "observations": figures,
+    }
 
 
 def _figures(kinds: dict[str, list[tuple[State, float]]]) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ import torch
 from labeling.adaptation.checkpoint import Position, load_checkpoint, save_checkpoint
 from labeling.adaptation.excerpts import Texts
 from labeling.adaptation.judging import judge
-from labeling.adaptation.lessons import Course, Truth
+from labeling.adaptation.lessons import Course, Lesson, Truth
 from labeling.adaptation.low_rank import parameters
 from labeling.adaptation.rows import Row, Rows, drawn, read, side_by_side
 from labeling.llm.network import Network
@@ -225,7 +225,9 @@ class Training:
         asked = []
         for truth in truths:
             lessons = list(course.lessons(truth, self.options.uncertain))
-            asked.append((truth, drawn(lessons, questions or len(lessons), chance)))
+            chosen = drawn(lessons, questions or len(lessons), chance)
+            # As many in a row as are learned: memory grows with the square of a row's length.
+            asked += [(truth, part) for part in _parted(chosen, self.options.questions)]
         rows = [(t, self._rows.row(course, t, lessons)) for t, lessons in asked]
         known = [(truth, row) for truth, row in rows if row is not None]
         return judge(self._network, known, self.options.tokens)
@@ -239,6 +241,10 @@ class Training:
             f"step {position.step}, loss {sum(recent) / len(recent):.3f}, "
             f"{speed:.2f} reports/s, {left:.0f} min left"
         )
+
+
+def _parted(lessons: Sequence[Lesson], most: int) -> list[Sequence[Lesson]]:
+    return [lessons[start : start + most] for start in range(0, len(lessons), most)]
 
 
 def _rate(done: float, warm_up: float) -> float:

@@ -14,17 +14,22 @@ import torch
 from labeling.adaptation.adapting import BRIEF, Task, adapt_model
 from labeling.adaptation.attention import plain_attention
 from labeling.adaptation.checkpoint import UnusableCheckpoint
+from labeling.adaptation.judging import margins
+from labeling.adaptation.lessons import Course, Lesson, Truth, token_scores
 from labeling.adaptation.low_rank import LowRankLinear, adapt, parameters
+from labeling.adaptation.rows import Row, Rows
 from labeling.adaptation.training import Options
 from labeling.labeler import LabelerSetup
 from labeling.language import load_languages
 from labeling.llm.adapter_choice import beginning, enter
 from labeling.llm.adapter_file import Adapter, UnusableAdapter, matrices, put_on, read_adapter
+from labeling.llm.chat import ChatFormat
 from labeling.llm.model_store import ModelStore
 from labeling.llm.network import Network, load
 from labeling.llm.transformers_model import TransformersModel
 from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings, LanguageModelSettings, TokenScoreSettings
+from labeling.synthesis.generator import generate
 from labeling.token_scores.asking import Enquiry, ask
 from labeling.token_scores.labeler import TokenScoreLabeler
 from labeling.token_scores.prompt import Prompts
@@ -138,7 +143,7 @@ def test_an_adapter_says_what_it_is_and_how_it_was_made(adapter: Adapter) -> Non
     assert set(told.questions) == {BRIEF, "tree"}
     assert told.questions[BRIEF]["en"].keys() == set(OBSERVATIONS)
     assert told.training["steps"] == 4
-    assert told.figures["split"] == "test"
+    assert (told.figures["split"], told.figures["reports"]) == ("test", OPTIONS.final_reports)
     folder = adapter.weights.parent
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((folder / "figures.json").read_text())["losses"]) == 4
@@ -162,6 +167,29 @@ def test_the_number_of_cores_changes_nothing(store: ModelStore, tmp_path: Path) 
         adapt_model(given, folder, replace(OPTIONS, reports=4, tokens=1), silent)
         losses.append(json.loads((folder / "figures.json").read_text())["losses"])
     assert losses[0] == losses[1]
+
+
+def test_questions_are_judged_alike_in_one_row_or_in_several(store: ModelStore) -> None:
+    model, tokenizer = load(store.get("tiny").path, "float32")
+    network, rows = Network(model), Rows(ChatFormat(tokenizer), 2048)
+    schema = schema_of(settings())
+    course = token_scores(schema, load_languages().packs["en"], BRIEF)
+    (report,) = generate(schema_of(LabelingSettings(schema_name="spine")), 1, seed=4, split="test")
+    states = {place: said for place, said in report.states.items() if place[0] in OBSERVATIONS}
+    truth = Truth(report.text, states)
+    asked = list(course.lessons(truth, 0.6))
+    (together,) = margins(network, [_row(rows, course, truth, asked)], 512)
+    parts = margins(
+        network, [_row(rows, course, truth, each) for each in (asked[:5], asked[5:])], 512
+    )
+    assert len(together) > 10
+    assert parts[0] | parts[1] == pytest.approx(together, abs=1e-4)
+
+
+def _row(rows: Rows, course: Course, truth: Truth, lessons: list[Lesson]) -> Row:
+    row = rows.row(course, truth, lessons)
+    assert row is not None
+    return row
 
 
 def test_short_reports_come_first(store: ModelStore, tmp_path: Path) -> None:
