@@ -27,7 +27,7 @@ ENOUGH = 3
 STRONG = 2
 """Points of a word that hardly stands in a report."""
 
-_FORM = 1  # of how words are counted
+_FORM = 2  # of how words are counted
 _LISTS = ("orders", "machines", "tasks", "roles", "answers", "values", "scopes", "addressees")
 _WEAK = {"machines": 2, "values": 1, "scopes": 1, "addressees": 1}
 
