@@ -8,6 +8,7 @@ ends, so it cannot outlive its parent.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import json
 import logging
 import os
@@ -96,10 +97,16 @@ def close_lifeline(process: subprocess.Popen[bytes]) -> None:
             return
 
 
+def tell_where_on_request() -> None:
+    """Have SIGUSR1 write to standard error where each thread stands: names of functions alone."""
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
 def begin_child() -> dict[str, Any]:
     """Prepare a child process and return its order; the process ends where there is none."""
     # The parent decides when to end: a Ctrl-C at the terminal reaches every process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tell_where_on_request()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(RepeatFilter())

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from dicom_node.child_process import tell_where_on_request
 from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
 from dicom_node.mllp.process import MessageReceiver
@@ -309,6 +310,7 @@ def serve(settings: Settings) -> None:
         Transient: a part of it failed.
     """
     configure_logging()
+    tell_where_on_request()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

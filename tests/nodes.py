@@ -24,8 +24,14 @@ class TestNode(DemoNode):
 
     def __init__(self, config: Path, log: Path, ports: Ports) -> None:
         super().__init__(config, log)
-        self.ports = ports
+        self.log, self.ports = log, ports
         self.data = config.parent / "data"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the main process."""
+        assert self._process is not None
+        return self._process.pid
 
     def status(self) -> dict[str, Any]:
         """Return what ``radloop status --json`` says, without a process for each look.

@@ -26,7 +26,8 @@ from tests.raw_dicom import RawAssociation
 
 LOOPBACK = "127.0.0.1"
 _READY_SECONDS = 90.0
-_LAST_LINES = 15
+_LAST_LINES = 150
+_STACK_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 
 
@@ -165,14 +166,21 @@ class ServedNode:
         """Wait until a condition holds.
 
         Raises:
-            NotReady: it did not in time; with the node's last words.
+            NotReady: it did not in time; with the node's last words and where its threads stand.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                said = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
+                said = self._last_words()
                 raise NotReady(f"{what} did not come within {seconds:.0f} s; its log ends:\n{said}")
             time.sleep(_POLL_SECONDS)
+
+    def _last_words(self) -> str:
+        for each in (self.main_pid, *(each.pid for each in self.receivers())):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGUSR1)
+        time.sleep(_STACK_SECONDS)
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:])
 
     def wait_until_indexed(self, seconds: float = 120.0) -> None:
         """Wait until nothing lies in the spool, every file is where its row says, and every

@@ -1,6 +1,8 @@
 """A node as a user runs it: rubbish, and what its status says of it."""
 
 import json
+import os
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -14,6 +16,8 @@ from dicom_node.mllp.framing import frame
 from dicom_node.settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from dicom_node.verification_scu import echo
+from plugin.demo.node import wait_until
+from tests.acceptance.served_node import processes
 from tests.builders import mr_image, uid, write_file
 from tests.hl7_builders import oru
 from tests.nodes import TestNode, radloop, running_node
@@ -109,6 +113,22 @@ def test_the_page_shows_the_state_and_runs_nothing(node: TestNode) -> None:
 def test_the_command_says_what_the_tests_read(node: TestNode) -> None:
     said = radloop("status", "--json", "--config", str(node.config))
     assert json.loads(said.stdout) == node.status()
+
+
+def test_a_signal_shows_where_every_thread_stands_and_ends_nothing(node: TestNode) -> None:
+    ours = [each for each in processes() if os.getsid(each.pid) == node.pid]
+    receivers = [each.pid for each in ours if "dicom_node.receiver" in each.command]
+    before = len(node.log.read_text())
+    for pid in (node.pid, *receivers):
+        os.kill(pid, signal.SIGUSR1)
+
+    def said() -> bool:
+        told = node.log.read_text()[before:]
+        return "app.py" in told and "reactor.py" in told and told.count("most recent call") > 5
+
+    wait_until(said, 10, "the stacks")
+    echo(peer(node), "TEST")
+    assert node.status()["running"]
 
 
 def test_a_second_node_on_the_same_folder_is_refused(node: TestNode) -> None:
