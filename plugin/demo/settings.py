@@ -34,7 +34,7 @@ labelers = ["rules", "token_scores"]
 
 [labeling.language_model]
 dtype = "auto"
-adapter = "none"  # the one that ships is not sure enough at single discs to train on, and slower
+adapter = "none"  # with the one that ships the search for evidence takes minutes
 
 [labeling.token_scores]
 mention = false  # half the questions: a small model without adaptation is at chance anyway
