@@ -37,24 +37,31 @@ def drop_segments(context: Context) -> int:
     folder = context.folder.messages
     file_waiting(context, context.linking())
     if _filled(folder):
-        try:
-            # Opening it begins a new segment, so that the one before can go. A listener that holds
-            # it does so for as long as the node serves: that is not waited for here.
-            Journal(folder, patience_seconds=0).close()
-        except Transient:
-            _await_listener(context)
-        else:
-            file_waiting(context, context.linking())
+        _end_segment(context)
     return dropped_up_to(folder)
 
 
-def _await_listener(context: Context) -> None:
-    """Wait a while until the listener has begun another segment, and file what stands before."""
+def _end_segment(context: Context) -> None:
+    """Begin another segment, or wait a while until the listener has; file what stands before.
+
+    A listener holds the journal for as long as it lives; that of a node that was just killed lets
+    it go in a moment.
+    """
     folder = context.folder.messages
     newest, deadline = newest_segment(folder), time.monotonic() + _PATIENCE_SECONDS
-    while dropped_up_to(folder) < newest and time.monotonic() < deadline:
+    while not _begun(folder) and dropped_up_to(folder) < newest and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
         file_waiting(context, context.linking())
+    file_waiting(context, context.linking())
+
+
+def _begun(folder: Path) -> bool:
+    """Begin a segment unless another process writes the journal; tell whether that was done."""
+    try:
+        Journal(folder, patience_seconds=0).close()
+    except Transient:
+        return False
+    return True
 
 
 def _filled(folder: Path) -> list[int]:

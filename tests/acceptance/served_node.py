@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.mllp.journal import Position, waiting_bytes
+from plugin import control
+from plugin.folders import DataFolder
 from tests.nodes import prepare_node
 from tests.raw_dicom import RawAssociation
 
@@ -77,7 +79,6 @@ class ServedNode:
         """
         started = time.monotonic()
         with self.log.open("ab") as log:
-            earlier = log.tell()
             self.process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "plugin.cli", "serve", "--config", self.config],
                 stdout=log,
@@ -85,7 +86,7 @@ class ServedNode:
                 start_new_session=True,
                 env=os.environ | (environment or {}),
             )
-        while not (self._says_ready(earlier) and self.answers()):
+        while not (self._says_ready() and self.answers()):
             if self.process.poll() is not None:
                 raise NotReady(f"the node ended with {self.process.returncode}")
             if time.monotonic() - started > _READY_SECONDS:
@@ -93,9 +94,9 @@ class ServedNode:
             time.sleep(_POLL_SECONDS)
         return time.monotonic() - started
 
-    def _says_ready(self, after: int) -> bool:
-        """Tell whether the log says, past its first ``after`` bytes, that every part serves."""
-        return b"status page" in self.log.read_bytes()[after:]
+    def _says_ready(self) -> bool:
+        """Tell whether the node answers its own commands, which it does when every part serves."""
+        return bool(control.health(DataFolder(self.data).control_socket))
 
     def answers(self) -> bool:
         """Tell whether a C-ECHO is answered and HL7 connections are taken."""

@@ -111,8 +111,10 @@ def test_the_page_shows_the_state_and_runs_nothing(node: TestNode) -> None:
 
 
 def test_the_command_says_what_the_tests_read(node: TestNode) -> None:
+    before = node.status()
     said = radloop("status", "--json", "--config", str(node.config))
-    assert json.loads(said.stdout) == node.status()
+    # What other tests sent may be filed meanwhile.
+    assert json.loads(said.stdout) in (before, node.status())
 
 
 def test_a_signal_shows_where_every_thread_stands_and_ends_nothing(node: TestNode) -> None:

@@ -1,6 +1,7 @@
 """Erasure of what filed messages left: inputs, orders, events, decisions, notes, the journal."""
 
 import datetime as dt
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,18 @@ def test_an_erasure_waits_for_the_segment_that_the_listener_still_writes(
         assert finish_erasures(context) == 0
     finally:
         listener.close()
+
+
+def test_an_erasure_ends_the_segment_of_a_listener_that_dies_meanwhile(context: Context) -> None:
+    fill(context)
+    listener = Journal(context.folder.messages)
+    listener.append([Record("message", report(GONE, "9", changed="20260309"), NOW)])
+    dying = threading.Timer(0.5, listener.close)
+    dying.start()
+    found = erase(context)
+    dying.join()
+    assert found["not_finished"] == ""
+    assert occurrences(context.folder.root, [GONE]) == []
 
 
 def test_a_merge_that_was_undone_erases_nobody_else(context: Context) -> None:
