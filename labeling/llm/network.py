@@ -25,6 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Dynami
 from transformers.utils import logging as transformers_logging
 
 from labeling.llm.interface import UnusableLanguageModel
+from labeling.processor import multiplies_bfloat16
 
 transformers_logging.disable_progress_bar()
 
@@ -88,7 +89,7 @@ def _reading_gguf_once() -> Iterator[None]:
 def precision(dtype: str) -> torch.dtype:
     """Return the number format of a setting."""
     if dtype == "auto":
-        fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+        fast = torch.cuda.is_available() or multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if dtype == "bfloat16" else torch.float32
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labeling.errors import Permanent
 from labeling.llm.model_store import ModelStore, StoredModel
+from labeling.processor import multiplies_bfloat16
 from labeling.student.buckets import Buckets
 
 if TYPE_CHECKING:
@@ -75,11 +76,7 @@ def best_dtype(wanted: Dtype = "auto") -> Literal["float32", "bfloat16"]:
     """Return the number format: bfloat16 where the processor multiplies it in hardware."""
     if wanted != "auto":
         return wanted
-    import torch
-
-    known = torch.cpu.get_capabilities()
-    in_hardware = known.get("amx_bf16") or known.get("avx512_bf16")
-    return "bfloat16" if in_hardware else "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 class Encoder:
