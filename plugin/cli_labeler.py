@@ -222,6 +222,14 @@ def qualify(
         bool,
         typer.Option("--allow-unjudged", help="Let conditions pass that readers hardly labelled."),
     ] = False,
+    timed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Read so many of the node's reports again to time it, and judge by the labels "
+            "that are stored; 0: read all again.",
+        ),
+    ] = 0,
     by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -248,6 +256,7 @@ def qualify(
         encoding=encoding,
         folds=folds,
         criteria=criteria,
+        timed=timed,
         by=by or getpass.getuser(),
     )
     show(result, as_json)

@@ -54,8 +54,15 @@ def _qualify(context: Context, arguments: Arguments, progress: Progress) -> dict
     from plugin.stages.qualify import qualify_labeler
     from plugin.stages.readings import wanted_of
 
-    wanted, criteria = wanted_of(arguments), Criteria(**arguments["criteria"])
-    return qualify_labeler(context, wanted, criteria, arguments["folds"], arguments["by"], progress)
+    return qualify_labeler(
+        context,
+        wanted_of(arguments),
+        Criteria(**arguments["criteria"]),
+        arguments["folds"],
+        arguments["by"],
+        progress,
+        timed=arguments["timed"],
+    )
 
 
 def _freeze(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:

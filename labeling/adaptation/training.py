@@ -48,6 +48,8 @@ class Options:
         uncertain: how much "yes" an uncertain finding is to whether it is present.
         short: share of the training in which only short reports are read: what a question is and
             where its answer stands is learned from them in a fraction of the time.
+        shorts: share of the reports read later that are short ones: they teach as many phrasings
+            in less time, and notes of a line or two are what some houses write.
         short_length: of such a report at most, in characters.
         excerpts: share of the reports of which a part is read.
         interfered: share that holds a foreign sentence.
@@ -69,6 +71,7 @@ class Options:
     tokens: int = 512
     uncertain: float = 0.6
     short: float = 0.2
+    shorts: float = 0.5
     short_length: int = 300
     excerpts: float = 0.12
     interfered: float = 0.08
@@ -147,11 +150,10 @@ class Training:
 
     def _taken(self, stream: Iterator[GeneratedReport], done: float) -> list[Row]:
         """Return the rows of the next step."""
-        options = self.options
-        longest = options.short_length if done < options.short else math.inf
         rows: list[Row] = []
+        lengths = self._lengths(done)
         while len(rows) < self.options.reports:
-            report = next(stream)
+            report, longest = next(stream), lengths[len(rows)]
             # Of its own number, so that a training that was stopped draws what it would have.
             chance = random.Random(f"{self.options.seed}/{self.position.report}")
             self.position.report += 1
@@ -161,6 +163,16 @@ class Training:
                 rows.append(row)
                 self._note(report)
         return rows
+
+    def _lengths(self, done: float) -> list[float]:
+        """Return how long each report of the next step may be, in characters."""
+        options = self.options
+        chance = random.Random(f"{options.seed}/lengths/{self.position.step}")
+        share = 1.0 if done < options.short else options.shorts
+        return [
+            options.short_length if chance.random() < share else math.inf
+            for _ in range(options.reports)
+        ]
 
     def _row(self, report: GeneratedReport, chance: random.Random) -> Row | None:
         read_as = self._texts.readable(report)

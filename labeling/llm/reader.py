@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from labeling.llm.chat import ChatFormat
-from labeling.llm.forest import NOTHING, Forest, Kept
+from labeling.llm.forest import NOTHING, PASS, Forest, Kept
 from labeling.llm.interface import Reading, UnansweredReport
 from labeling.llm.network import Network
 from labeling.llm.packing import grow
@@ -34,6 +34,11 @@ class Job:
     def length(self) -> int:
         """How many tokens are read, where prompts share nothing."""
         return len(self.prefix) + sum(map(len, self.paths))
+
+    @property
+    def unread(self) -> int:
+        """How many of them follow what all prompts share."""
+        return self.length - len(self.head)
 
 
 class Reader:
@@ -89,12 +94,18 @@ class Reader:
         batch: list[int] = []
         for number in order:
             parts = batch and jobs[batch[0]].length > _ALIKE * jobs[number].length
-            if parts or len(batch) == self._side_by_side:
+            if parts or self._is_full(batch, jobs):
                 yield batch
                 batch = []
             batch.append(number)
         if batch:
             yield batch
+
+    def _is_full(self, batch: Sequence[int], jobs: Sequence[Job]) -> bool:
+        """Tell whether a row more is too many; short ones fill a pass, whatever their number."""
+        if len(batch) < self._side_by_side:
+            return False
+        return (len(batch) + 1) * jobs[batch[0]].unread > PASS
 
     def plant(self, jobs: Sequence[Job]) -> Forest:
         """Return a forest of the jobs, begun with what is known of their beginnings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from labeling.evaluation.agreement import agreement, judgements
@@ -11,12 +11,21 @@ from labeling.models import Qualification
 from labeling.standing import calibration_of
 from labeling.thresholds import at_sites, conditions
 from plugin.context import Context, Progress
+from plugin.errors import Permanent
 from plugin.stages.evaluate import SAME_LABELS, states_of
-from plugin.stages.readings import Wanted, read_now
+from plugin.stages.judged import Judged
+from plugin.stages.readings import Wanted, judged_of, read_now, reports_of
 
 
 def qualify_labeler(
-    context: Context, wanted: Wanted, criteria: Criteria, folds: int, by: str, progress: Progress
+    context: Context,
+    wanted: Wanted,
+    criteria: Criteria,
+    folds: int,
+    by: str,
+    progress: Progress,
+    *,
+    timed: int = 0,
 ) -> dict[str, Any]:
     """Measure a labeler on readers' reports: accuracy, calibration, speed and memory.
 
@@ -24,13 +33,24 @@ def qualify_labeler(
     The verdict holds for this labeler, model, questions, schema and calibration; where one of them
     changes there is none. Where these labels fitted the thresholds, it rests on cross-validation.
 
+    Args:
+        context: of the node; the verdict is stored there.
+        wanted: which labeler, and which reports.
+        criteria: what it must reach.
+        folds: for cross-validation where thresholds were fitted on these labels; 0: never.
+        by: who asks, for the record.
+        progress: takes lines while reports are read.
+        timed: read only so many of the node's reports again, to time it, and judge by the labels
+            that are stored; 0: read all of them again.
+
     Returns:
         ``qualified``, ``failings`` (sentences), ``figures`` and ``criteria``.
 
     Raises:
-        Permanent: the labeler cannot be loaded, or readers have labelled no report.
+        Permanent: the labeler cannot be loaded, readers have labelled no report, or stored labels
+            are to judge that are incomplete or of another configuration.
     """
-    judged = read_now(context.database.read, context.settings, wanted, progress)
+    judged = _judged(context, wanted, timed, progress)
     with context.database.read() as session:
         standing = states_of(session, judged, folds)
         calibration = calibration_of(session, judged.configuration)
@@ -69,3 +89,26 @@ def qualify_labeler(
         "figures": {name: each for name, each in figures.items() if name != "observations"},
         "criteria": dict(verdict.criteria),
     }
+
+
+def _judged(context: Context, wanted: Wanted, timed: int, progress: Progress) -> Judged:
+    read, settings = context.database.read, context.settings
+    if not timed:
+        return read_now(read, settings, wanted, progress)
+    if wanted.reports is not None:
+        raise Permanent("labels of a file are not stored: all of its reports are read")
+    stored = judged_of(read, settings, wanted, progress)
+    with read() as session:
+        labelled = len(reports_of(session, settings, wanted).reports)
+    if len(stored.cases) < labelled:
+        raise Permanent(
+            f"{labelled - len(stored.cases)} of {labelled} reports that readers labelled have no "
+            f"stored labels: radloop label --labeler {wanted.labeler} first"
+        )
+    again = read_now(read, settings, wanted, progress, most=timed)
+    if again.configuration != stored.configuration:
+        raise Permanent(
+            f"the stored labels are of another model, other questions or another schema: "
+            f"radloop label --labeler {wanted.labeler} first"
+        )
+    return replace(stored, effort=again.effort)

@@ -59,8 +59,16 @@ def judged_of(read: Read, settings: Settings, wanted: Wanted, progress: Progress
         return stored_readings(session, settings, wanted.labeler)
 
 
-def read_now(read: Read, settings: Settings, wanted: Wanted, progress: Progress) -> Judged:
+def read_now(
+    read: Read, settings: Settings, wanted: Wanted, progress: Progress, *, most: int = 0
+) -> Judged:
     """Let the labeler read the reports that readers labelled, of the file or of the node.
+
+    Args:
+        read, settings: of the node.
+        wanted: which labeler, and which reports.
+        progress: takes lines while reports are read.
+        most: the first so many of the reports; 0: all.
 
     Raises:
         Permanent: the settings do not allow the labeler, or nothing can be judged.
@@ -68,6 +76,8 @@ def read_now(read: Read, settings: Settings, wanted: Wanted, progress: Progress)
     check_allowed(settings, wanted.labeler)
     with read() as session:
         reports = reports_of(session, settings, wanted)
+    if most:
+        reports = reports._replace(reports=reports.reports[:most])
 
     def thresholds_for(configuration: Configuration) -> Thresholds:
         with read() as session:

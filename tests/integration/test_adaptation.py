@@ -196,10 +196,20 @@ def test_short_reports_come_first(store: ModelStore, tmp_path: Path) -> None:
     drawn = {}
     for short in (0.0, 0.5, 1.0):
         (folder := tmp_path / str(short)).mkdir()
-        options = replace(OPTIONS, short=short, short_length=200)
+        options = replace(OPTIONS, short=short, shorts=0.0, short_length=200)
         drawn[short] = adapt_model(task(store), folder, options, silent).description.training
     assert drawn[0.0]["reports"] == OPTIONS.steps * OPTIONS.reports
     assert drawn[0.0]["reports"] < drawn[0.5]["reports"] < drawn[1.0]["reports"]
+
+
+def test_short_reports_come_again_later(store: ModelStore, tmp_path: Path) -> None:
+    read: dict[float, int] = {}
+    for share in (0.0, 1.0):
+        options = replace(OPTIONS, short=0.0, shorts=share, short_length=200)
+        (folder := tmp_path / str(share)).mkdir()
+        adapter = adapt_model(task(store), folder, options, silent)
+        read[share] = adapter.description.training["reports"]
+    assert read[0.0] == OPTIONS.steps * OPTIONS.reports < read[1.0]  # the long ones were passed by
 
 
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(

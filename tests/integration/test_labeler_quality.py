@@ -342,3 +342,44 @@ def test_rules_qualify_on_a_file_or_it_is_said_why_not(config: Path, tmp_path: P
         verdict = session.exec(select(Qualification)).one()
     assert not verdict.qualified
     assert len(verdict.failings) == len(found["failings"])
+
+
+def test_stored_labels_judge_and_some_reports_are_read_again_to_time_it(
+    context: Context, tmp_path: Path
+) -> None:
+    path = references(tmp_path / "read.csv", "report", [f"A{n}" for n in range(COUNT)])
+    import_references(context, path)
+    asked: dict[str, Any] = {
+        "labeler": "rules", "criteria": {}, "folds": 5, "by": "me", "timed": 4
+    }  # fmt: skip
+    with pytest.raises(Permanent, match="has read no report"):
+        run_operation(context, "labeler qualify", asked, lambda _: None)
+    run_operation(context, "label", {"labeler": "rules"}, lambda _: None)
+    found = run_operation(context, "labeler qualify", asked, lambda _: None)
+    assert (found["figures"]["reports"], found["figures"]["timed_reports"]) == (COUNT, 3)
+    again = run_operation(context, "labeler qualify", {**asked, "timed": 0}, lambda _: None)
+    assert again["observations"] == found["observations"]
+    receive(context, COUNT)
+    import_one = references(tmp_path / "more.csv", "report", [f"A{COUNT}"])
+    run_operation(context, "reference import", {"path": str(import_one)}, lambda _: None)
+    with pytest.raises(Permanent, match=r"1 of 31 reports .* have no stored labels"):
+        run_operation(context, "labeler qualify", asked, lambda _: None)
+
+
+def test_labels_of_another_model_do_not_judge(context: Context, tmp_path: Path) -> None:
+    path = references(tmp_path / "read.csv", "report", [f"A{n}" for n in range(COUNT)])
+    import_references(context, path)
+    identity = LabelerIdentity("rules", "1" * 64, "")
+    with context.database.write() as session:
+        run = open_run(session, identity, context.schema(), context.clock)
+        for report in reports_without_labels(session, run):
+            store_labels(
+                session,
+                run,
+                report.id or 0,
+                [LabelResult("stenosis", WHOLE, State.ABSENT)],
+                context.clock,
+            )
+    asked = {"labeler": "rules", "criteria": {}, "folds": 5, "by": "me", "timed": 2}
+    with pytest.raises(Permanent, match="of another model"):
+        run_operation(context, "labeler qualify", asked, lambda _: None)
