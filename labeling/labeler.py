@@ -60,7 +60,8 @@ class LabelerSetup:
     """All that a labeler is made from.
 
     ``thresholds`` lets a labeler spend work (evidence) where a label will count; the states that
-    are stored are decided by ``decision.decide`` afterwards.
+    are stored are decided by ``decision.decide`` afterwards. Where ``evidence`` is false only
+    margins are wanted, and none is sought.
     """
 
     schema: LabelSchema
@@ -68,6 +69,7 @@ class LabelerSetup:
     model_store: ModelStore
     thresholds: Thresholds = UNCALIBRATED
     languages: Languages = field(default_factory=load_languages)
+    evidence: bool = True
 
 
 class Labeler(Protocol):

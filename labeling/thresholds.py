@@ -115,6 +115,13 @@ class Thresholds:
             raise InvalidThresholds("not thresholds as this version writes them") from error
 
 
+def nowhere(schema: LabelSchema) -> Thresholds:
+    """Return thresholds that no margin reaches: under them evidence is sought for no label."""
+    never = Threshold(low=math.inf, high=math.inf)
+    each = {observation.id: never for observation in schema.observations}
+    return Thresholds(each, each)
+
+
 def at_sites(observation: str) -> str:
     """Return the name of the condition that an observation is at its sites."""
     return f"{observation} at its sites"

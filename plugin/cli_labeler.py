@@ -87,6 +87,14 @@ def calibrate(
         int, typer.Option(min=1, help="Positives, and negatives, that a condition needs.")
     ] = 3,
     folds: FoldsOption = 5,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="Read the node's reports that readers labelled now, for their margins alone; "
+            "then `radloop label` reads each report once, by the thresholds.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
     ] = None,
@@ -118,6 +126,7 @@ def calibrate(
         encoding=encoding,
         rule=rule,
         folds=folds,
+        now=now,
         output=_path(output),
         by=by or getpass.getuser(),
     )

@@ -45,7 +45,7 @@ class LabelerChild:
         self, child: ChildProcess, labeler: str, settings: LabelingSettings, model_store: Path
     ) -> None:
         self._child, self._labeler, self._schema = child, labeler, schema_of(settings)
-        self._setup = {
+        self._setup: dict[str, Any] = {
             "labeler": labeler,
             "settings": settings.for_child(),
             "model_store": str(model_store),
@@ -63,6 +63,10 @@ class LabelerChild:
     def heed(self, thresholds: Thresholds) -> None:
         """Tell the labeler what holds, so that it looks for evidence where a label would count."""
         self._setup["thresholds"] = thresholds.to_json()
+
+    def spare_evidence(self) -> None:
+        """Tell the labeler that margins are all that is wanted."""
+        self._setup["evidence"] = False
 
     def read(
         self, reports: Sequence[tuple[Key, str]], progress: Progress

@@ -27,7 +27,7 @@ def _labeler(job: dict[str, Any]) -> Any:
     from labeling.settings import LabelingSettings
     from labeling.thresholds import UNCALIBRATED, Thresholds
 
-    names = ("labeler", "settings", "model_store", "thresholds")
+    names = ("labeler", "settings", "model_store", "thresholds", "evidence")
     key = json.dumps({name: job.get(name, "") for name in names}, sort_keys=True)
     if key not in _labelers:
         settings = LabelingSettings.model_validate(job["settings"])
@@ -38,6 +38,7 @@ def _labeler(job: dict[str, Any]) -> Any:
             ModelStore(Path(job["model_store"])),
             Thresholds.from_json(fitted) if fitted else UNCALIBRATED,
             languages_of(settings),
+            evidence=job.get("evidence", True),
         )
         _labelers.clear()
         _labelers[key] = load("labelers", job["labeler"])(setup)

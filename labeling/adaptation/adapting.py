@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import yaml
 
-from labeling.adaptation.attention import attend_plainly
 from labeling.adaptation.checkpoint import Position
 from labeling.adaptation.drawing import draw_curve
 from labeling.adaptation.excerpts import Texts
@@ -25,6 +24,7 @@ from labeling.adaptation.training import Options, Progress, Reports, Training, j
 from labeling.errors import Permanent
 from labeling.language import ENGLISH, Languages
 from labeling.llm.adapter_file import Adapter, Description, matrices, write_adapter
+from labeling.llm.attention import attend_plainly
 from labeling.llm.chat import ChatFormat
 from labeling.llm.model_store import StoredModel
 from labeling.llm.network import Network, load, precision

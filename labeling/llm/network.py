@@ -24,10 +24,14 @@ from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 from transformers.utils import logging as transformers_logging
 
+from labeling.llm.attention import attend_plainly
 from labeling.llm.interface import UnusableLanguageModel
 from labeling.processor import multiplies_bfloat16
 
 transformers_logging.disable_progress_bar()
+
+# Models whose attention is products and a softmax, and nothing else.
+_PLAIN = frozenset({"llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3"})
 
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 _TOLERANCE = {torch.float32: 1e-3}
@@ -69,6 +73,8 @@ def load(path: Path, dtype: str) -> tuple[Any, Any]:
         raise UnusableLanguageModel(
             f"the model {path.name} cannot be loaded ({type(error).__name__})"
         ) from error
+    if model.dtype is torch.bfloat16 and model.config.model_type in _PLAIN:
+        attend_plainly(model)
     return model.eval(), tokenizer
 
 

@@ -119,7 +119,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
         return self._settings.summary_tokens if self._settings.two_step else 0
 
     def _find_evidence(self, read: Sequence[_Read]) -> list[dict[Key, tuple[int, ...]]]:
-        if not self._settings.evidence:
+        if not (self._settings.evidence and self._setup.evidence):
             return [{} for _ in read]
 
         def margins(excerpts: Sequence[Excerpt]) -> list[dict[Key, float]]:
@@ -165,7 +165,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
                 results.append(
                     LabelResult(
                         *key,
-                        self._state(key, reply, carried=bool(spans)),
+                        self._state(key, reply, carried=bool(spans) or not self._setup.evidence),
                         margin=reply.margin,
                         mention_margin=reply.mention_margin,
                         evidence=spans,

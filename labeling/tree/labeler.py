@@ -110,7 +110,7 @@ class TreeLabeler(AskingLabeler[_Read]):
         )
 
     def _find_evidence(self, read: Sequence[_Read]) -> list[dict[Key, tuple[int, ...]]]:
-        if not self._setup.settings.tree.evidence:
+        if not (self._setup.settings.tree.evidence and self._setup.evidence):
             return [{} for _ in read]
 
         def margins(excerpts: Sequence[Excerpt]) -> list[dict[Key, float]]:

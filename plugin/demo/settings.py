@@ -34,10 +34,6 @@ labelers = ["rules", "token_scores"]
 
 [labeling.language_model]
 dtype = "auto"
-adapter = "none"  # with the one that ships the search for evidence takes minutes
-
-[labeling.token_scores]
-mention = false  # half the questions: a small model without adaptation is at chance anyway
 
 [[prediction]]
 model = "{model}"

@@ -62,7 +62,8 @@ def calibrate_labeler(
         "reports": len(judged.cases),
         "digest": thresholds.digest,
         "thresholds": rows,
-        "next": "radloop label decides the stored labels anew; labels without margins stay",
+        "next": "radloop label reads by these thresholds, and decides stored labels anew; those "
+        "without margins stay",
     }
 
 

@@ -19,7 +19,7 @@ from labeling.models import Label, LabelingRun
 from labeling.runs import result_of_label
 from labeling.schema_file import schema_of
 from labeling.standing import Configuration, configuration_of, newest_run, thresholds_with
-from labeling.thresholds import UNCALIBRATED, Thresholds
+from labeling.thresholds import UNCALIBRATED, Thresholds, nowhere
 from labeling.vocabulary import LabelSchema
 from plugin.child import ChildProcess
 from plugin.context import Progress
@@ -130,6 +130,8 @@ def fresh_readings(
     labelled: LabelledReports,
     progress: Progress,
     thresholds_for: Callable[[Configuration], Thresholds],
+    *,
+    evidence: bool = True,
 ) -> Judged:
     """Let a labeler read reports in a child process, timed; nothing is stored.
 
@@ -141,6 +143,7 @@ def fresh_readings(
         progress: takes lines as it goes.
         thresholds_for: gives the thresholds that hold for a configuration: the labeler looks for
             evidence where a label would count.
+        evidence: whether it looks for any; without it, margins are all that is read.
 
     Raises:
         Permanent: the labeler cannot be loaded, or there is no report.
@@ -161,6 +164,8 @@ def fresh_readings(
         )
         thresholds = thresholds_for(configuration)
         reader.heed(thresholds)
+        if not evidence:
+            reader.spare_evidence()
         rate = Rate(labeler, len(reports), progress, time.monotonic)
         for chunk in (reports[:1], *_chunks(reports[1:])):
             began = time.monotonic()
@@ -178,7 +183,7 @@ def fresh_readings(
         schema=schema,
         cases=tuple(cases),
         reports={each.name: each for each in reports},
-        sought=thresholds,
+        sought=thresholds if evidence else nowhere(schema),
         effort=Effort(max(len(reports) - 1, 0), seconds, peak),
         texts=text_keys(reports, ground_of(settings).salt),
         ambiguous=labelled.ambiguous,

@@ -28,18 +28,21 @@ class Wanted:
         labeler: entry-point name.
         reports: a file of reports whose ids readers labelled (level "file"); None: the node's.
         encoding: of that file.
+        now: the node's reports are read now, for their margins alone, and not taken as stored.
     """
 
     labeler: str
     reports: Path | None = None
     encoding: str = "utf-8-sig"
+    now: bool = False
 
 
 def wanted_of(arguments: dict[str, Any]) -> Wanted:
     """Return what a command asks for."""
     file = arguments.get("reports")
     encoding = arguments.get("encoding") or "utf-8-sig"
-    return Wanted(arguments["labeler"], Path(file) if file else None, encoding)
+    now = bool(arguments.get("now"))
+    return Wanted(arguments["labeler"], Path(file) if file else None, encoding, now)
 
 
 Read = Callable[[], AbstractContextManager[Session]]
@@ -47,20 +50,26 @@ Read = Callable[[], AbstractContextManager[Session]]
 
 
 def judged_of(read: Read, settings: Settings, wanted: Wanted, progress: Progress) -> Judged:
-    """Return the labeler's stored readings, or read the file's reports now.
+    """Return the labeler's stored readings, or read the file's reports now, or the node's.
 
     Raises:
         Permanent: the settings do not allow the labeler, or nothing can be judged.
     """
-    if wanted.reports is not None:
-        return read_now(read, settings, wanted, progress)
+    if wanted.reports is not None or wanted.now:
+        return read_now(read, settings, wanted, progress, evidence=not wanted.now)
     check_allowed(settings, wanted.labeler)
     with read() as session:
         return stored_readings(session, settings, wanted.labeler)
 
 
 def read_now(
-    read: Read, settings: Settings, wanted: Wanted, progress: Progress, *, most: int = 0
+    read: Read,
+    settings: Settings,
+    wanted: Wanted,
+    progress: Progress,
+    *,
+    most: int = 0,
+    evidence: bool = True,
 ) -> Judged:
     """Let the labeler read the reports that readers labelled, of the file or of the node.
 
@@ -69,6 +78,7 @@ def read_now(
         wanted: which labeler, and which reports.
         progress: takes lines while reports are read.
         most: the first so many of the reports; 0: all.
+        evidence: whether the words that carry a label are sought.
 
     Raises:
         Permanent: the settings do not allow the labeler, or nothing can be judged.
@@ -83,7 +93,9 @@ def read_now(
         with read() as session:
             return thresholds_of(session, configuration)
 
-    return fresh_readings(settings, wanted.labeler, reports, progress, thresholds_for)
+    return fresh_readings(
+        settings, wanted.labeler, reports, progress, thresholds_for, evidence=evidence
+    )
 
 
 def reports_of(session: Session, settings: Settings, wanted: Wanted) -> LabelledReports:

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from labeling.adaptation.adapting import BRIEF, Task, adapt_model
-from labeling.adaptation.attention import plain_attention
 from labeling.adaptation.checkpoint import UnusableCheckpoint
 from labeling.adaptation.judging import margins
 from labeling.adaptation.lessons import Course, Lesson, Truth, token_scores
@@ -23,6 +22,7 @@ from labeling.labeler import LabelerSetup
 from labeling.language import load_languages
 from labeling.llm.adapter_choice import beginning, enter
 from labeling.llm.adapter_file import Adapter, UnusableAdapter, matrices, put_on, read_adapter
+from labeling.llm.attention import plain_attention
 from labeling.llm.chat import ChatFormat
 from labeling.llm.model_store import ModelStore
 from labeling.llm.network import Network, load
@@ -134,6 +134,11 @@ def test_plain_attention_is_attention() -> None:
         query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
     )
     torch.testing.assert_close(found, wanted.transpose(1, 2))
+    for unknown in ({"softcap": 30.0}, {"position_bias": mask}):
+        with pytest.raises(ValueError, match="do not know"):
+            plain_attention(torch.nn.Identity(), query, key, value, mask, **unknown)
+    with pytest.raises(ValueError, match="do not know"):
+        plain_attention(torch.nn.Identity(), query, key, value, None)
 
 
 def test_an_adapter_says_what_it_is_and_how_it_was_made(adapter: Adapter) -> None:

@@ -383,3 +383,19 @@ def test_labels_of_another_model_do_not_judge(context: Context, tmp_path: Path) 
     asked = {"labeler": "rules", "criteria": {}, "folds": 5, "by": "me", "timed": 2}
     with pytest.raises(Permanent, match="of another model"):
         run_operation(context, "labeler qualify", asked, lambda _: None)
+
+
+def test_thresholds_are_fitted_before_anything_is_stored(context: Context, tmp_path: Path) -> None:
+    path = references(tmp_path / "read.csv", "report", [f"A{n}" for n in range(COUNT)])
+    import_references(context, path)
+    asked = {**CALIBRATE, "labeler": "rules", "now": True}
+    fitted = run_operation(context, "labeler calibrate", asked, lambda _: None)
+    assert fitted["reports"] == COUNT
+    [row] = fitted["thresholds"]
+    assert (row["observation"], row["held_out_balanced_accuracy"]) == ("stenosis", 1.0)
+    with context.database.read() as session:
+        assert session.exec(select(LabelingRun)).all() == []
+    done = run_operation(context, "label", {"labeler": "rules"}, lambda _: None)
+    assert (done["reports"], done["decided_again"], done["calibrated"]) == (COUNT, 0, True)
+    found = evaluation(context, labeler="rules")
+    assert "cross-validation" in found["judged_by"]

@@ -24,7 +24,7 @@ DOORS = {
     "hl7apy": {"dicom_node/hl7/building.py"},
     "highdicom": {"dicom_node/structured_report.py"},
     "transformers": {
-        "labeling/adaptation/attention.py",
+        "labeling/llm/attention.py",
         "labeling/llm/forest.py",
         "labeling/llm/network.py",
         "labeling/student/encoder.py",

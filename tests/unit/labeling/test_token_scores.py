@@ -36,9 +36,12 @@ ANSWERS = (
 )
 
 
-def labeler_of(model, *, thresholds=UNCALIBRATED, languages=None, schema=SCHEMA, **settings):
+def labeler_of(
+    model, *, thresholds=UNCALIBRATED, languages=None, schema=SCHEMA, evidence=True, **settings
+):
     setup = setup_of(schema, thresholds=thresholds, **settings)
-    return TokenScoreLabeler(replace(setup, languages=languages or setup.languages), model)
+    spoken = languages or setup.languages
+    return TokenScoreLabeler(replace(setup, languages=spoken, evidence=evidence), model)
 
 
 def by_label(results):
@@ -92,6 +95,16 @@ def test_evidence_is_only_sought_where_a_label_may_count():
     # The whole report is below its cut, so no level of it is worth the work, either.
     assert not any(each.evidence for each in results)
     assert by_label(results)["herniation", WHOLE].state is State.ABSENT
+
+
+def test_where_margins_are_all_that_is_wanted_no_evidence_is_sought():
+    model = FakeLanguageModel(ANSWERS)
+    labeler = labeler_of(model, evidence=False)
+    results = labeler.label_report(REPORT)
+    assert len(model.scored) == 1
+    whole = by_label(results)["herniation", WHOLE]
+    assert (whole.state, whole.margin, whole.evidence) == (State.PRESENT, 4.0, ())
+    assert labeler.prompt_digest == labeler_of(model).prompt_digest  # the same margins
 
 
 def test_a_model_that_always_says_yes_has_no_evidence_and_no_present():
