@@ -30,21 +30,12 @@ from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
 from labeling.labeler import LabelResult
 from labeling.schema_file import shipped_schema
 from labeling.settings import LabelingSettings
-from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
+from labeling.thresholds import UNCALIBRATED, Thresholds, nowhere
 from labeling.vocabulary import WHOLE, LabelSchema, State
 from tests.acceptance.open_i import ChestReport, Finding, chest_reports, findings
 from tests.acceptance.readings import Reader, Reading, for_json, number, read_reports, table
 
 ASKING = {"token_scores", "template", "tree"}
-NOWHERE = Thresholds(
-    {
-        name: Threshold(low=float("inf"))
-        for name in (o.id for o in shipped_schema("chest").observations)
-    },
-    {},
-)
-"""The lower end from which evidence is sought where a labeler was told to seek none."""
-
 Said = Mapping[str, LabelResult]
 """Decided labels of a report by observation."""
 
@@ -90,7 +81,7 @@ def measure(
 ) -> dict[str, Any]:
     """Let one labeler read the reports and return its figures."""
     readings, schema = read(labeler, reports, options)
-    sought = UNCALIBRATED if options.evidence or labeler not in ASKING else NOWHERE
+    sought = UNCALIBRATED if options.evidence or labeler not in ASKING else nowhere(schema)
     said = {name: _said(each.results, schema, sought) for name, each in readings.items()}
     return {
         "labeler": labeler,

@@ -33,7 +33,7 @@ from labeling.evaluation.comparison import Comparison, compare
 from labeling.evaluation.evidence import evidence_overlap
 from labeling.evaluation.metrics import Estimate
 from labeling.settings import LabelingSettings
-from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
+from labeling.thresholds import UNCALIBRATED, nowhere
 from labeling.vocabulary import WHOLE, LabelSchema, State
 from tests.acceptance.readings import (
     Reader,
@@ -53,11 +53,6 @@ CONDITIONS = (
     "cancer",
 )
 WHOSE = "references: two careful readers, not radiologists; thresholds: 5-fold cross-validation"
-_NOWHERE = Thresholds(
-    dict.fromkeys(CONDITIONS, Threshold(low=float("inf"))),
-    dict.fromkeys(CONDITIONS, Threshold(low=float("inf"))),
-)
-"""The lower end from which evidence is sought where a labeler was told to seek none."""
 _FOLDER = "data/sudirman_lumbar_notes"
 
 Ahead = dict[str, dict[str, Comparison]]
@@ -144,7 +139,7 @@ def measure(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
     texts = dict(list(notes().items())[: options.limit])
     readings, schema, digests = read_reports(reader, texts, batch=options.batch)
     has_spans = reader.labeler != "token_scores" or options.evidence
-    sought = UNCALIBRATED if has_spans else _NOWHERE
+    sought = UNCALIBRATED if has_spans else nowhere(schema)
     cases = cases_of(readings, texts, schema)
     judged = cross_fitted(cases, schema, rule=FitRule(resamples=0), sought=sought)
     as_it_comes = decided(cases, schema, UNCALIBRATED, sought=sought)
