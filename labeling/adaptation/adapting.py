@@ -37,7 +37,7 @@ from labeling.vocabulary import LabelSchema
 
 WITHOUT_END = 10**9
 _JUDGED_SEED = 1_000_003
-BRIEF = "token_scores_brief"
+LEARNED = "token_scores_learned"
 _TREE = "tree"
 
 
@@ -195,7 +195,7 @@ def _loaded(task: Task, options: Options) -> tuple[Network, ChatFormat]:
 
 def _courses(task: Task) -> list[tuple[Course, float]]:
     pack = task.languages.packs[ENGLISH]
-    courses = [(token_scores(task.schema, pack, BRIEF), 1.0 - task.tree)]
+    courses = [(token_scores(task.schema, pack, LEARNED), 1.0 - task.tree)]
     return [*courses, (tree(task.schema, pack, _TREE), task.tree)] if task.tree else courses
 
 

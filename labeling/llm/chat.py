@@ -100,7 +100,7 @@ class ChatFormat:
 
     def closing(self, reading: Reading, turns: int) -> list[int]:
         """Return the tokens between the last turn of the user and the answer."""
-        return list(self._after_turns(reading, turns)[-1])
+        return [] if reading.at_once else list(self._after_turns(reading, turns)[-1])
 
     def _after_turns(self, reading: Reading, turns: int) -> tuple[tuple[int, ...], ...]:
         if turns % 2 == 0:

@@ -32,13 +32,16 @@ class Reading:
     """What is read once for all questions: system words, and the report within its frame.
 
     ``report`` is cleaned (``labeling.token_scores.prompt.report_for_prompt``), so it cannot speak
-    in another role. ``before`` and ``after`` surround it in the first turn of the user.
+    in another role. ``before`` and ``after`` surround it in the first turn of the user. Where
+    answers come ``at_once``, no turn ends between a question and its answer: a model of
+    transformers may have learned so, others do not know it.
     """
 
     system: str
     before: str
     report: str
     after: str
+    at_once: bool = False
 
 
 @dataclass(frozen=True)

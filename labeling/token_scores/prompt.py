@@ -12,7 +12,7 @@ import json
 import re
 import string
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -26,6 +26,9 @@ from labeling.vocabulary import WHOLE, LabelSchema, Observation
 
 FENCE = "<report>", "</report>"
 """What stands around a report in a prompt; a report cannot contain it."""
+
+AT_ONCE = "at once"
+"""Value of the text "answers" where no turn ends between a question and its answer."""
 
 _KEYS = {
     "system": {"title", "open", "close"},
@@ -66,7 +69,8 @@ class PackWords:
     def reading(self, report: str) -> Reading:
         """Return what is read once for all questions; an empty report is said to be empty."""
         system = self._text("system", title=self.schema.title, open=FENCE[0], close=FENCE[1])
-        return fenced(system, report or self._text("nothing"))
+        found = fenced(system, report or self._text("nothing"))
+        return replace(found, at_once=self._answers_at_once)
 
     def stem(self, observation: str) -> str:
         """Return what is said of an observation before its questions."""
@@ -82,7 +86,7 @@ class PackWords:
             for each in self._asked(observation, site)
         ]
         frame = (reading.system, reading.before, reading.report, reading.after)
-        told = json.dumps([frame, self.stem(observation), questions])
+        told = json.dumps([frame, self.stem(observation), questions, *[AT_ONCE] * reading.at_once])
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _asked(self, observation: str, site: str) -> Iterator[Question]:
@@ -91,6 +95,10 @@ class PackWords:
 
     def _yes_no(self, text: str) -> Question:
         return Question(f" {text}", (self._text("yes"), self._text("no")))
+
+    @property
+    def _answers_at_once(self) -> bool:
+        return _prompts(self.pack, self.kind or self.LABELER).get("answers") == AT_ONCE
 
     def _text(self, key: str, **words: str) -> str:
         return filled(self.pack, self.kind or self.LABELER, key, **words)

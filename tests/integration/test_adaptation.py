@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labeling.adaptation.adapting import BRIEF, Task, adapt_model
+from labeling.adaptation.adapting import LEARNED, Task, adapt_model
 from labeling.adaptation.checkpoint import UnusableCheckpoint
 from labeling.adaptation.judging import margins
 from labeling.adaptation.lessons import Course, Lesson, Truth, token_scores
@@ -145,8 +145,8 @@ def test_an_adapter_says_what_it_is_and_how_it_was_made(adapter: Adapter) -> Non
     told = read_adapter(adapter.weights.with_suffix(".json")).description
     assert told == adapter.description
     assert (told.schema, told.base, told.rank) == ("spine", "tiny", 2)
-    assert set(told.questions) == {BRIEF, "tree"}
-    assert told.questions[BRIEF]["en"].keys() == set(OBSERVATIONS)
+    assert set(told.questions) == {LEARNED, "tree"}
+    assert told.questions[LEARNED]["en"].keys() == set(OBSERVATIONS)
     assert told.training["steps"] == 4
     assert (told.figures["split"], told.figures["reports"]) == ("test", OPTIONS.final_reports)
     folder = adapter.weights.parent
@@ -178,7 +178,7 @@ def test_questions_are_judged_alike_in_one_row_or_in_several(store: ModelStore) 
     model, tokenizer = load(store.get("tiny").path, "float32")
     network, rows = Network(model), Rows(ChatFormat(tokenizer), 2048)
     schema = schema_of(settings())
-    course = token_scores(schema, load_languages().packs["en"], BRIEF)
+    course = token_scores(schema, load_languages().packs["en"], LEARNED)
     (report,) = generate(schema_of(LabelingSettings(schema_name="spine")), 1, seed=4, split="test")
     states = {place: said for place, said in report.states.items() if place[0] in OBSERVATIONS}
     truth = Truth(report.text, states)
@@ -249,7 +249,7 @@ def test_labelers_ask_an_adapted_model_what_it_learned(
 ) -> None:
     labeler = TokenScoreLabeler(setup(own_store, settings()))
     plain = TokenScoreLabeler(setup(own_store, settings("none")))
-    assert (labeler.kind, plain.kind) == (BRIEF, "token_scores")
+    assert (labeler.kind, plain.kind) == (LEARNED, "token_scores")
     assert labeler.model_digest == adapter.description.digest
     assert plain.model_digest == own_store.get("tiny").sha256
     assert labeler.prompt_digest != plain.prompt_digest
@@ -274,7 +274,7 @@ def test_the_labeler_gives_the_margins_that_the_adapted_network_gives(
         for name, parameter in parameters(spelled).items():
             parameter.copy_(values[name])
     schema, pack = schema_of(settings()), load_languages().packs["en"]
-    enquiry = Enquiry(Prompts(schema, pack, BRIEF), REPORT, (("stenosis", WHOLE),))
+    enquiry = Enquiry(Prompts(schema, pack, LEARNED), REPORT, (("stenosis", WHOLE),))
     from labeling.llm.chat import ChatFormat
 
     own = TransformersModel(Network(spelled), ChatFormat(tokenizer), name="", digest="")

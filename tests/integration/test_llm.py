@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -184,6 +185,25 @@ def test_choices_are_summed_over_their_spellings(tmp_path):
     no = model.chat.choice_ids("no")
     expected = logits[both].logsumexp(0) - logits[no].logsumexp(0)
     assert margin(model.score(request)[0][0][0]) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_answers_may_follow_their_question_at_once(tiny):
+    words = Stem(("Answer",), (Question(" ?"),))
+    (closed,) = requests(REPORTS[:1], (words,))
+    open_ended = replace(closed, reading=replace(closed.reading, at_once=True))
+    chat = tiny.chat
+    tokens = (
+        chat.prefix(closed.reading) + chat.turns(closed.reading, ("Answer",)) + chat.encode(" ?")
+    )
+    logits = tiny.network.plain_logits(tokens)
+    expected = [logits[chat.choice_ids(each)].logsumexp(0).item() for each in ("yes", "no")]
+    assert flat_scores(tiny, open_ended) == pytest.approx(expected, abs=1e-4)
+    assert flat_scores(tiny, closed) != pytest.approx(expected, abs=1e-4)
+
+
+def flat_scores(model, request):
+    (((scores,),),) = model.score([request])
+    return list(scores)
 
 
 def test_unusable_choices_say_so(tiny):

@@ -12,6 +12,7 @@ from labeling.llm.model_store import UnusableModel
 from labeling.schema_file import shipped_schema
 from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
 from labeling.token_scores.labeler import LEVELS_OFF, TOO_LONG, TokenScoreLabeler
+from labeling.token_scores.prompt import Prompts
 from labeling.vocabulary import WHOLE, State
 from tests.fake_language_model import Answer, FakeLanguageModel, Text
 from tests.labeling_builders import setup_of
@@ -105,6 +106,16 @@ def test_where_margins_are_all_that_is_wanted_no_evidence_is_sought():
     whole = by_label(results)["herniation", WHOLE]
     assert (whole.state, whole.margin, whole.evidence) == (State.PRESENT, 4.0, ())
     assert labeler.prompt_digest == labeler_of(model).prompt_digest  # the same margins
+
+
+def test_a_model_is_asked_at_once_where_it_learned_so():
+    pack = load_languages().packs["en"]
+    closed, at_once = (Prompts(SCHEMA, pack, kind) for kind in ("", "token_scores_learned"))
+    assert [each.reading("a").at_once for each in (closed, at_once)] == [False, True]
+    # The same words answered otherwise are other questions.
+    as_if = replace(pack, prompts={**pack.prompts, "other": {**pack.prompts[at_once.kind]}})
+    as_if.prompts["other"].pop("answers")
+    assert Prompts(SCHEMA, as_if, "other").digest("stenosis") != at_once.digest("stenosis")
 
 
 def test_a_model_that_always_says_yes_has_no_evidence_and_no_present():
