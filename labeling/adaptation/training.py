@@ -67,7 +67,7 @@ class Options:
     rate: float = 7e-4
     warm_up: float = 0.05
     reports: int = 6
-    questions: int = 24
+    questions: int = 32
     tokens: int = 512
     uncertain: float = 0.6
     short: float = 0.2

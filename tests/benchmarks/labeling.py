@@ -7,7 +7,7 @@ Both ask the same model, with the same weights, the same questions about the sam
 ``plain`` does it as the published code does: report by report, the whole prompt again for each
 question, one text generated after another. ``shared`` reads a report once for all its questions
 and writes all summaries of several reports at once. ``one-step`` asks at once; ``two-step`` lets
-the model first write a summary aimed at each condition. ``brief`` reads as ``shared`` does, in the
+the model first write a summary aimed at each condition. ``learned`` reads as ``shared`` does, in the
 words in which an adapted model is asked (an adapter changes the weights, not the work); its ratio
 is against the plain loop. Rounds are interleaved, and the order
 alternates; only the ratios within a round mean something on a shared machine. The answers of both
@@ -45,8 +45,8 @@ CONDITIONS = (
 )  # fmt: skip
 SCHEMA = narrowed(shipped_schema("spine"), CONDITIONS)
 STEPS = ("one-step", "two-step")
-BRIEF = "brief one-step"
-COMPARED = ("shared one-step", "shared two-step", BRIEF)
+LEARNED = "learned one-step"
+COMPARED = ("shared one-step", "shared two-step", LEARNED)
 RULES_PER_ROUND = 50
 
 
@@ -155,7 +155,7 @@ def ways_of(model: TransformersModel, options: argparse.Namespace) -> dict[str, 
     counted = Counted(model)
     asking = {"levels": False, "mention": False, "evidence": False}
     setup = setup_of(SCHEMA, token_scores=asking, language_model={"batch_reports": options.reports})
-    ways[BRIEF] = Way(TokenScoreLabeler(setup, counted, "token_scores_brief"), counted)
+    ways[LEARNED] = Way(TokenScoreLabeler(setup, counted, "token_scores_learned"), counted)
     return ways
 
 
