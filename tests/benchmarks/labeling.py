@@ -7,7 +7,7 @@ Both ask the same model, with the same weights, the same questions about the sam
 ``plain`` does it as the published code does: report by report, the whole prompt again for each
 question, one text generated after another. ``shared`` reads a report once for all its questions
 and writes all summaries of several reports at once. ``one-step`` asks at once; ``two-step`` lets
-the model first write a summary aimed at each condition. ``learned`` reads as ``shared`` does, in the
+the model first write a summary aimed at each condition. ``learned`` reads like ``shared``, in the
 words in which an adapted model is asked (an adapter changes the weights, not the work); its ratio
 is against the plain loop. Rounds are interleaved, and the order
 alternates; only the ratios within a round mean something on a shared machine. The answers of both
