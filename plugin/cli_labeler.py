@@ -111,6 +111,8 @@ def calibrate(
     --output no node is needed: the thresholds are for `radloop label --reports --thresholds`.
     """
     rule = {"cut": str(cut), "band": str(band), "share": share, "minimum": minimum}
+    if now and (labels is not None or reports is not None):
+        raise typer.BadParameter("--now reads the node's reports, not those of a file")
     if labels is not None:
         show(_from_files(config, labels, truth, schema, rule, folds, output), as_json)
         return

@@ -29,6 +29,7 @@ Reports = Callable[[int], Iterator[GeneratedReport]]
 """Yields generated reports from a number on, without end."""
 
 _CHECKPOINT_SECONDS = 60.0
+_PASSED_BY = 60  # long reports in a row; then one is read: not every schema has short ones
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,17 @@ class Training:
     def _taken(self, stream: Iterator[GeneratedReport], done: float) -> list[Row]:
         """Return the rows of the next step."""
         rows: list[Row] = []
-        lengths = self._lengths(done)
+        lengths, passed = self._lengths(done), 0
         while len(rows) < self.options.reports:
             report, longest = next(stream), lengths[len(rows)]
+            longest = math.inf if passed == _PASSED_BY else longest
             # Of its own number, so that a training that was stopped draws what it would have.
             chance = random.Random(f"{self.options.seed}/{self.position.report}")
             self.position.report += 1
             if len(report.text) > longest:
+                passed += 1
                 continue
+            passed = 0
             if (row := self._row(report, chance)) is not None:
                 rows.append(row)
                 self._note(report)

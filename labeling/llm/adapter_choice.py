@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from dicom_node.durable import write_durably
 from labeling.errors import Permanent
@@ -82,7 +83,8 @@ def beginning(
     What one schema taught about reports and questions serves the next.
 
     Args:
-        name: ``none``; ``auto``: of this schema, or else any, where there is one; or its name.
+        name: ``none``; ``auto``: of this schema, or else the one that has read most, where there
+            is one; or its name.
         store: its adapters come before those that ship.
         base_sha256, rank: of the new one; those of the old one are the same.
         schema: name of the new one's.
@@ -99,7 +101,11 @@ def beginning(
     ]
     if name != AUTO and not found:
         raise UnusableAdapter(f"no adapter named {name!r} of this model and this rank")
-    return min(found, key=lambda each: each.description.schema != schema, default=None)
+    return min(
+        found,
+        key=lambda each: (each.description.schema != schema, -_read(each.description.training)),
+        default=None,
+    )
 
 
 def enter(store: ModelStore, adapter: Adapter) -> Path:
@@ -116,6 +122,12 @@ def enter(store: ModelStore, adapter: Adapter) -> Path:
     for path in (adapter.weights, adapter.weights.with_suffix(".json")):
         write_durably(folder / path.name, path.read_bytes())
     return folder
+
+
+def _read(training: Mapping[str, Any]) -> int:
+    """Return of how many reports an adapter learned, those that it began from included."""
+    before = training.get("begun_from", {}).get("training", {})
+    return int(training.get("reports", 0)) + (_read(before) if before else 0)
 
 
 def _candidates(name: str, store: ModelStore) -> Iterator[Adapter]:

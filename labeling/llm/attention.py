@@ -57,7 +57,7 @@ def plain_attention(
     keys = key.reshape(shared, -1, key.shape[-1])
     scores = torch.bmm(side_by_side, keys.transpose(1, 2)).view(rows, heads, count, -1)
     if attention_mask is not None:
-        scores = scores + attention_mask
+        scores += attention_mask
     weights = torch.softmax(scores, dim=-1).view(shared, -1, keys.shape[1])
     found = torch.bmm(weights, value.reshape(shared, -1, value.shape[-1]))
     return found.view(rows, heads, count, -1).transpose(1, 2).contiguous(), None

@@ -8,6 +8,10 @@ from typing import Any
 
 from labeling.guarding.commands import words_digest
 from labeling.labeler import LabelerSetup
+from labeling.processor import best_format
+from labeling.settings import LanguageModelSettings
+
+_PLAIN = "bfloat16, plain attention"
 
 
 def asked_digest(setup: LabelerSetup, labeler: str, form: Any) -> str:
@@ -29,7 +33,20 @@ def asked_digest(setup: LabelerSetup, labeler: str, form: Any) -> str:
         "guard": words_digest(),
         "label_history": setup.settings.label_history,
         "backend": model.backend,
-        "dtype": "" if model.backend == "server" else model.dtype,
+        "dtype": _format(model),
         "form": form,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _format(model: LanguageModelSettings) -> str:
+    """Return in what numbers a model is read: margins, and so thresholds, are of that format.
+
+    ``auto`` is what it stands for on this machine.
+    """
+    if model.backend == "server":
+        return ""
+    if model.backend != "transformers":
+        return model.dtype
+    found = best_format(model.dtype, on_gpu=True)
+    return _PLAIN if found == "bfloat16" else found

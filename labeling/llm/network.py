@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from labeling.llm.attention import attend_plainly
 from labeling.llm.interface import UnusableLanguageModel
-from labeling.processor import multiplies_bfloat16
+from labeling.processor import best_format
 
 transformers_logging.disable_progress_bar()
 
@@ -94,10 +94,8 @@ def _reading_gguf_once() -> Iterator[None]:
 
 def precision(dtype: str) -> torch.dtype:
     """Return the number format of a setting."""
-    if dtype == "auto":
-        fast = torch.cuda.is_available() or multiplies_bfloat16()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    wanted: Any = dtype
+    return torch.bfloat16 if best_format(wanted, on_gpu=True) == "bfloat16" else torch.float32
 
 
 class Network:

@@ -102,9 +102,14 @@ class Reader:
             yield batch
 
     def _is_full(self, batch: Sequence[int], jobs: Sequence[Job]) -> bool:
-        """Tell whether a row more is too many; short ones fill a pass, whatever their number."""
-        if len(batch) < self._side_by_side:
+        """Tell whether a row more is too many.
+
+        Where several may be read, short ones fill a pass, whatever their number.
+        """
+        if len(batch) < self._side_by_side or not batch:
             return False
+        if self._side_by_side == 1:
+            return True
         return (len(batch) + 1) * jobs[batch[0]].unread > PASS
 
     def plant(self, jobs: Sequence[Job]) -> Forest:

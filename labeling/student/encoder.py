@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labeling.errors import Permanent
 from labeling.llm.model_store import ModelStore, StoredModel
-from labeling.processor import multiplies_bfloat16
+from labeling.processor import best_format
 from labeling.student.buckets import Buckets
 
 if TYPE_CHECKING:
@@ -72,13 +72,6 @@ def _installed_folder() -> Path:
     raise UnusableEncoder(f"the package {EMBEDDED_DISTRIBUTION} holds no safetensors")
 
 
-def best_dtype(wanted: Dtype = "auto") -> Literal["float32", "bfloat16"]:
-    """Return the number format: bfloat16 where the processor multiplies it in hardware."""
-    if wanted != "auto":
-        return wanted
-    return "bfloat16" if multiplies_bfloat16() else "float32"
-
-
 class Encoder:
     """An encoder of the Hugging Face kind, from a folder with safetensors and tokenizer.json.
 
@@ -115,7 +108,7 @@ class Encoder:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             model = AutoModel.from_pretrained(
                 folder,
-                dtype=getattr(torch, best_dtype(dtype)),
+                dtype=getattr(torch, best_format(dtype)),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from labeling.labeler import LabelerSetup, LabelResult, Span, failed
+from labeling.processor import best_format
 from labeling.sections import ReadableReport, UnreadableReport, read_report
-from labeling.student.encoder import best_dtype, stored_encoder
+from labeling.student.encoder import stored_encoder
 from labeling.student.weights_file import (
     InvalidStudent,
     StudentFiles,
@@ -52,7 +53,7 @@ class StudentLabeler:
         config = self._files.config
         self._encoder = stored_encoder(setup.model_store, config.encoder, config.encoder_sha256)
         self._reader: Reader | None = None
-        self._dtype = best_dtype(setup.settings.student.dtype)
+        self._dtype = best_format(setup.settings.student.dtype)
         self.model_name = setup.settings.student.name or f"student-{config.schema}"
         self.model_digest = hashlib.sha256(
             f"{self._files.digest} {self._encoder.sha256} {self._dtype}".encode()

@@ -63,6 +63,11 @@ class PackWords:
     kind: str = ""
 
     def __post_init__(self) -> None:
+        answers = _prompts(self.pack, self.kind or self.LABELER).get("answers", AT_ONCE)
+        if answers != AT_ONCE:
+            raise InvalidLanguagePack(
+                f"answers: {answers!r} is not {AT_ONCE!r}, which is all it can be"
+            )
         for key, names in self.KEYS.items():
             self._text(key, **dict.fromkeys(names, ""))
 

@@ -200,22 +200,23 @@ def _label(demo: _Demo) -> None:
             progress=say,
         )
         say(f"thresholds of {len(fitted['thresholds'])} conditions on {fitted['reports']} reports")
-    _read_by(demo, _LANGUAGE_MODEL)
+    done = _read_by(demo, _LANGUAGE_MODEL)
+    demo.summary["qualification"] = {"uncalibrated": done["uncalibrated"]}
 
 
-def _read_by(demo: _Demo, labeler: str) -> None:
+def _read_by(demo: _Demo, labeler: str) -> dict[str, Any]:
     with demo.display.stage(labeler, f"{labeler} reads the reports") as say:
         done = demo.node.command("label", "--labeler", labeler, progress=say)
         with _read(demo) as session:
             found = check_labels(session, demo.plan, labeler)
         demo.summary["labels"][labeler] = found
-        demo.summary["uncalibrated"] = done["uncalibrated"]
         means = [row["balanced_accuracy"] for row in found.values()]
         mean = f"{fmean(means):.2f}" if means else "-"
         say(
             f"{done['reports']} reports, {done['labels']:,} labels; balanced accuracy "
             f"against the texts {mean}"
         )
+    return done
 
 
 def _qualify(demo: _Demo) -> None:
@@ -229,10 +230,9 @@ def _qualify(demo: _Demo) -> None:
             progress=say,
             statuses=(0, 1),
         )
-        demo.summary["qualification"] = {
+        demo.summary["qualification"] |= {
             "qualified": verdict["qualified"],
             "failings": [each["why"] for each in verdict["failings"]],
-            "uncalibrated": demo.summary["uncalibrated"],
         }
         judged = "qualified" if verdict["qualified"] else "not qualified, accepted for a demo"
         say(f"labels by {_LANGUAGE_MODEL}: {judged}")
@@ -242,14 +242,16 @@ def _trainer(demo: _Demo) -> dict[str, Any]:
     """Return whose labels train, and how they and the rules' agree with the simulated reader.
 
     A site would take the better one, which the agreement names; this shows what the language model
-    is worth.
+    is worth. The reader's labels fitted its thresholds, so each report is judged by thresholds of
+    other patients.
     """
     found = demo.node.command("labeler", "agreement")
     means = found["mean_balanced_accuracy"].items()
     figures = ", ".join(f"{name} {mean:.2f}" for name, mean in sorted(means))
     reason = (
         f"{_LANGUAGE_MODEL}, the embedded language model with its adapter; mean balanced accuracy "
-        f"on a simulated reader's labels of training patients: {figures}"
+        f"on a simulated reader's labels of training patients, by thresholds of other patients: "
+        f"{figures}; a site would take {found['chosen']}"
     )
     return {**found, "better": found["chosen"], "chosen": _LANGUAGE_MODEL, "reason": reason}
 

@@ -2,78 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlmodel import Session
 
-from labeling.evaluation.agreement import Judgement, agreement, choose_labeler
-from labeling.models import LabelingRun
+from labeling.evaluation.agreement import Judgement, agreement, choose_labeler, judgements
 from labeling.schema_file import schema_of
 from labeling.standing import newest_run
-from labeling.vocabulary import WHOLE
 from plugin.errors import Permanent
 from plugin.settings import Settings
-from plugin.stages.ground import ground_of
-from plugin.stages.judged import results_of
-from plugin.stages.labelled import ReferenceReport, node_reports
+from plugin.stages.evaluate import states_of
+from plugin.stages.judged import stored_readings
 
 
-def agreement_of_labelers(session: Session, settings: Settings) -> dict[str, Any]:
+def agreement_of_labelers(
+    session: Session, settings: Settings, *, folds: int = 5
+) -> dict[str, Any]:
     """Compare the run of each allowed labeler with the readers' report-level labels.
 
     A labeler counts by the run by which it reads with the schema of the settings. Patients with
     image-level reference labels are left out: they are the test fold, and whoever chooses by the
-    test set has used it up. Labels of the whole report are compared.
+    test set has used it up. Labels of the whole report are compared. Where a labeler's thresholds
+    were fitted on these labels, each report is judged by thresholds of other patients.
+
+    Args:
+        session, settings: of the node.
+        folds: of that cross-validation, by patient; 0: none.
 
     Returns:
-        ``chosen``, ``reason`` and ``agreement`` (a row for each labeler and observation).
+        ``chosen``, ``reason``, ``judged_by`` (by labeler, whose thresholds decided) and
+        ``agreement`` (a row for each labeler and observation).
 
     Raises:
         Permanent: there are no reference labels, or no labeler has read those reports.
     """
     schema = schema_of(settings.labeling)
-    reports = {each.row: each for each in node_reports(session, ground_of(settings).name_of)}
-    judgements: dict[str, list[Judgement]] = {}
+    found: dict[str, list[Judgement]] = {}
+    judged_by: dict[str, str] = {}
     for labeler in settings.labeling.labelers:
-        run = newest_run(session, labeler, schema.digest)
-        found = [] if run is None else list(_judgements(session, run, reports))
-        if found:
-            judgements[labeler] = found
-    if not judgements:
+        if newest_run(session, labeler, schema.digest) is None:
+            continue
+        with suppress(Permanent):  # it has read none of these reports
+            standing = states_of(session, stored_readings(session, settings, labeler), folds)
+            found[labeler] = list(judgements(standing.cases))
+            judged_by[labeler] = standing.judged_by
+    if not found:
         raise Permanent(
             f"no labeler has read a report that a reader has labelled by schema {schema.name!r}"
         )
     try:
-        choice = choose_labeler(judgements)
+        choice = choose_labeler(found)
     except ValueError as error:
         raise Permanent(str(error)) from error
     return {
         "chosen": choice.labeler,
         "reason": choice.sentence,
+        "judged_by": judged_by,
         "mean_balanced_accuracy": dict(choice.mean_balanced_accuracy),
-        "agreement": [row for name, each in judgements.items() for row in _rows(name, each)],
+        "agreement": [row for name, each in found.items() for row in _rows(name, each)],
     }
 
 
-def _judgements(
-    session: Session, run: LabelingRun, reports: Mapping[int, ReferenceReport]
-) -> Iterator[Judgement]:
-    for row, results in results_of(session, run, reports).items():
-        for label in results:
-            reference = reports[row].labels.get((label.observation, WHOLE))
-            if label.site != WHOLE or reference is None or reference.state is None:
-                continue
-            yield Judgement(
-                observation=label.observation,
-                patient=reports[row].patient,
-                label=label.state,
-                reference=reference.state,
-                score=label.probability if label.margin is None else label.margin,
-            )
-
-
-def _rows(labeler: str, judgements: list[Judgement]) -> list[dict[str, Any]]:
+def _rows(labeler: str, given: list[Judgement]) -> list[dict[str, Any]]:
     return [
         {
             "labeler": labeler,
@@ -88,7 +79,7 @@ def _rows(labeler: str, judgements: list[Judgement]) -> list[dict[str, Any]]:
             "macro_f1": _number(each.macro_f1.value),
             "auroc": None if each.auroc is None else _number(each.auroc.value),
         }
-        for name, each in agreement(judgements).items()
+        for name, each in agreement(given).items()
     ]
 
 

@@ -183,11 +183,16 @@ def fresh_readings(
         schema=schema,
         cases=tuple(cases),
         reports={each.name: each for each in reports},
-        sought=thresholds if evidence else nowhere(schema),
+        sought=thresholds if evidence or _shows_spans(cases) else nowhere(schema),
         effort=Effort(max(len(reports) - 1, 0), seconds, peak),
         texts=text_keys(reports, ground_of(settings).salt),
         ambiguous=labelled.ambiguous,
     )
+
+
+def _shows_spans(cases: Iterable[Case]) -> bool:
+    """Tell whether the labeler looked for evidence all the same: most find it as they read."""
+    return any(result.evidence for case in cases for result in case.results)
 
 
 def text_keys(reports: Iterable[ReferenceReport], salt: bytes) -> frozenset[str]:

@@ -40,8 +40,8 @@ def qualify_labeler(
         folds: for cross-validation where thresholds were fitted on these labels; 0: never.
         by: who asks, for the record.
         progress: takes lines while reports are read.
-        timed: read only so many of the node's reports again, to time it, and judge by the labels
-            that are stored; 0: read all of them again.
+        timed: read only so many of the node's reports again, of all lengths, the longest among
+            them, to see what it costs, and judge by the labels that are stored; 0: read all again.
 
     Returns:
         ``qualified``, ``failings`` (sentences), ``figures`` and ``criteria``.
@@ -96,7 +96,7 @@ def _judged(context: Context, wanted: Wanted, timed: int, progress: Progress) ->
     if not timed:
         return read_now(read, settings, wanted, progress)
     if wanted.reports is not None:
-        raise Permanent("labels of a file are not stored: all of its reports are read")
+        raise Permanent("--timed is of the node's stored labels; those of a file are all read")
     stored = judged_of(read, settings, wanted, progress)
     with read() as session:
         labelled = len(reports_of(session, settings, wanted).reports)
@@ -105,10 +105,15 @@ def _judged(context: Context, wanted: Wanted, timed: int, progress: Progress) ->
             f"{labelled - len(stored.cases)} of {labelled} reports that readers labelled have no "
             f"stored labels: radloop label --labeler {wanted.labeler} first"
         )
-    again = read_now(read, settings, wanted, progress, most=timed)
+    again = read_now(read, settings, wanted, progress, most=timed + 1)  # the first is not timed
     if again.configuration != stored.configuration:
         raise Permanent(
             f"the stored labels are of another model, other questions or another schema: "
             f"radloop label --labeler {wanted.labeler} first"
+        )
+    if again.calibration_digest != stored.calibration_digest:
+        raise Permanent(
+            f"the stored labels were read by other thresholds than hold now: radloop label "
+            f"--labeler {wanted.labeler} first"
         )
     return replace(stored, effort=again.effort)

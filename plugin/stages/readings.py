@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from plugin.errors import Permanent
 from plugin.settings import Settings
 from plugin.stages.ground import ground_of
 from plugin.stages.judged import Judged, fresh_readings, stored_readings
-from plugin.stages.labelled import LabelledReports, file_reports, labelled_on_node
+from plugin.stages.labelled import LabelledReports, ReferenceReport, file_reports, labelled_on_node
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def read_now(
         read, settings: of the node.
         wanted: which labeler, and which reports.
         progress: takes lines while reports are read.
-        most: the first so many of the reports; 0: all.
+        most: so many of the reports, of all lengths, the longest among them; 0: all.
         evidence: whether the words that carry a label are sought.
 
     Raises:
@@ -87,7 +87,7 @@ def read_now(
     with read() as session:
         reports = reports_of(session, settings, wanted)
     if most:
-        reports = reports._replace(reports=reports.reports[:most])
+        reports = reports._replace(reports=_of_all_lengths(reports.reports, most))
 
     def thresholds_for(configuration: Configuration) -> Thresholds:
         with read() as session:
@@ -96,6 +96,18 @@ def read_now(
     return fresh_readings(
         settings, wanted.labeler, reports, progress, thresholds_for, evidence=evidence
     )
+
+
+def _of_all_lengths(reports: Sequence[ReferenceReport], count: int) -> list[ReferenceReport]:
+    """Return so many reports evenly from the shortest to the longest; the middle one is first."""
+    ordered = sorted(reports, key=lambda each: len(each.text))
+    if count >= len(ordered):
+        return ordered
+    last = len(ordered) - 1
+    places = {round(number * last / max(count - 1, 1)) for number in range(count)}
+    chosen = [ordered[place] for place in sorted(places)]
+    middle = chosen.pop(len(chosen) // 2)
+    return [middle, *chosen]
 
 
 def reports_of(session: Session, settings: Settings, wanted: Wanted) -> LabelledReports:

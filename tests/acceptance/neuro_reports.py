@@ -58,7 +58,7 @@ def brain_reports(folder: Path = FEED) -> dict[str, str]:
 def _procedure(message: Expected) -> str:
     for segment in message.raw.decode("utf-8").split("\r"):
         if segment.startswith("OBR|"):
-            return segment.split("|")[4]
+            return "|".join(segment.split("|")[4:5])
     return ""
 
 
@@ -76,7 +76,8 @@ def on_generated(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
         )
         for name, reading in readings.items()
     ]
-    sought = UNCALIBRATED if reader.labeler == "rules" else nowhere(schema)
+    has_spans = any(each.evidence for case in cases for each in case.results)
+    sought = UNCALIBRATED if has_spans else nowhere(schema)
     judged = cross_fitted(cases, schema, rule=FitRule(resamples=0), sought=sought)
     as_it_comes = decided(cases, schema, UNCALIBRATED, sought=sought)
     raw = agreement(judgements(as_it_comes), resamples=0)
@@ -140,6 +141,7 @@ def reader_of(labeler: str, options: argparse.Namespace, *, evidence: bool) -> R
             "labelers": tuple(options.labelers),
             "language_model": {"dtype": options.dtype, "batch_reports": options.batch},
             "token_scores": {"evidence": evidence},
+            "tree": {"evidence": evidence},
         }
     )
     return Reader(labeler, labeler, settings)
@@ -155,12 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="the line of JSON goes here, too")
     options = parser.parse_args(arguments)
+    texts = brain_reports()
+    if not texts:
+        parser.error(f"no head or brain report under {FEED}: RADLOOP_SHARED names its folder")
     measured = [
         on_generated(reader_of(n, options, evidence=False), options) for n in options.labelers
     ]
     print(f"{options.count} generated reports in test phrasings, not real ones:")
     print("\n".join(lines_of(measured)), flush=True)
-    texts = brain_reports()
     said = {
         n: on_feed(reader_of(n, options, evidence=True), texts, options.batch)
         for n in options.labelers

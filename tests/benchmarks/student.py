@@ -28,9 +28,10 @@ from tokenizers import Tokenizer
 
 from labeling.labeler import LabelResult
 from labeling.llm.model_store import ModelStore
+from labeling.processor import best_format
 from labeling.schema_file import shipped_schema
 from labeling.settings import LabelingSettings
-from labeling.student.encoder import best_dtype, stored_encoder
+from labeling.student.encoder import stored_encoder
 from labeling.synthesis.generator import generate
 from labeling.vocabulary import State
 from plugin.labeler_children import LabelerChildren, labeler_children
@@ -159,7 +160,7 @@ def result_of(
     return {
         "benchmark": "student",
         "threads": threads,
-        "dtype": best_dtype(),
+        "dtype": best_format("auto"),
         "rounds": len(ratios),
         "reports": len(reports),
         "tokens": {

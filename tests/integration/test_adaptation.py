@@ -217,6 +217,14 @@ def test_short_reports_come_again_later(store: ModelStore, tmp_path: Path) -> No
     assert read[0.0] == OPTIONS.steps * OPTIONS.reports < read[1.0]  # the long ones were passed by
 
 
+def test_a_schema_without_short_reports_is_learned_all_the_same(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, steps=1, short=0.0, shorts=1.0, short_length=1)
+    read = adapt_model(task(store), tmp_path, options, silent).description.training
+    assert read["steps"] == 1
+
+
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
     store: ModelStore, adapter: Adapter, tmp_path: Path
 ) -> None:
@@ -320,11 +328,25 @@ def test_matrices_that_were_changed_are_not_put_on(own_store: ModelStore) -> Non
         TransformersModel.load(own_store.get("tiny").path).adapted(read_adapter(described))
 
 
+def well_read(adapter: Adapter, name: str, folder: Path) -> Adapter:
+    """Return a copy under another name that says it has read much more, in two trainings."""
+    told = json.loads(adapter.weights.with_suffix(".json").read_text("utf-8"))
+    before = {"training": {**told["training"], "reports": 10**6}}
+    told |= {"name": name, "training": {**told["training"], "reports": 1, "begun_from": before}}
+    (folder / f"{name}.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / f"{name}.safetensors").write_bytes(adapter.weights.read_bytes())
+    return read_adapter(folder / f"{name}.json")
+
+
 def test_what_one_schema_taught_serves_the_next(own_store: ModelStore, adapter: Adapter) -> None:
     sha256 = own_store.get("tiny").sha256
     assert beginning("auto", own_store, sha256, "chest", 2) == read_adapter(
         own_store.root / ".adapters" / "spine.json"
     )
+    enter(own_store, well_read(adapter, "another", own_store.root))
+    assert beginning("auto", own_store, sha256, "chest", 2).description.name == "another"
+    assert beginning("auto", own_store, sha256, "spine", 2).description.name == "another"
+    (own_store.root / ".adapters" / "another.json").unlink()
     assert beginning("none", own_store, sha256, "chest", 2) is None
     assert beginning("auto", own_store, sha256, "chest", 3) is None
     with pytest.raises(UnusableAdapter, match="rank"):

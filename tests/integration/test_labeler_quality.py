@@ -356,9 +356,14 @@ def test_stored_labels_judge_and_some_reports_are_read_again_to_time_it(
         run_operation(context, "labeler qualify", asked, lambda _: None)
     run_operation(context, "label", {"labeler": "rules"}, lambda _: None)
     found = run_operation(context, "labeler qualify", asked, lambda _: None)
-    assert (found["figures"]["reports"], found["figures"]["timed_reports"]) == (COUNT, 3)
+    assert (found["figures"]["reports"], found["figures"]["timed_reports"]) == (COUNT, 4)
     again = run_operation(context, "labeler qualify", {**asked, "timed": 0}, lambda _: None)
     assert again["observations"] == found["observations"]
+    run_operation(context, "labeler calibrate", {**CALIBRATE, "labeler": "rules"}, lambda _: None)
+    with pytest.raises(Permanent, match="by other thresholds than hold now"):
+        run_operation(context, "labeler qualify", asked, lambda _: None)
+    run_operation(context, "label", {"labeler": "rules"}, lambda _: None)
+    run_operation(context, "labeler qualify", asked, lambda _: None)
     receive(context, COUNT)
     import_one = references(tmp_path / "more.csv", "report", [f"A{COUNT}"])
     run_operation(context, "reference import", {"path": str(import_one)}, lambda _: None)

@@ -17,6 +17,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from labeling.llm.forest import PASS
 from labeling.llm.interface import (
     Ask,
     GenerateRequest,
@@ -163,6 +164,25 @@ def test_half_precision_keeps_the_answers_close(tmp_path):
     ]
     spread = torch.tensor(flat(exact.score(requests()))).std()
     assert torch.tensor(differences).abs().mean() < 0.15 * spread
+
+
+def test_half_precision_attends_by_plain_products_and_single_precision_does_not(tmp_path):
+    folder = write_model(tmp_path / "model")
+    names = [loaded(folder, dtype=each).network.model.config._attn_implementation
+             for each in ("float32", "bfloat16")]  # fmt: skip
+    assert names == ["sdpa", "radloop_plain"]
+
+
+def test_short_reports_fill_a_pass_and_one_at_a_time_stays_one(tmp_path):
+    folder = write_model(tmp_path / "model")
+    for side_by_side, rows in ((1, 1), (2, 12)):
+        reader = loaded(folder, side_by_side=side_by_side).reader
+        jobs = [reader.job(reading(REPORTS[0]), [[3]]) for _ in range(12)]
+        assert len(next(reader.batches(jobs))) == rows
+    unread = jobs[0].unread
+    reader = loaded(folder, side_by_side=2).reader
+    many = [jobs[0]] * (2 * PASS // unread)
+    assert max(len(some) * unread for some in reader.batches(many)) <= PASS
 
 
 def test_choices_are_summed_over_their_spellings(tmp_path):

@@ -140,3 +140,10 @@ def test_invisible_characters_cannot_hide_a_marker():
 
 def test_blanks_that_are_tokens_of_their_own_end_no_cleaning():
     assert cleaned("a  b   c", {" ", "  ", "\n", ""}) == "a b c"
+
+
+def test_answers_come_at_once_or_in_a_turn_of_their_own_and_in_no_third_way():
+    prompts = {**ENGLISH.prompts, "own": {**ENGLISH.prompts["token_scores"], "answers": "later"}}
+    pack = dataclasses.replace(ENGLISH, prompts=prompts)
+    with pytest.raises(InvalidLanguagePack, match="'later' is not 'at once'"):
+        Prompts(SCHEMA, pack, "own")

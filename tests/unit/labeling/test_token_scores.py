@@ -279,6 +279,15 @@ def test_the_digest_covers_every_setting_that_changes_an_answer():
     assert digest(languages=Languages({"en": pack})) != plain
 
 
+def test_the_digest_names_the_number_format_that_auto_stands_for(monkeypatch):
+    def digest(dtype):
+        return labeler_of(FakeLanguageModel(), language_model={"dtype": dtype}).prompt_digest
+
+    for fast, same, other in ((True, "bfloat16", "float32"), (False, "float32", "bfloat16")):
+        monkeypatch.setattr("labeling.processor.multiplies_bfloat16", lambda fast=fast: fast)
+        assert digest("auto") == digest(same) != digest(other)
+
+
 def test_the_digest_of_the_model_is_known_before_it_is_opened(tmp_path):
     labeler = labeler_of(FakeLanguageModel())
     assert labeler.model_digest == "f" * 64

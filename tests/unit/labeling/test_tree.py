@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -183,6 +184,16 @@ def test_evidence_can_be_switched_off_and_then_nothing_is_read_twice():
     assert labels["stenosis", WHOLE].evidence == ()
     assert labels["stenosis", WHOLE].margin > 2.0
     _, sought = label(REPORT, *SAID)
+    assert len(model.scored) < len(sought.scored)
+
+
+def test_where_margins_are_all_that_is_wanted_no_evidence_is_sought():
+    model = FakeLanguageModel(SAID)
+    labeler = TreeLabeler(replace(setup_of(SPINE), evidence=False), model)
+    found = {(r.observation, r.site): r for r in labeler.label_report(REPORT)}
+    usual, sought = label(REPORT, *SAID)
+    assert found["stenosis", WHOLE].evidence == ()
+    assert found["stenosis", WHOLE].margin == usual["stenosis", WHOLE].margin
     assert len(model.scored) < len(sought.scored)
 
 

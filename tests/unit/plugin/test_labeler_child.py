@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from labeling.labeler import failed, row_of
+from labeling.labeler import LabelerSetup, LabelResult, failed, row_of
 from labeling.schema_file import shipped_schema
 from labeling.settings import LabelingSettings
 from labeling.vocabulary import State
 from plugin.errors import ChildFailed, Permanent, TaskBroke
 from plugin.labeler_child import DIED, LabelerChild
+from plugin.tasks import TASKS
 
 SCHEMA = shipped_schema("spine")
 ANSWER = [row_of(each) for each in failed(SCHEMA, "as it were read")]
@@ -103,3 +104,31 @@ def test_every_label_of_such_a_report_has_failed() -> None:
     [(_, results)] = labeler.read([(1, "x")], lambda _: None)
     assert {each.state for each in results} == {State.FAILED}
     assert len(results) == len(failed(SCHEMA, ""))
+
+
+def test_a_labeler_is_told_that_margins_are_all_that_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    setups: list[LabelerSetup] = []
+
+    class Noted:
+        def __init__(self, setup: LabelerSetup) -> None:
+            setups.append(setup)
+
+        def label_reports(self, texts: list[str]) -> Iterator[list[LabelResult]]:
+            return iter([failed(SCHEMA, "as it were read")] * len(texts))
+
+    class HereAndNow:
+        def run(
+            self, task: str, job: dict[str, Any], progress: Callable[[str], None]
+        ) -> Iterator[Any]:
+            found: list[Any] = []
+            TASKS[task](job, lambda _, value: found.append(value))
+            return iter(found)
+
+    monkeypatch.setattr("plugin.tasks.load", lambda *_: Noted)
+    labeler = LabelerChild(HereAndNow(), "rules", LabelingSettings(), tmp_path)  # type: ignore[arg-type]
+    for _ in range(2):
+        assert len(list(labeler.read([("a", "a")], lambda _: None))) == 1
+        labeler.spare_evidence()
+    assert [each.evidence for each in setups] == [True, False]
