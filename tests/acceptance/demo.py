@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 LEAST_AUROC = 0.80
-LEAST_AGREEMENT = 0.75  # mean over states and observations; chance is .25 to .33
+LEAST_AGREEMENT = 0.80  # in balanced accuracy, by thresholds of other patients; chance is .5
 
 
 def promises(out: Path, summary: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -36,18 +35,13 @@ def promises(out: Path, summary: dict[str, Any]) -> list[tuple[str, bool]]:
         ("both labelers read the reports", {"rules", "token_scores"} <= set(summary["labels"])),
         ("the language model's labels train", summary["labeler"]["chosen"] == "token_scores"),
         (
-            "they agree with what the texts say",
-            fmean(row["balanced_accuracy"] for row in _trained(summary)) >= LEAST_AGREEMENT,
+            "they agree with the simulated reader, present against the rest",
+            summary["labeler"]["mean_balanced_accuracy"]["token_scores"] >= LEAST_AGREEMENT,
         ),
         ("reports are rendered", len(rendered) == sr["predicted_studies"]),
         ("pictures are drawn", all((out / "pictures" / n).exists() for n in _PICTURES)),
         ("it says that it is simulated", summary["simulated"] is True),
     ]
-
-
-def _trained(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return by observation the agreement with the texts of the labels that trained."""
-    return list(summary["labels"]["token_scores"].values())
 
 
 _PICTURES = ("roc.png", "study.png")
@@ -62,6 +56,7 @@ def main() -> int:
         print(f"{'ok    ' if kept else 'BROKEN'}  {promise}")
     figures = {
         "auroc": summary["classifier"]["auroc"],
+        "agreement_with_reader": summary["labeler"]["mean_balanced_accuracy"],
         "labels": {
             name: {each: round(row["balanced_accuracy"], 3) for each, row in found.items()}
             for name, found in summary["labels"].items()
