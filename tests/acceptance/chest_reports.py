@@ -55,8 +55,7 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
                 "url": options.url,
             },
             "observations": gold_observations() if options.gold_only else (),
-            "token_scores": {"evidence": options.evidence},
-            "tree": {"evidence": options.evidence, "all_ways": options.all_ways},
+            "tree": {"all_ways": options.all_ways},
         }
     )
 
@@ -71,7 +70,7 @@ def read(
 
         return read_by_folds(reports, settings, options)
     texts = {each.name: each.text for each in reports}
-    reader = Reader(labeler, labeler, settings, options.model)
+    reader = Reader(labeler, labeler, settings, options.model, options.evidence)
     found, schema, _ = read_reports(reader, texts, batch=options.batch)
     return found, schema
 

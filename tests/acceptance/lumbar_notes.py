@@ -128,7 +128,6 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
                 "summary_tokens": options.summary_tokens,
                 "levels": options.levels,
                 "mention": options.mention,
-                "evidence": options.evidence,
             },
         }
     )
@@ -308,7 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = settings_of(options)
     found = []
     for labeler in options.labelers:
-        reader = Reader(title_of(labeler, options), labeler, settings, options.model)
+        reader = Reader(
+            title_of(labeler, options), labeler, settings, options.model, options.evidence
+        )
         found.append(measure(reader, options))
         print("\n".join(lines_of(found[-1:])), flush=True)
     print()

@@ -140,11 +140,9 @@ def reader_of(labeler: str, options: argparse.Namespace, *, evidence: bool) -> R
             "schema_name": "neuro",
             "labelers": tuple(options.labelers),
             "language_model": {"dtype": options.dtype, "batch_reports": options.batch},
-            "token_scores": {"evidence": evidence},
-            "tree": {"evidence": evidence},
         }
     )
-    return Reader(labeler, labeler, settings)
+    return Reader(labeler, labeler, settings, evidence=evidence)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,12 +32,16 @@ CACHE = Path(
 
 @dataclass(frozen=True)
 class Reader:
-    """A labeler as a table names it, with the settings that it reads under."""
+    """A labeler as a table names it, with the settings that it reads under.
+
+    Without ``evidence``, margins are all that is wanted of one that would seek it by reading again.
+    """
 
     title: str
     labeler: str
     settings: LabelingSettings
     model: Path | None = None  # None: the embedded one
+    evidence: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,15 @@ def read_reports(
         named = settings.language_model.model_copy(update={"name": name})
         settings = settings.model_copy(update={"language_model": named})
     schema = schema_of(settings)
-    labeler: Labeler = load("labelers", reader.labeler)(LabelerSetup(schema, settings, store))
+    labeler: Labeler = load("labelers", reader.labeler)(
+        LabelerSetup(schema, settings, store, evidence=reader.evidence)
+    )
     digests = {"model": labeler.model_digest, "questions": labeler.prompt_digest}
-    kept = _Kept(cache, reader.labeler, [schema.digest, *digests.values()])
+    kept = _Kept(
+        cache,
+        reader.labeler,
+        [schema.digest, *digests.values(), *["margins"] * (not reader.evidence)],
+    )
     found = kept.read()
     waiting = [name for name in texts if name not in found]
     say = _progress(reader.title, len(waiting))
