@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 Format = Literal["float32", "bfloat16"]
+Dtype = Format | Literal["auto"]
+"""As settings name it."""
 
 
 def multiplies_bfloat16() -> bool:
@@ -19,7 +21,7 @@ def multiplies_bfloat16() -> bool:
     return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
 
 
-def best_format(wanted: Format | Literal["auto"], *, on_gpu: bool = False) -> Format:
+def best_format(wanted: Dtype, *, on_gpu: bool = False) -> Format:
     """Return the number format of a setting; torch is loaded for ``auto`` alone.
 
     Args:

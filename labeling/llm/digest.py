@@ -12,6 +12,7 @@ from labeling.processor import best_format
 from labeling.settings import LanguageModelSettings
 
 _PLAIN = "bfloat16, plain attention"
+"""How bfloat16 is read now; another way of rounding gets another name."""
 
 
 def asked_digest(setup: LabelerSetup, labeler: str, form: Any) -> str:

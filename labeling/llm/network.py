@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from labeling.llm.attention import attend_plainly
 from labeling.llm.interface import UnusableLanguageModel
-from labeling.processor import best_format
+from labeling.processor import Dtype, best_format
 
 transformers_logging.disable_progress_bar()
 
@@ -38,7 +38,7 @@ _TOLERANCE = {torch.float32: 1e-3}
 _COARSE = 0.2  # of half precision, as a share of the scores' own spread
 
 
-def load(path: Path, dtype: str) -> tuple[Any, Any]:
+def load(path: Path, dtype: Dtype) -> tuple[Any, Any]:
     """Return model and tokenizer from a GGUF file or a folder with safetensors.
 
     Args:
@@ -92,10 +92,10 @@ def _reading_gguf_once() -> Iterator[None]:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
-def precision(dtype: str) -> torch.dtype:
+def precision(dtype: Dtype) -> torch.dtype:
     """Return the number format of a setting."""
-    wanted: Any = dtype
-    return torch.bfloat16 if best_format(wanted, on_gpu=True) == "bfloat16" else torch.float32
+    found: torch.dtype = getattr(torch, best_format(dtype, on_gpu=True))
+    return found
 
 
 class Network:

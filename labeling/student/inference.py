@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from labeling.processor import Dtype
 from labeling.sections import ReadableReport
 from labeling.student.buckets import Buckets
-from labeling.student.encoder import Dtype, Encoder
+from labeling.student.encoder import Encoder
 from labeling.student.labeler import Answer
 from labeling.student.network import STATES, AttentionReader, Sizes, margins
 from labeling.student.reading import Batch, Span, TokenizedReport, Tokenizer, side_by_side

@@ -29,6 +29,9 @@ MAXIMUM_SENTENCES = 4
 SHARE = 0.6
 """A sentence is named that gains so much of what the best one gains."""
 
+AT_ONCE = 8
+"""So many excerpts are worth one report of a batch: they are short."""
+
 _WIDTH = 48  # groups of sentences that are read alone at once
 _CANDIDATES = 12  # the best of them are read sentence by sentence
 _MAYBE = 0.3  # as SHARE, of the sentences in which a site is sought first

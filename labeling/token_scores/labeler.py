@@ -24,7 +24,6 @@ from labeling.vocabulary import WHOLE, State
 TOO_LONG = "the report has more tokens than the model may read"
 LEVELS_OFF = "not asked: levels are switched off in the settings"
 
-_EXCERPTS = 8  # at once for each report: they are short
 _FORM = 2  # of the order in which the words are put together
 
 
@@ -134,7 +133,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
                 )
                 for each in excerpts
             ]
-            replies = ask(model, enquiries, _EXCERPTS * self._batch)
+            replies = ask(model, enquiries, evidence.AT_ONCE * self._batch)
             return [{key: given.margin for key, given in reply.items()} for reply in replies]
 
         return find_evidence([self._case(each) for each in read], margins)

@@ -12,7 +12,7 @@ import json
 import re
 import string
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -63,10 +63,9 @@ class PackWords:
     kind: str = ""
 
     def __post_init__(self) -> None:
-        answers = _prompts(self.pack, self.kind or self.LABELER).get("answers", AT_ONCE)
-        if answers != AT_ONCE:
+        if self._answers not in {"", AT_ONCE}:
             raise InvalidLanguagePack(
-                f"answers: {answers!r} is not {AT_ONCE!r}, which is all it can be"
+                f"answers: {self._answers!r} is not {AT_ONCE!r}, which is all it can be"
             )
         for key, names in self.KEYS.items():
             self._text(key, **dict.fromkeys(names, ""))
@@ -74,8 +73,8 @@ class PackWords:
     def reading(self, report: str) -> Reading:
         """Return what is read once for all questions; an empty report is said to be empty."""
         system = self._text("system", title=self.schema.title, open=FENCE[0], close=FENCE[1])
-        found = fenced(system, report or self._text("nothing"))
-        return replace(found, at_once=self._answers_at_once)
+        at_once = self._answers == AT_ONCE
+        return fenced(system, report or self._text("nothing"), at_once=at_once)
 
     def stem(self, observation: str) -> str:
         """Return what is said of an observation before its questions."""
@@ -102,8 +101,8 @@ class PackWords:
         return Question(f" {text}", (self._text("yes"), self._text("no")))
 
     @property
-    def _answers_at_once(self) -> bool:
-        return _prompts(self.pack, self.kind or self.LABELER).get("answers") == AT_ONCE
+    def _answers(self) -> str:
+        return _prompts(self.pack, self.kind or self.LABELER).get("answers", "")
 
     def _text(self, key: str, **words: str) -> str:
         return filled(self.pack, self.kind or self.LABELER, key, **words)
@@ -162,9 +161,9 @@ def _prompts(pack: LanguagePack, labeler: str) -> Mapping[str, str]:
     return pack.prompts.get(labeler, {})
 
 
-def fenced(system: str, report: str) -> Reading:
+def fenced(system: str, report: str, *, at_once: bool = False) -> Reading:
     """Return a reading with the report, cleaned by ``report_for_prompt``, within its fence."""
-    return Reading(system, f"{FENCE[0]}\n", report, f"\n{FENCE[1]}\n")
+    return Reading(system, f"{FENCE[0]}\n", report, f"\n{FENCE[1]}\n", at_once)
 
 
 def spoken(observation: Observation) -> str:

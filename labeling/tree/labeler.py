@@ -123,7 +123,7 @@ class TreeLabeler(AskingLabeler[_Read]):
                 )
                 for each in excerpts
             ]
-            return ask_root(model, asked, self._batch)
+            return ask_root(model, asked, evidence.AT_ONCE * self._batch)
 
         return find_evidence([self._evidence_case(each) for each in read], margins)
 

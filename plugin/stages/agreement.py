@@ -9,7 +9,6 @@ from sqlmodel import Session
 
 from labeling.evaluation.agreement import Judgement, agreement, choose_labeler, judgements
 from labeling.schema_file import schema_of
-from labeling.standing import newest_run
 from plugin.errors import Permanent
 from plugin.settings import Settings
 from plugin.stages.evaluate import states_of
@@ -37,19 +36,17 @@ def agreement_of_labelers(
     Raises:
         Permanent: there are no reference labels, or no labeler has read those reports.
     """
-    schema = schema_of(settings.labeling)
     found: dict[str, list[Judgement]] = {}
     judged_by: dict[str, str] = {}
     for labeler in settings.labeling.labelers:
-        if newest_run(session, labeler, schema.digest) is None:
-            continue
         with suppress(Permanent):  # it has read none of these reports
             standing = states_of(session, stored_readings(session, settings, labeler), folds)
             found[labeler] = list(judgements(standing.cases))
             judged_by[labeler] = standing.judged_by
     if not found:
+        name = schema_of(settings.labeling).name
         raise Permanent(
-            f"no labeler has read a report that a reader has labelled by schema {schema.name!r}"
+            f"no labeler has read a report that a reader has labelled by schema {name!r}"
         )
     try:
         choice = choose_labeler(found)

@@ -49,6 +49,7 @@ class Judged:
         effort: what reading cost, where the reports were read now.
         texts: salted keys of the texts, by which the same report is known again elsewhere.
         ambiguous: accession numbers that readers labelled and that stand for several patients.
+        unread: reports that readers labelled and of which no labels are stored.
     """
 
     configuration: Configuration
@@ -61,6 +62,7 @@ class Judged:
     effort: Effort | None = None
     texts: frozenset[str] = frozenset()
     ambiguous: int = 0
+    unread: int = 0
 
     @property
     def label_ids(self) -> list[int]:
@@ -109,6 +111,7 @@ def stored_readings(session: Session, settings: Settings, labeler: str) -> Judge
         sought=thresholds_with(session, run.calibration_digest),
         texts=text_keys(found.values(), ground.salt),
         ambiguous=labelled.ambiguous,
+        unread=len(reports) - len(results),
     )
 
 
@@ -154,8 +157,6 @@ def fresh_readings(
         raise Permanent("readers have labelled none of these reports")
     schema = schema_of(settings.labeling)
     folder = DataFolder(settings.data_folder)
-    cases: list[Case] = []
-    seconds = 0.0
     with ChildProcess(folder.child_log, settings.labeling.language_model.threads) as child:
         reader = LabelerChild(child, labeler, settings.labeling, folder.language_models)
         identity = reader.identify(progress)
@@ -167,14 +168,7 @@ def fresh_readings(
         if not evidence:
             reader.spare_evidence()
         rate = Rate(labeler, len(reports), progress, time.monotonic)
-        for chunk in (reports[:1], *_chunks(reports[1:])):
-            began = time.monotonic()
-            texts = [(place, each.text) for place, each in enumerate(chunk)]
-            for place, results in reader.read(texts, progress):
-                report = chunk[place]
-                cases.append(case_of(report, checked(results, schema, report.text)))
-                rate.done()
-            seconds += time.monotonic() - began if len(cases) > 1 else 0.0
+        cases, seconds = _read_timed(reader, reports, schema, rate, progress)
         (peak,) = child.run("peak_memory", {}, progress)
     return Judged(
         configuration=configuration,
@@ -188,6 +182,27 @@ def fresh_readings(
         texts=text_keys(reports, ground_of(settings).salt),
         ambiguous=labelled.ambiguous,
     )
+
+
+def _read_timed(
+    reader: LabelerChild,
+    reports: Sequence[ReferenceReport],
+    schema: LabelSchema,
+    rate: Rate,
+    progress: Progress,
+) -> tuple[list[Case], float]:
+    """Return a case for each report, and the seconds that all but the first took."""
+    cases: list[Case] = []
+    seconds = 0.0
+    for chunk in (reports[:1], *_chunks(reports[1:])):
+        began = time.monotonic()
+        texts = [(place, each.text) for place, each in enumerate(chunk)]
+        for place, results in reader.read(texts, progress):
+            report = chunk[place]
+            cases.append(case_of(report, checked(results, schema, report.text)))
+            rate.done()
+        seconds += time.monotonic() - began if len(cases) > 1 else 0.0
+    return cases, seconds
 
 
 def _shows_spans(cases: Iterable[Case]) -> bool:

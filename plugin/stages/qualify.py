@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from labeling.evaluation.agreement import agreement, judgements
-from labeling.evaluation.qualification import Criteria, Effort, judge
+from labeling.evaluation.qualification import Criteria, Effort, Verdict, judge
 from labeling.models import Qualification
 from labeling.standing import calibration_of
 from labeling.thresholds import at_sites, conditions
@@ -14,7 +15,7 @@ from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.stages.evaluate import SAME_LABELS, states_of
 from plugin.stages.judged import Judged
-from plugin.stages.readings import Wanted, judged_of, read_now, reports_of
+from plugin.stages.readings import Wanted, judged_of, read_now
 
 
 def qualify_labeler(
@@ -79,9 +80,14 @@ def qualify_labeler(
                 measured_at=context.clock(),
             )
         )
+    return _told(judged, verdict, figures)
+
+
+def _told(judged: Judged, verdict: Verdict, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a verdict as a command shows it."""
     rows = [{"observation": name, **each} for name, each in figures["observations"].items()]
     return {
-        "labeler": wanted.labeler,
+        "labeler": judged.configuration.labeler,
         "model": judged.model_name or judged.configuration.model_digest[:16],
         "qualified": verdict.qualified,
         "failings": [{"why": each} for each in verdict.failings],
@@ -98,12 +104,10 @@ def _judged(context: Context, wanted: Wanted, timed: int, progress: Progress) ->
     if wanted.reports is not None:
         raise Permanent("--timed is of the node's stored labels; those of a file are all read")
     stored = judged_of(read, settings, wanted, progress)
-    with read() as session:
-        labelled = len(reports_of(session, settings, wanted).reports)
-    if len(stored.cases) < labelled:
+    if stored.unread:
         raise Permanent(
-            f"{labelled - len(stored.cases)} of {labelled} reports that readers labelled have no "
-            f"stored labels: radloop label --labeler {wanted.labeler} first"
+            f"{stored.unread} of {stored.unread + len(stored.cases)} reports that readers labelled "
+            f"have no stored labels: radloop label --labeler {wanted.labeler} first"
         )
     again = read_now(read, settings, wanted, progress, most=timed + 1)  # the first is not timed
     if again.configuration != stored.configuration:

@@ -138,21 +138,36 @@ def measure(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
     texts = dict(list(notes().items())[: options.limit])
     readings, schema, digests = read_reports(reader, texts, batch=options.batch)
     has_spans = reader.labeler != "token_scores" or options.evidence
+    return {
+        "labeler": reader.title,
+        **digests,
+        "seconds_per_report": median(each.seconds for each in readings.values()),
+        "failed_reports": sum(_failed(each.results) for each in readings.values()),
+        **figures_of(cases_of(readings, texts, schema), schema, has_spans, options.resamples),
+    }
+
+
+def figures_of(
+    cases: Sequence[Case], schema: LabelSchema, has_spans: bool, resamples: int
+) -> dict[str, Any]:
+    """Return how cases agree with their references, by thresholds of other folds.
+
+    Args:
+        cases: as a labeler measured them, with references.
+        schema: of the labels.
+        has_spans: whether it looked for evidence.
+        resamples: of the bootstrap.
+    """
     sought = UNCALIBRATED if has_spans else nowhere(schema)
-    cases = cases_of(readings, texts, schema)
     judged = cross_fitted(cases, schema, rule=FitRule(resamples=0), sought=sought)
     as_it_comes = decided(cases, schema, UNCALIBRATED, sought=sought)
     raw = agreement(judgements(as_it_comes), resamples=0)
     return {
-        "labeler": reader.title,
-        **digests,
         "reports": len(cases),
-        "seconds_per_report": median(each.seconds for each in readings.values()),
-        "failed_reports": sum(_failed(each.results) for each in readings.values()),
-        "whole": agreement(judgements(judged), resamples=options.resamples),
+        "whole": agreement(judgements(judged), resamples=resamples),
         "raw": {name: each.balanced_accuracy.value for name, each in raw.items()},
         "judged": list(judgements(judged)),
-        "sites": agreement(judgements(judged, at_sites=True), resamples=options.resamples),
+        "sites": agreement(judgements(judged, at_sites=True), resamples=resamples),
         "quotes": evidence_overlap(judged) if has_spans else {},
     }
 

@@ -26,15 +26,13 @@ from typing import Any
 from sklearn.metrics import cohen_kappa_score
 
 from labeling.decision import decide
-from labeling.evaluation.agreement import agreement, judgements
-from labeling.evaluation.calibration import FitRule, cross_fitted
-from labeling.evaluation.cases import Case, Reference, decided
+from labeling.evaluation.cases import Case, Reference
 from labeling.schema_file import shipped_schema
 from labeling.settings import LabelingSettings
 from labeling.synthesis.generator import generate
-from labeling.thresholds import UNCALIBRATED, nowhere
+from labeling.thresholds import UNCALIBRATED
 from labeling.vocabulary import WHOLE, State
-from tests.acceptance.lumbar_notes import json_of, lines_of
+from tests.acceptance.lumbar_notes import figures_of, json_of, lines_of
 from tests.acceptance.readings import Reader, read_reports, table
 from tests.acceptance.scout_feed import FEED, Expected, expected_of
 
@@ -77,19 +75,11 @@ def on_generated(reader: Reader, options: argparse.Namespace) -> dict[str, Any]:
         for name, reading in readings.items()
     ]
     has_spans = any(each.evidence for case in cases for each in case.results)
-    sought = UNCALIBRATED if has_spans else nowhere(schema)
-    judged = cross_fitted(cases, schema, rule=FitRule(resamples=0), sought=sought)
-    as_it_comes = decided(cases, schema, UNCALIBRATED, sought=sought)
-    raw = agreement(judgements(as_it_comes), resamples=0)
     return {
         "labeler": reader.title,
         **digests,
-        "reports": len(cases),
         "seconds_per_report": median(each.seconds for each in readings.values()),
-        "whole": agreement(judgements(judged), resamples=options.resamples),
-        "raw": {name: each.balanced_accuracy.value for name, each in raw.items()},
-        "sites": {},
-        "quotes": {},
+        **figures_of(cases, schema, has_spans, options.resamples),
     }
 
 
