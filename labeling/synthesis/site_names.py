@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from labeling.vocabulary import LabelSchema
 
 _PAIR = re.compile(r"([CTL]\d{1,2})-([CTLS]\d{1,2})")
-_SEPARATORS = ("-", "-", "-", "/", "/", " - ", "–")
+_SEPARATORS = ("-", "-", "-", "/", "/", " - ", "–", "")
+_UNSTEADY, _SPAN = 0.15, 0.2
 
 
 def is_level(site: str) -> bool:
@@ -24,18 +25,25 @@ def vertebrae(site: str) -> tuple[str, str]:
 
 
 class SiteNames:
-    """One writer's way to name sites, drawn once a report."""
+    """One writer's way to name sites, drawn once a report; an unsteady one draws each time."""
 
     def __init__(self, schema: LabelSchema, chance: random.Random) -> None:
         self._sites = {each.id: each for each in schema.sites}
         self._order = [each.id for each in schema.sites]
         self._chance = chance
-        self._separator = chance.choice(_SEPARATORS)
-        self._brief = chance.random() < 0.5
+        self._unsteady = chance.random() < _UNSTEADY
+        self._draw()
         self._lower = chance.random() < 0.06
+
+    def _draw(self) -> None:
+        self._separator = self._chance.choice(_SEPARATORS)
+        # "L45" for L4-L5 would not be understood by many a reader.
+        self._brief = bool(self._separator) and self._chance.random() < 0.5
 
     def name(self, site: str) -> str:
         """Name one site."""
+        if self._unsteady:
+            self._draw()
         upper, lower = vertebrae(site)
         if not upper:
             known = self._sites[site]
@@ -51,10 +59,17 @@ class SiteNames:
         if len(ordered) > 1 and self._follow(ordered) and self._chance.random() < 0.35:
             first, last = ordered[0], ordered[-1]
             if self._chance.random() < 0.4:
-                return f"{vertebrae(first)[0]} to {vertebrae(last)[1]}"
+                return self._span(first, last)
             joined = self._chance.choice((" to ", " through ")) if len(ordered) > 2 else " and "
             return f"{self.name(first)}{joined}{self.name(last)}"
         return listed([self.name(each) for each in ordered], "and")
+
+    def _span(self, first: str, last: str) -> str:
+        """Name a range by its outermost vertebrae: "L3 to S1", "L3-S1"."""
+        upper, lower = vertebrae(first)[0], vertebrae(last)[1]
+        joined = "-" if self._chance.random() < _SPAN else " to "
+        name = f"{upper}{joined}{lower}"
+        return name.lower() if self._lower else name
 
     def _follow(self, ordered: Sequence[str]) -> bool:
         start = self._order.index(ordered[0])
