@@ -45,6 +45,8 @@ class Cues:
         level_all: all levels; ``level_remaining`` those not named before.
         level_except: part of "all levels except".
         level_above, level_below: "above L3-L4".
+        level_vague: speak of levels without the names of any ("the lower two discs"): which are
+            meant is left to whoever reads on.
     """
 
     denials: tuple[str, ...]
@@ -79,6 +81,7 @@ class Cues:
     level_except: tuple[str, ...]
     level_above: tuple[str, ...]
     level_below: tuple[str, ...]
+    level_vague: tuple[str, ...]
 
 
 def read_cues(top: Entry) -> Cues:

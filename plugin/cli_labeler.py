@@ -48,6 +48,7 @@ class Cut(StrEnum):
     """What a cut makes best."""
 
     BALANCED_ACCURACY = "balanced_accuracy"
+    F1 = "f1"
     EQUAL_ERROR_RATE = "equal_error_rate"
 
 
@@ -73,6 +74,7 @@ def calibrate(
     reports: ReportsOption = None,
     encoding: EncodingOption = "utf-8-sig",
     cut: Annotated[Cut, typer.Option(help="What the cut makes best.")] = Cut.BALANCED_ACCURACY,
+    site_cut: Annotated[Cut, typer.Option(help="The same for single sites.")] = Cut.F1,
     band: Annotated[
         Band,
         typer.Option(
@@ -82,6 +84,10 @@ def calibrate(
     ] = Band.REFERENCES,
     share: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Of reports that --band share makes uncertain.")
+    ] = 0.05,
+    given_up: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of the findings that the band may take."),
     ] = 0.05,
     minimum: Annotated[
         int, typer.Option(min=1, help="Positives, and negatives, that a condition needs.")
@@ -110,7 +116,14 @@ def calibrate(
     labeler uncalibrated again. Patients of the test fold are left out. With --labels, --truth and
     --output no node is needed: the thresholds are for `radloop label --reports --thresholds`.
     """
-    rule = {"cut": str(cut), "band": str(band), "share": share, "minimum": minimum}
+    rule = {
+        "cut": str(cut),
+        "site_cut": str(site_cut),
+        "band": str(band),
+        "share": share,
+        "given_up": given_up,
+        "minimum": minimum,
+    }
     if now and (labels is not None or reports is not None):
         raise typer.BadParameter("--now reads the node's reports, not those of a file")
     if labels is not None:

@@ -12,6 +12,7 @@ from labeling.language import LanguagePack
 from labeling.llm.interface import Question, Reading
 from labeling.places import locations_of
 from labeling.synthesis.generated import GeneratedReport, Place
+from labeling.token_scores.levels import NamedSites
 from labeling.token_scores.prompt import PackWords, Prompts
 from labeling.tree.questions import DENIED, DIGITS, GRADED, LOCATED, LOCATION, ROOT, SEVERITY
 from labeling.tree.wording import Wording
@@ -97,12 +98,15 @@ _ELSEWHERE_WEIGHT = 3.0  # found at another site, not here: which one is what is
 
 
 def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
-    """Return what ``token_scores`` asks: present and mentioned, whole and at each site."""
-    prompts = Prompts(schema, pack, kind)
+    """Return what ``token_scores`` asks: present and mentioned, whole and at each named site."""
+    prompts, named = Prompts(schema, pack, kind), NamedSites(schema, pack)
 
     def lessons(truth: Truth, uncertain: float) -> Iterator[Lesson]:
         at_sites = _found_at_sites(truth)
+        asked = {WHOLE, *named.of(truth.words)}
         for place, state in truth.states.items():
+            if place[1] not in asked:
+                continue
             stem, often = prompts.stem(place[0]), _WHOLE_WEIGHT if place[1] == WHOLE else 1.0
             if weight := _PRESENT_WEIGHTS.get(state, 0.0):
                 target = _target(state, uncertain)

@@ -32,6 +32,9 @@ NOT_JUDGED = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
 """Reference states that no headline counts: nobody knows what is right."""
 
 
+_WITHOUT_SCORE = frozenset({State.FAILED, State.NOT_MENTIONED})
+
+
 @dataclass(frozen=True)
 class Judgement:
     """One label beside its reference. ``patient`` groups reports that are not independent."""
@@ -159,7 +162,7 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
     said = _present(each.label for each in used) > 0
     patients = [each.patient for each in used]
     decided = estimates(lambda weights: decision(target, said, weights), patients, bootstrap)
-    probabilities = _numbers(used, lambda each: each.probability, failed=0.0)
+    probabilities = _numbers(used, lambda each: each.probability, missing=0.0)
     curve = () if probabilities is None else tuple(reliability(target, probabilities))
     return Agreement(
         observation=name,
@@ -179,10 +182,15 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
 
 
 def scores_of(given: Sequence[Judgement]) -> Floats | None:
-    """Return the scores, failed labels below all; None where one that did not fail lacks it."""
+    """Return the scores, those of failed labels and of silence that nobody weighed below all.
+
+    None where another label lacks one, or all do.
+    """
     known = [each.score for each in given if each.score is not None]
-    lowest = min(known, default=0.0) - 1.0
-    return _numbers(given, lambda each: each.score, failed=lowest)
+    if not known:
+        return None
+    lowest = min(known) - 1.0
+    return _numbers(given, lambda each: each.score, missing=lowest)
 
 
 def _area(
@@ -210,10 +218,17 @@ def _present(states: Iterable[State]) -> Floats:
 
 
 def _numbers(
-    given: Sequence[Judgement], of: Callable[[Judgement], float | None], failed: float
+    given: Sequence[Judgement], of: Callable[[Judgement], float | None], missing: float
 ) -> Floats | None:
-    """Return a number for each judgement, or None where a label that did not fail has none."""
-    found = [failed if each.label is State.FAILED else of(each) for each in given]
-    known = [each for each in found if each is not None]
-    complete = len(known) == len(found) and any(each.label is not State.FAILED for each in given)
-    return np.array(known, dtype=np.float64) if complete else None
+    """Return a number for each judgement; None where no label has one, or one that needs it not.
+
+    ``missing`` stands for that of a failed label, and of a silence that nobody weighed: a labeler
+    that asks a model leaves out the levels that a report does not name.
+    """
+    found = [None if each.label is State.FAILED else of(each) for each in given]
+    needed = (each.label not in _WITHOUT_SCORE for each in given)
+    if not any(each is not None for each in found) or any(
+        number is None and needs for number, needs in zip(found, needed, strict=True)
+    ):
+        return None
+    return np.array([missing if each is None else each for each in found], dtype=np.float64)

@@ -2,8 +2,9 @@
 
 Margins of two models, prompts or conditions share no zero, so nothing fitted on one holds for
 another. The probability is Platt's (Advances in Large Margin Classifiers, 1999, with his smoothed
-targets); the cut is found by balanced accuracy, or by the equal error rate as in Park et al.
-(MICCAI 2024). Fit on training patients only.
+targets); the cut is found by balanced accuracy, by F1 where a condition is rare and a false
+finding costs as much as a missed one, or by the equal error rate as in Park et al. (MICCAI 2024).
+Fit on training patients only.
 """
 
 from __future__ import annotations
@@ -28,24 +29,33 @@ _FEW_VALUES = 8
 _MOST_EDGES = 64
 
 
+CutRule = Literal["balanced_accuracy", "f1", "equal_error_rate"]
+
+
 @dataclass(frozen=True)
 class FitRule:
     """How thresholds are fitted.
 
     Args:
         cut: what the cut makes best; "equal_error_rate" makes both kinds of error equally likely.
+        site_cut: the same for single sites, of which few have what is looked for: by balanced
+            accuracy a site would be called present at the price of many that are not.
         band: "references" fits the uncertain band to the readers' uncertain labels where there are
             ``minimum_uncertain`` of them (the mean recall of present, uncertain and the rest), and
             goes by "share" where there are fewer. "share" lets the ``share`` of reports nearest to
             the cut be uncertain, never beyond the margins at which readers say both. "none": the
             band is empty.
+        given_up: share of the findings above the cut, of those that readers call present, that
+            either band may take: doubt is not to swallow a rare condition.
         minimum: positives, and negatives, below which a condition keeps the default.
         resamples: bootstrap samples for the interval of the cut, by patient.
     """
 
-    cut: Literal["balanced_accuracy", "equal_error_rate"] = "balanced_accuracy"
+    cut: CutRule = "balanced_accuracy"
+    site_cut: CutRule = "f1"
     band: Literal["references", "share", "none"] = "references"
     share: float = 0.05
+    given_up: float = 0.05
     minimum: int = 3
     minimum_uncertain: int = 5
     resamples: int = 200
@@ -73,10 +83,15 @@ def fit_thresholds(cases: Sequence[Case], rule: FitRule | None = None) -> Thresh
                 continue
             measured = Measured(case.patient, result.margin, result.mention_margin, reference.state)
             groups.setdefault((result.observation, result.site == WHOLE), []).append(measured)
-    fitted = {key: fit_threshold(found, rule) for key, found in sorted(groups.items())}
+    whole = rule or FitRule()
+    site = replace(whole, cut=whole.site_cut)
+    fitted = {
+        key: fit_threshold(found, whole if key[1] else site)
+        for key, found in sorted(groups.items())
+    }
     return Thresholds(
-        {name: each for (name, whole), each in fitted.items() if whole and each is not None},
-        {name: each for (name, whole), each in fitted.items() if not whole and each is not None},
+        {name: each for (name, is_whole), each in fitted.items() if is_whole and each},
+        {name: each for (name, is_whole), each in fitted.items() if not is_whole and each},
     )
 
 
@@ -192,7 +207,16 @@ def best_cuts(
         missed, right = (
             np.hstack([np.zeros((len(weights), 1)), each / each[:, -1:]]) for each in below
         )
-    good = right - missed if by == "balanced_accuracy" else -np.abs(missed - (1 - right))
+    if by == "f1":
+        present_weight, absent_weight = (weights @ side for side in (present, ~present))
+        found = (1 - missed) * present_weight[:, None]
+        # Absent ones that lie above the cut are said, too.
+        said = found + (1 - right) * absent_weight[:, None]
+        good = 2 * found / (said + present_weight[:, None])
+    elif by == "balanced_accuracy":
+        good = right - missed
+    else:
+        good = -np.abs(missed - (1 - right))
     best = np.isclose(good, good.max(axis=1, keepdims=True))
     chosen = cuts[np.argmax(np.where(best, gaps, -1.0), axis=1)]
     return np.where(np.isnan(good).any(axis=1), np.nan, chosen)
@@ -204,7 +228,7 @@ def _band(
     if rule.band == "none":
         return cut, cut
     if rule.band == "references" and len(doubted) >= rule.minimum_uncertain:
-        return _band_of_doubt(cut, margins, present, doubted)
+        return _band_of_doubt(cut, margins, present, doubted, rule)
     distances = np.sort(np.abs(margins - cut))
     among = int(rule.share * len(margins))
     if not 0 < among < len(distances):
@@ -213,11 +237,22 @@ def _band(
     lowest, highest = float(margins[present].min()), float(margins[~present].max())
     if lowest > highest:
         return cut, cut
-    return max(cut - width, min(lowest, cut)), min(cut + width, max(highest, cut))
+    high = min(cut + width, max(highest, cut), _highest(cut, margins[present], margins, rule))
+    return max(cut - width, min(lowest, cut)), high
+
+
+def _highest(cut: float, found: Floats, given: Floats, rule: FitRule) -> float:
+    """Return how far up a band may reach: between the first finding spared and what lies below."""
+    above = np.sort(found[found > cut])
+    taken = int(rule.given_up * len(above))
+    if taken == len(above):
+        return float("inf")
+    spared = above[taken]
+    return float(max(cut, given[given < spared].max(initial=cut)) + spared) / 2
 
 
 def _band_of_doubt(
-    cut: float, margins: Floats, present: NDArray[np.bool_], doubted: Floats
+    cut: float, margins: Floats, present: NDArray[np.bool_], doubted: Floats, rule: FitRule
 ) -> tuple[float, float]:
     """Return the band around the cut with the best mean recall of present, uncertain, the rest."""
     edges = np.unique(np.concatenate([margins, doubted]))
@@ -225,7 +260,8 @@ def _band_of_doubt(
     if len(between) > _MOST_EDGES:
         between = np.quantile(between, np.linspace(0, 1, _MOST_EDGES))
     lows = np.concatenate([between[between < cut], [cut]])
-    highs = np.concatenate([[cut], between[between > cut]])
+    reach = _highest(cut, margins[present], edges, rule)
+    highs = np.concatenate([[cut], between[(between > cut) & (between <= reach)]])
     rest = (margins[~present] < lows[:, None]).mean(axis=1)  # [lows]
     sure = (margins[present] > highs[:, None]).mean(axis=1)  # [highs]
     inside = (doubted >= lows[:, None, None]) & (doubted <= highs[None, :, None])

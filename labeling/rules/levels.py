@@ -18,6 +18,7 @@ _ORDER = [*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)),
           *(f"L{n}" for n in range(1, 6)), "S1"]  # fmt: skip
 _PLACE = {name: index for index, name in enumerate(_ORDER)}
 _VERTEBRA = r"(?:[LTCD]\s?1[0-2]|[LTCD]\s?[1-9]|S\s?1)"
+_ALONE = re.compile(rf"(?<!\w){_VERTEBRA}(?!\d)", re.IGNORECASE)
 _NUMBER = r"(?:1[0-2]|[1-9])"
 _LOOK_BACK = 40
 
@@ -55,6 +56,7 @@ class _LevelPatterns:
         self.excepted = _compiled(
             rf"\s*(?:{nouns})?,?\s*{one_of(cues.level_except)}(?:\s+(?:for|{fillers}))*\s*"
         )
+        self.vague = _compiled(word_of(cues.level_vague))
         self.above = _compiled(_side(cues.level_above))
         self.below = _compiled(_side(cues.level_below))
 
@@ -104,6 +106,28 @@ class LevelFinder:
             rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)" if names else r"(?!)",
             re.IGNORECASE,
         )
+
+    def named(self, text: str) -> frozenset[str]:
+        """Return the sites that ``text`` may speak of: those it names, or all where it is vague.
+
+        A vertebra named alone stands for the discs on both sides of it. A site that is no disc
+        level counts as named: its names are freer than any list.
+        """
+        mentions = [*self._single(text), *self.find(text)]
+        vague = self._patterns.vague.search(text) is not None
+        if vague or any(each.remaining or each.all for each in mentions):
+            return frozenset(self._sites)
+        sites = {site for each in mentions for site in each.sites}
+        sites |= {site for site in self._sites if site not in self._discs.values()}
+        return frozenset(sites | set(self._beside_vertebrae(text, mentions)))
+
+    def _beside_vertebrae(self, text: str, mentions: Iterable[Mention]) -> Iterator[str]:
+        within = [(each.start, each.end) for each in mentions]
+        for match in _ALONE.finditer(text):
+            place = _vertebra(match.group())
+            if place is None or any(start <= match.start() < end for start, end in within):
+                continue
+            yield from (self._discs[disc] for disc in (place - 1, place) if disc in self._discs)
 
     def find(self, text: str) -> list[Mention]:
         """Return the groups of levels in ``text``, in order; neighbours in a list are one group."""

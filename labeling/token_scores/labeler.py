@@ -18,13 +18,15 @@ from labeling.sections import ReadableReport, UnreadableReport
 from labeling.token_scores import evidence
 from labeling.token_scores.asking import Enquiry, Reply, ask
 from labeling.token_scores.evidence import Case, Excerpt, Key, excerpt_of, find_evidence, spans_of
+from labeling.token_scores.levels import NamedSites
 from labeling.token_scores.prompt import Prompts, report_for_prompt
 from labeling.vocabulary import WHOLE, State
 
 TOO_LONG = "the report has more tokens than the model may read"
 LEVELS_OFF = "not asked: levels are switched off in the settings"
+NOT_NAMED = "not asked: the report does not name the level"
 
-_FORM = 2  # of the order in which the words are put together
+_FORM = 3  # of the order in which the words are put together, and of what is not asked
 
 
 def _notes(reply: Reply) -> str:
@@ -69,6 +71,9 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
             for observation in setup.schema.observations
             for site in (WHOLE, *(observation.sites if self._settings.levels else ()))
         )
+        self._named = {
+            code: NamedSites(setup.schema, pack) for code, pack in setup.languages.packs.items()
+        }
         form = [self._settings.model_dump(mode="json"), evidence.FORM, _FORM]
         self.prompt_digest = asked_digest(setup, self.kind, form)
 
@@ -100,10 +105,12 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
         if prompts is None:
             raise UnreadableReport(f"language: the pack {report.pack.code} has no such prompts")
         model = self._model.open()
+        text = report_for_prompt(report, model.markers)
+        asked = {WHOLE, *self._named[report.pack.code].of(text)}
         enquiry = Enquiry(
             prompts,
-            report_for_prompt(report, model.markers),
-            self._keys,
+            text,
+            tuple(key for key in self._keys if key[1] in asked),
             mention=self._settings.mention,
             summary_tokens=self._summary_tokens,
         )
@@ -140,9 +147,9 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
 
     def _case(self, read: _Read) -> Case:
         """Return the labels that may count: above the band's low end, as is the whole report."""
-        floors = {key: self._setup.thresholds.of(*key).low for key in self._keys}
-        above = {key for key in self._keys if read.replies[key].margin >= floors[key]}
-        wanted = [key for key in self._keys if key in above and (key[0], WHOLE) in above]
+        floors = {key: self._setup.thresholds.of(*key).low for key in read.replies}
+        above = {key for key, reply in read.replies.items() if reply.margin >= floors[key]}
+        wanted = [key for key in read.replies if key in above and (key[0], WHOLE) in above]
         return Case(
             len(read.report.sentences),
             {key: read.replies[key].margin for key in wanted},
@@ -158,7 +165,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
                 key = observation.id, site
                 reply = read.replies.get(key)
                 if reply is None:
-                    results.append(LabelResult(*key, State.FAILED, detail=LEVELS_OFF))
+                    results.append(self._not_asked(key))
                     continue
                 spans = spans_of(read.report, carrying.get(key, ()))
                 results.append(
@@ -172,6 +179,11 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
                     )
                 )
         return results
+
+    def _not_asked(self, key: Key) -> LabelResult:
+        if self._settings.levels:
+            return LabelResult(*key, State.NOT_MENTIONED, detail=NOT_NAMED)
+        return LabelResult(*key, State.FAILED, detail=LEVELS_OFF)
 
     def _state(self, key: Key, reply: Reply, *, carried: bool) -> State:
         threshold = self._setup.thresholds.of(*key)

@@ -70,6 +70,17 @@ def test_a_margin_gives_an_area():
     assert result.auroc.value == 1.0
 
 
+def test_silence_that_nobody_weighed_lies_below_every_margin():
+    pairs = [(P, P), (A, P), (A, N), (P, N)]
+    result = agreement(judgements(pairs, scores=[2.0, 1.0, None, None]))["x"]
+    assert result.auroc is not None
+    assert result.auroc.value == 0.625
+    lacking = agreement(judgements([(P, P), (A, A)], scores=[2.0, None]))["x"]
+    assert lacking.auroc is None
+    silent = agreement(judgements([(P, N), (A, N)], scores=[None, None]))["x"]
+    assert silent.auroc is None
+
+
 def test_the_better_labeler_is_chosen_and_ties_go_to_the_rules():
     good = judgements([(P, P), (A, A)])
     poor = judgements([(P, A), (A, A)])

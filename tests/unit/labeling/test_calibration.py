@@ -118,12 +118,55 @@ def test_few_uncertain_labels_leave_a_share_of_the_overlap():
     rng = np.random.default_rng(2)
     pairs = [(float(m), P) for m in rng.normal(1, 1, 100)]
     pairs += [(float(m), A) for m in rng.normal(-1, 1, 100)]
-    fitted = fit_threshold(measured(pairs), FitRule(share=0.1))
+    fitted = fit_threshold(measured(pairs), FitRule(share=0.1, given_up=1.0))
     assert fitted is not None
     assert sum(fitted.decide(margin) is U for margin, _ in pairs) == 20
     apart = fit_threshold(measured([(m, P if m > 0 else A) for m in range(-30, 31)]))
     assert apart is not None
     assert apart.low == apart.high
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("doubted", [0, 40])
+def test_the_band_takes_no_more_than_its_share_of_the_findings(share, doubted):
+    rng = np.random.default_rng(3)
+    pairs = [(float(m), P) for m in rng.normal(1, 1, 60)]
+    pairs += [(float(m), A) for m in rng.normal(-1, 1, 900)]
+    pairs += [(float(m), U) for m in rng.normal(0.2, 0.2, doubted)]
+    fitted = fit_threshold(measured(pairs), FitRule(share=0.2, given_up=share))
+    cut = fit_threshold(measured(pairs), NO_BAND)
+    assert fitted is not None
+    assert cut is not None
+    found = [margin for margin, state in pairs if state is P and margin > cut.high]
+    taken = [margin for margin in found if fitted.decide(margin) is not P]
+    assert len(taken) <= share * len(found)
+    assert fitted.high >= cut.high
+    assert fitted.high > cut.high or share < 0.2
+
+
+def test_a_cut_by_f1_spares_a_rare_condition_the_false_findings():
+    rng = np.random.default_rng(4)
+    margins = np.concatenate([rng.normal(2, 1, 30), rng.normal(-1, 1, 2000)])
+    present = np.arange(2030) < 30
+    weights = np.ones((1, 2030))
+
+    def f1(cut):
+        said = margins > cut
+        return 2 * (said & present).sum() / (said.sum() + present.sum())
+
+    [chosen] = best_cuts(margins, present, weights, "f1")
+    [balanced] = best_cuts(margins, present, weights)
+    assert chosen > balanced
+    assert f1(chosen) == max(f1(cut) for cut in margins - 1e-9)
+    assert f1(chosen) > f1(balanced) + 0.1
+
+
+def test_sites_are_cut_by_their_own_rule():
+    margins = [(m / 10, P if m > 12 else A) for m in range(-100, 20)] + [(0.5, P)]
+    cases = [case(i, m, state, "L4-L5") for i, (m, state) in enumerate(margins)]
+    by_f1 = fit_thresholds(cases, NO_BAND).of(OBSERVATION, "L4-L5")
+    balanced = fit_thresholds(cases, FitRule(band="none", site_cut="balanced_accuracy"))
+    assert by_f1.low > balanced.of(OBSERVATION, "L4-L5").low
 
 
 def test_an_order_of_states_keeps_its_band_and_gets_a_probability():

@@ -7,14 +7,17 @@ SCHEMA = narrowed(shipped_schema("spine"), ("herniation", "stenosis"))
 SITES = [each.id for each in SCHEMA.sites]
 
 
-def lessons_of(states):
+WORDS = "L1-L2, L2-L3, L3-L4, L4-L5, L5-S1"
+
+
+def lessons_of(states, words=WORDS):
     course = token_scores(SCHEMA, load_languages().packs["en"], "token_scores_brief")
     everywhere = {
         (each.id, site): State.NOT_MENTIONED
         for each in SCHEMA.observations
         for site in (WHOLE, *SITES)
     }
-    found = course.lessons(Truth("words", everywhere | states), 0.6)
+    found = course.lessons(Truth(words, everywhere | states), 0.6)
     return {(*each.place, each.kind): each for each in found}
 
 
@@ -25,6 +28,11 @@ def test_each_place_is_asked_whether_it_is_found_and_whether_it_is_mentioned():
     assert lessons["stenosis", "L3-L4", PRESENT].target == NONE
     assert lessons["stenosis", "L4-L5", MENTIONED].target == SURE
     assert lessons["herniation", WHOLE, MENTIONED].target == NONE
+
+
+def test_levels_that_the_words_do_not_name_are_not_asked_about():
+    lessons = lessons_of({("stenosis", "L4-L5"): State.PRESENT}, "Narrow canal at L4-L5.")
+    assert {site for _, site, _ in lessons} == {WHOLE, "L4-L5"}
 
 
 def test_an_uncertain_finding_is_as_much_yes_as_is_asked():

@@ -11,7 +11,7 @@ from labeling.llm.interface import ModelUnavailable
 from labeling.llm.model_store import UnusableModel
 from labeling.schema_file import shipped_schema
 from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
-from labeling.token_scores.labeler import LEVELS_OFF, TOO_LONG, TokenScoreLabeler
+from labeling.token_scores.labeler import LEVELS_OFF, NOT_NAMED, TOO_LONG, TokenScoreLabeler
 from labeling.token_scores.prompt import Prompts
 from labeling.vocabulary import WHOLE, State
 from tests.fake_language_model import Answer, FakeLanguageModel, Text
@@ -79,6 +79,16 @@ def test_the_report_is_read_once_for_all_its_questions():
     assert "HISTORY" not in request.reading.report
     assert "There is a disc" not in repr(request.stems)
     assert not model.generated
+
+
+def test_a_level_that_the_report_does_not_name_is_not_asked_about():
+    model = FakeLanguageModel((Answer("", "", YES),))
+    results = labeler_of(model, evidence=False).label_report("Disc extrusion at L4-L5.")
+    ((request,),) = model.scored
+    assert [len(stem.questions) for stem in request.stems] == [4, 4]
+    at_l1 = by_label(results)["herniation", "L1-L2"]
+    assert (at_l1.state, at_l1.margin, at_l1.detail) == (State.NOT_MENTIONED, None, NOT_NAMED)
+    assert by_label(results)["herniation", "L4-L5"].state is State.PRESENT
 
 
 def test_evidence_is_only_sought_where_a_label_may_count():
