@@ -5,10 +5,12 @@
 
 Gold: 14 findings of 3,080 reports (NegBio), to which labeling/schemas/chest.gold14.yaml maps the
 observations of the schema. Headline: F1 of present by finding and their mean (macro F1) over the
-findings that occur. ``student`` is trained on four fifths of the reports and reads the last fifth,
-five times; nothing of it is kept. The other labelers learn nothing here. Severity and location are
-held against the MeSH strings, where the labeler says present and a string names the finding. What a
-labeler that asks a model said is kept (RADLOOP_READINGS), so a run that was stopped goes on.
+findings that occur, as a labeler comes, and by cuts fitted on other folds where it gives margins;
+then what each labeler has ahead of the first on the same reports. ``student`` is trained on four
+fifths of the reports and reads the last fifth, five times; nothing of it is kept. The other
+labelers learn nothing here. Severity and location are held against the MeSH strings, where the
+labeler says present and a string names the finding. What a labeler that asks a model said is kept
+(RADLOOP_READINGS), so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from labeling.schema_file import shipped_schema
 from labeling.settings import LabelingSettings
 from labeling.thresholds import UNCALIBRATED, Thresholds, nowhere
 from labeling.vocabulary import WHOLE, LabelSchema, State
+from tests.acceptance.chest_cuts import Flags, ahead, fitted_flags, macro_f1
 from tests.acceptance.open_i import ChestReport, Finding, chest_reports, findings
 from tests.acceptance.readings import Reader, Reading, for_json, number, read_reports, table
 
@@ -82,6 +85,13 @@ def measure(
     readings, schema = read(labeler, reports, options)
     sought = UNCALIBRATED if options.evidence or labeler not in ASKING else nowhere(schema)
     said = {name: _said(each.results, schema, sought) for name, each in readings.items()}
+    mapping, bootstrap = findings(schema), Bootstrap(options.resamples, 0)
+    goal = goals(reports, mapping)
+    scores = {each.name: _scores(reports, said, each) for each in mapping}
+    flags = {
+        each.name: np.array([_is_present(said[r.name], each) for r in reports]) for each in mapping
+    }
+    fitted = fitted_flags(goal, scores, options.folds)
     return {
         "labeler": labeler,
         "reports": len(reports),
@@ -89,7 +99,9 @@ def measure(
         "failed": sum(
             any(each.state is State.FAILED for each in labels.values()) for labels in said.values()
         ),
-        **presence(reports, said, findings(schema), Bootstrap(options.resamples, 0)),
+        "as_it_comes": presence(goal, flags, scores, bootstrap),
+        "fitted": presence(goal, fitted, scores, bootstrap) if fitted else {},
+        "flags": fitted or flags,
         "location": location_agreement(reports, said, schema),
         "severity": severity_agreement(reports, said),
     }
@@ -106,24 +118,26 @@ def gold_observations() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in mapping for name in each.observations))
 
 
-def presence(
-    reports: Sequence[ChestReport],
-    said: Mapping[str, Said],
-    mapping: Sequence[Finding],
-    bootstrap: Bootstrap,
-) -> dict[str, Any]:
-    """Return F1 and more by finding, and macro F1 with its interval, over findings that occur."""
-    goal = {
+def goals(reports: Sequence[ChestReport], mapping: Sequence[Finding]) -> dict[str, Floats]:
+    """Return by finding 1.0 where the gold labels of a report have it, else 0.0."""
+    return {
         each.name: np.array([report.gold[each.name] for report in reports], dtype=np.float64)
         for each in mapping
     }
-    found = {
-        each.name: np.array([_is_present(said[r.name], each) for r in reports]) for each in mapping
-    }
-    scores = {each.name: _scores(reports, said, each) for each in mapping}
-    occurring = [name for name, target in goal.items() if 0 < target.sum() < target.size]
+
+
+def presence(
+    goal: Mapping[str, Floats],
+    found: Mapping[str, Flags],
+    scores: Mapping[str, Floats | None],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """Return F1 and more by finding, and macro F1 with its interval, over findings that occur."""
     rows = {}
-    for name in occurring:
+    patients = [str(index) for index in range(len(next(iter(goal.values()))))]
+    for name, target in goal.items():
+        if not 0 < target.sum() < target.size:
+            continue
 
         def figures(weights: Floats, name: str = name) -> dict[str, Floats]:
             values = decision(goal[name], found[name], weights)
@@ -132,19 +146,15 @@ def presence(
                 values["auroc"] = auroc(goal[name], score, weights)
             return values
 
-        patients = [each.name for each in reports]
         rows[name] = {
-            "positives": int(goal[name].sum()),
+            "positives": int(target.sum()),
             "said": int(found[name].sum()),
             **estimates(figures, patients, bootstrap),
         }
-
-    def mean_f1(weights: Floats) -> dict[str, Floats]:
-        values = [decision(goal[name], found[name], weights)["f1"] for name in occurring]
-        return {"macro_f1": np.nanmean(values, axis=0)}
-
-    macro = estimates(mean_f1, [each.name for each in reports], bootstrap)["macro_f1"]
-    return {"findings": rows, "macro_f1": macro}
+    means = estimates(
+        lambda weights: {"macro_f1": macro_f1(goal, found, weights)}, patients, bootstrap
+    )
+    return {"findings": rows, "macro_f1": means["macro_f1"]}
 
 
 def _is_present(said: Said, finding: Finding) -> bool:
@@ -223,7 +233,18 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of one labeler's table."""
+    """Yield the lines of one labeler's tables."""
+    seconds = found["seconds_per_report"]
+    yield f"{found['labeler']}: {found['reports']} reports, {seconds:.4f} s a report"
+    yield from _table_of(found["as_it_comes"], "as it comes")
+    if found["fitted"]:
+        yield from _table_of(found["fitted"], "by cuts of other folds")
+    for name in ("location", "severity"):
+        figures = ", ".join(f"{key} {number(value)}" for key, value in found[name].items())
+        yield f"{name} against MeSH strings: {figures}"
+
+
+def _table_of(given: Mapping[str, Any], how: str) -> Iterator[str]:
     rows = [
         [
             name,
@@ -235,16 +256,22 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
             number(each["balanced_accuracy"].value),
             number(each["auroc"].value if "auroc" in each else None),
         ]
-        for name, each in found["findings"].items()
+        for name, each in given["findings"].items()
     ]
-    seconds = found["seconds_per_report"]
-    yield f"{found['labeler']}: {found['reports']} reports, {seconds:.4f} s a report"
     header = "finding|positives|said|F1|precision|sensitivity|balanced acc.|AUROC"
-    yield from table(header.split("|"), rows)
-    yield f"macro F1 {_interval(found['macro_f1'])}"
-    for name in ("location", "severity"):
-        figures = ", ".join(f"{key} {number(value)}" for key, value in found[name].items())
-        yield f"{name} against MeSH strings: {figures}"
+    yield from table([f"{how}: finding", *header.split("|")[1:]], rows)
+    yield f"{how}: macro F1 {_interval(given['macro_f1'])}"
+
+
+def compared(
+    reports: Sequence[ChestReport], found: Sequence[Mapping[str, Any]], bootstrap: Bootstrap
+) -> dict[str, Estimate]:
+    """Return by labeler after the first what its macro F1 has ahead, cuts fitted where they are."""
+    goal = goals(reports, findings(shipped_schema("chest")))
+    first, *others = found
+    return {
+        each["labeler"]: ahead(goal, each["flags"], first["flags"], bootstrap) for each in others
+    }
 
 
 def _interval(given: Estimate) -> str:
@@ -261,7 +288,7 @@ def json_of(found: Mapping[str, Any]) -> dict[str, Any]:
             return {key: plain(each) for key, each in value.items()}
         return value
 
-    done: dict[str, Any] = for_json(plain(found))
+    done: dict[str, Any] = for_json(plain({k: v for k, v in found.items() if k != "flags"}))
     return done
 
 
@@ -290,7 +317,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--url", default="", help="of a model server, with --backend server")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folds", type=int, default=5, help="of the student")
+    parser.add_argument("--folds", type=int, default=5, help="of the student and of the cuts")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="the line of JSON goes here, too")
     return parser.parse_args(arguments)
@@ -308,7 +335,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for labeler in options.labelers:
         found.append(measure(labeler, reports, options))
         print("\n".join(lines_of(found[-1])), flush=True)
-    line = json.dumps({"chest": [json_of(each) for each in found]})
+    paired = compared(reports, found, Bootstrap(options.resamples, 0))
+    for name, each in paired.items():
+        print(f"macro F1 of {name} ahead of {found[0]['labeler']}: {_interval(each)}")
+    ahead_of = {name: vars(each) for name, each in paired.items()}
+    line = json.dumps({"chest": [json_of(each) for each in found], "ahead_of_first": ahead_of})
     if options.out:
         options.out.write_text(line + "\n", encoding="utf-8")
     print(line)
