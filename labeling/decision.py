@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from labeling.labeler import LabelResult
+from labeling.labeler import LabelResult, is_unasked
 from labeling.thresholds import Thresholds
 from labeling.vocabulary import WHOLE, LabelSchema, State
 
 UNCALIBRATED_NOTE = "uncalibrated"
 NO_SPAN = "no span of the report carries it"
 _OTHERWISE = "the report as a whole says otherwise"
+_EVERYWHERE = frozenset({State.ABSENT, State.STABLE_UNKNOWN})
 IMPLIED = "implied by "
 """Begins the note of a label that stands only because a child of it is present."""
 
@@ -30,6 +31,7 @@ def decide(
       fitted the labeler's own state stands, and the label says so;
     * a present label without evidence is uncertain: no span, no ``present``;
     * a site cannot be present where the whole report is not: it is uncertain there;
+    * a site that nobody asked about, as the report does not name it, is denied with the whole;
     * where a child is present, its parents are, with the child's evidence.
 
     A failed label, and one of a labeler that gives no margin, keeps its state.
@@ -38,6 +40,7 @@ def decide(
         (each.observation, each.site): _with_evidence(_decided(each, thresholds))
         for each in results
     }
+    _deny_unasked(decided)
     _lower_sites(decided)
     _raise_parents(decided, schema)
     # A child that is present at a site and doubted as a whole raises a parent at the site alone.
@@ -98,7 +101,7 @@ def measured(result: LabelResult) -> LabelResult:
         state=result.own_state or result.state,
         own_state=None,
         probability=None,
-        evidence=() if is_implied(result) else result.evidence,
+        evidence=() if is_implied(result) or is_unasked(result) else result.evidence,
         detail="; ".join(kept),
     )
 
@@ -128,6 +131,14 @@ def _with_evidence(result: LabelResult) -> LabelResult:
     if result.state is not State.PRESENT or result.evidence:
         return result
     return replace(result, state=State.UNCERTAIN, detail=_noted(result.detail, NO_SPAN))
+
+
+def _deny_unasked(decided: dict[tuple[str, str], LabelResult]) -> None:
+    """Let "no stenosis" hold at every site: a denial without a site does."""
+    for key, each in decided.items():
+        whole = decided.get((each.observation, WHOLE))
+        if whole is not None and is_unasked(each) and whole.state in _EVERYWHERE:
+            decided[key] = replace(each, state=whole.state, evidence=whole.evidence)
 
 
 def _lower_sites(decided: dict[tuple[str, str], LabelResult]) -> None:

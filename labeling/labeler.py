@@ -20,6 +20,10 @@ Span = tuple[int, int]
 """A half-open range of characters of the stored report text."""
 
 
+NOT_ASKED = "not asked: the report does not name the level"
+"""Note of a label that a labeler left out because the report names no such site."""
+
+
 class InvalidResults(Permanent):
     """A labeler's answer does not fit the schema or the report."""
 
@@ -90,6 +94,11 @@ class Labeler(Protocol):
         A report that cannot be read gives ``failed`` with a reason; it stops no other.
         """
         ...
+
+
+def is_unasked(result: LabelResult) -> bool:
+    """Return whether nobody weighed a site, as the report does not name it."""
+    return result.margin is None and NOT_ASKED in result.detail.split("; ")
 
 
 def row_of(result: LabelResult) -> dict[str, Any]:

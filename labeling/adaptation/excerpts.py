@@ -77,7 +77,7 @@ class Texts:
         else:
             words = report_for_prompt(read, self.markers, without=gone)
         states = dict(_known(report, spans, gone))
-        return Truth(words, states)
+        return Truth(words, states, is_part=True)
 
 
 def _known(

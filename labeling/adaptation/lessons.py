@@ -31,12 +31,14 @@ class Truth:
     Args:
         words: cleaned for a prompt.
         states, severities, locations: as ``GeneratedReport`` has them.
+        is_part: of an excerpt a labeler asks about every site, whichever it names.
     """
 
     words: str
     states: Mapping[Place, State]
     severities: Mapping[Place, str] = field(default_factory=dict)
     locations: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+    is_part: bool = False
 
     @classmethod
     def of(cls, report: GeneratedReport, words: str) -> Truth:
@@ -105,7 +107,7 @@ def token_scores(schema: LabelSchema, pack: LanguagePack, kind: str) -> Course:
         at_sites = _found_at_sites(truth)
         asked = {WHOLE, *named.of(truth.words)}
         for place, state in truth.states.items():
-            if place[1] not in asked:
+            if place[1] not in asked and not truth.is_part:
                 continue
             stem, often = prompts.stem(place[0]), _WHOLE_WEIGHT if place[1] == WHOLE else 1.0
             if weight := _PRESENT_WEIGHTS.get(state, 0.0):

@@ -23,6 +23,7 @@ from labeling.evaluation.metrics import (
     reliability,
 )
 from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
+from labeling.labeler import is_unasked
 from labeling.vocabulary import WHOLE, State
 
 BASELINE = "rules"
@@ -30,9 +31,6 @@ BASELINE = "rules"
 
 NOT_JUDGED = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
 """Reference states that no headline counts: nobody knows what is right."""
-
-
-_WITHOUT_SCORE = frozenset({State.FAILED, State.NOT_MENTIONED})
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Judgement:
     probability: float | None = None
     report: str = ""
     site: str = WHOLE
+    asked: bool = True  # False: the report names no such site
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Agreement:
         confusion: counts of (reference, label), of all.
         auroc, auroc_possible: by margin; None where the labeler gives none. "Possible" counts the
             readers' uncertain labels as positive: it tells suspicion from silence.
+        n_not_asked: judged labels of sites that a report does not name; they have no probability.
         brier, calibration_error, curve: of the probabilities; None and empty where there are none.
     """
 
@@ -69,6 +69,7 @@ class Agreement:
     n_uncertain_reference: int
     n_uncertain: int
     n_failed: int
+    n_not_asked: int
     confusion: Mapping[tuple[State, State], int]
     sensitivity: Estimate
     specificity: Estimate
@@ -106,6 +107,7 @@ def judgements(cases: Iterable[Case], *, at_sites: bool = False) -> Iterator[Jud
                     probability=result.probability,
                     report=case.report,
                     site=result.site,
+                    asked=not is_unasked(result),
                 )
 
 
@@ -162,8 +164,10 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
     said = _present(each.label for each in used) > 0
     patients = [each.patient for each in used]
     decided = estimates(lambda weights: decision(target, said, weights), patients, bootstrap)
-    probabilities = _numbers(used, lambda each: each.probability, missing=0.0)
-    curve = () if probabilities is None else tuple(reliability(target, probabilities))
+    asked = [each for each in used if each.asked]
+    probabilities = _numbers(asked, lambda each: each.probability, missing=0.0)
+    asked_target = _present(each.reference for each in asked)
+    curve = () if probabilities is None else tuple(reliability(asked_target, probabilities))
     return Agreement(
         observation=name,
         n=len(used),
@@ -171,20 +175,21 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
         n_uncertain_reference=sum(each.reference in NOT_JUDGED for each in given),
         n_uncertain=sum(each.label is State.UNCERTAIN for each in given),
         n_failed=sum(each.label is State.FAILED for each in given),
+        n_not_asked=len(used) - len(asked),
         confusion=Counter((each.reference, each.label) for each in given),
         **decided,
         auroc=_area(used, {State.PRESENT}, bootstrap),
         auroc_possible=_area(given, {State.PRESENT, State.UNCERTAIN}, bootstrap),
-        brier=_brier(target, probabilities, patients, bootstrap),
+        brier=_brier(asked_target, probabilities, [each.patient for each in asked], bootstrap),
         calibration_error=calibration_error(curve) if curve else None,
         curve=curve,
     )
 
 
 def scores_of(given: Sequence[Judgement]) -> Floats | None:
-    """Return the scores, those of failed labels and of silence that nobody weighed below all.
+    """Return a score for each; those of failed labels and of what was not asked lie below all.
 
-    None where another label lacks one, or all do.
+    None where no label has one, or where one lacks it that was asked and did not fail.
     """
     known = [each.score for each in given if each.score is not None]
     if not known:
@@ -220,13 +225,12 @@ def _present(states: Iterable[State]) -> Floats:
 def _numbers(
     given: Sequence[Judgement], of: Callable[[Judgement], float | None], missing: float
 ) -> Floats | None:
-    """Return a number for each judgement; None where no label has one, or one that needs it not.
+    """Return a number for each judgement; None where no label has one, or one lacks it.
 
-    ``missing`` stands for that of a failed label, and of a silence that nobody weighed: a labeler
-    that asks a model leaves out the levels that a report does not name.
+    ``missing`` stands for that of a failed label, and of one that nobody asked for.
     """
     found = [None if each.label is State.FAILED else of(each) for each in given]
-    needed = (each.label not in _WITHOUT_SCORE for each in given)
+    needed = (each.asked and each.label is not State.FAILED for each in given)
     if not any(each is not None for each in found) or any(
         number is None and needs for number, needs in zip(found, needed, strict=True)
     ):

@@ -26,6 +26,7 @@ from labeling.vocabulary import WHOLE, LabelSchema, State
 _NOT_JUDGED = frozenset({State.UNCERTAIN, State.FAILED, State.STABLE_UNKNOWN})
 _MENTIONED_BUT_NOT_PRESENT = frozenset({State.ABSENT, State.STABLE_UNKNOWN})
 _FEW_VALUES = 8
+_MOST_SAID = 2.0  # times the present ones that a cut by F1 may say
 _MOST_EDGES = 64
 
 
@@ -188,9 +189,17 @@ def fit_probability(margins: Floats, present: NDArray[np.bool_]) -> tuple[float,
 
 
 def best_cuts(
-    margins: Floats, present: NDArray[np.bool_], weights: Floats, by: str = "balanced_accuracy"
+    margins: Floats,
+    present: NDArray[np.bool_],
+    weights: Floats,
+    by: CutRule = "balanced_accuracy",
 ) -> Floats:
     """Return the best cut for each weighting; NaN where a weighting lacks a class.
+
+    Args:
+        margins, present: of the labels, [labels].
+        weights: of the labels, [weightings, labels].
+        by: what is to be best, as ``FitRule.cut``.
 
     Among equally good cuts the middle of the widest gap between margins is taken: it is the one
     that a small change of the margins upsets least.
@@ -207,19 +216,31 @@ def best_cuts(
         missed, right = (
             np.hstack([np.zeros((len(weights), 1)), each / each[:, -1:]]) for each in below
         )
-    if by == "f1":
-        present_weight, absent_weight = (weights @ side for side in (present, ~present))
-        found = (1 - missed) * present_weight[:, None]
-        # Absent ones that lie above the cut are said, too.
-        said = found + (1 - right) * absent_weight[:, None]
-        good = 2 * found / (said + present_weight[:, None])
-    elif by == "balanced_accuracy":
-        good = right - missed
-    else:
-        good = -np.abs(missed - (1 - right))
+    good = _goodness(missed, right, [weights @ side for side in (present, ~present)], by)
     best = np.isclose(good, good.max(axis=1, keepdims=True))
     chosen = cuts[np.argmax(np.where(best, gaps, -1.0), axis=1)]
     return np.where(np.isnan(good).any(axis=1), np.nan, chosen)
+
+
+def _goodness(missed: Floats, right: Floats, totals: Sequence[Floats], by: CutRule) -> Floats:
+    """Return how good each cut is for each weighting.
+
+    Args:
+        missed: share of the present below a cut; [weightings, cuts], as ``right``.
+        right: share of the absent below it.
+        totals: weight of the present and of the absent, each [weightings].
+        by: what is to be best.
+    """
+    if by == "balanced_accuracy":
+        return right - missed
+    if by == "equal_error_rate":
+        return -np.abs(missed - (1 - right))
+    present, absent = (each[:, None] for each in totals)
+    found = (1 - missed) * present
+    said = found + (1 - right) * absent
+    f1 = 2 * found / (said + present)
+    # Margins that say little have their best F1 where nearly all is called present: no such cut.
+    return np.where(said > _MOST_SAID * present, -1.0, f1)
 
 
 def _band(
@@ -244,11 +265,11 @@ def _band(
 def _highest(cut: float, found: Floats, given: Floats, rule: FitRule) -> float:
     """Return how far up a band may reach: between the first finding spared and what lies below."""
     above = np.sort(found[found > cut])
-    taken = int(rule.given_up * len(above))
+    taken = int(rule.given_up * len(above) + 1e-9)
     if taken == len(above):
         return float("inf")
     spared = above[taken]
-    return float(max(cut, given[given < spared].max(initial=cut)) + spared) / 2
+    return float(given[given < spared].max(initial=cut) + spared) / 2
 
 
 def _band_of_doubt(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labeling.evaluation.agreement import NOT_JUDGED
 from labeling.evaluation.cases import Case
-from labeling.labeler import LabelResult, Span
+from labeling.labeler import NOT_ASKED, LabelResult, Span
 from labeling.thresholds import Thresholds
 from labeling.vocabulary import State
 
@@ -36,7 +36,11 @@ class LabelError:
 def worst_errors(
     cases: Iterable[Case], thresholds: Thresholds, count: int = 10
 ) -> list[LabelError]:
-    """Return the errors about "present", the farthest from the cut first; failures come first."""
+    """Return the errors about "present", the farthest from the cut first.
+
+    Before them come failures, and findings at sites that nobody asked about: no threshold mends
+    those.
+    """
     found = [
         _error(case.report, result, case, thresholds)
         for case in cases
@@ -78,4 +82,4 @@ def _error(report: str, result: LabelResult, case: Case, thresholds: Thresholds)
 def _rank(error: LabelError) -> tuple[bool, float, str, str, str]:
     distance = -1.0 if error.distance is None else error.distance
     whole = (error.report, error.observation, error.site)
-    return error.label is not State.FAILED, -distance, *whole
+    return error.label is not State.FAILED and NOT_ASKED not in error.detail, -distance, *whole

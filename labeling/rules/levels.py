@@ -48,15 +48,19 @@ class _LevelPatterns:
         self.span = _compiled(
             rf"\b(?P<first>{_VERTEBRA})\s+{ranges}\s+(?P<second>{_VERTEBRA})\b(?!\s?[-/])"
         )
-        self.joined = _compiled(rf"\s*(?:,|{joins}|,\s*{joins})\s*(?:{fillers}\s+)*")
+        # What is repeated gives nothing back ("*+"): a report of "at the at the ..." would be
+        # parted in two ways at each step.
+        self.joined = _compiled(rf"\s*(?:,|{joins}|,\s*{joins})\s*(?:{fillers}\s+)*+")
         self.through = _compiled(rf"\s*{ranges}\s+")
         self.all = _compiled(word_of(cues.level_all))
         self.remaining = _compiled(rf"\b{one_of(cues.level_remaining)}(?!\w)")
         nouns = one_of(cues.level_nouns)
         self.excepted = _compiled(
-            rf"\s*(?:{nouns})?,?\s*{one_of(cues.level_except)}(?:\s+(?:for|{fillers}))*\s*"
+            rf"\s*(?:{nouns})?,?\s*{one_of(cues.level_except)}(?:\s+(?:for|{fillers}))*+\s*"
         )
         self.vague = _compiled(word_of(cues.level_vague))
+        # A pair with what it is a pair of: "L4-L5 and L5-S1 discs" leaves nothing open.
+        self.tied = _compiled(rf"{self.pair.pattern}(?:\s+{nouns})?")
         self.above = _compiled(_side(cues.level_above))
         self.below = _compiled(_side(cues.level_below))
 
@@ -110,24 +114,27 @@ class LevelFinder:
     def named(self, text: str) -> frozenset[str]:
         """Return the sites that ``text`` may speak of: those it names, or all where it is vague.
 
-        A vertebra named alone stands for the discs on both sides of it. A site that is no disc
-        level counts as named: its names are freer than any list.
+        A vertebra named alone stands for the discs on both sides of it, and so do two that are
+        joined ("L4 and L5 roots"). A site that is no disc level counts as named: its names are
+        freer than any list.
         """
-        mentions = [*self._single(text), *self.find(text)]
-        vague = self._patterns.vague.search(text) is not None
-        if vague or any(each.remaining or each.all for each in mentions):
-            return frozenset(self._sites)
-        sites = {site for each in mentions for site in each.sites}
-        sites |= {site for site in self._sites if site not in self._discs.values()}
-        return frozenset(sites | set(self._beside_vertebrae(text, mentions)))
-
-    def _beside_vertebrae(self, text: str, mentions: Iterable[Mention]) -> Iterator[str]:
-        within = [(each.start, each.end) for each in mentions]
-        for match in _ALONE.finditer(text):
-            place = _vertebra(match.group())
-            if place is None or any(start <= match.start() < end for start, end in within):
-                continue
-            yield from (self._discs[disc] for disc in (place - 1, place) if disc in self._discs)
+        every = frozenset(self._sites)
+        if not self._discs:
+            return every
+        mentions = self.find(text)
+        rest = self._patterns.tied.sub(" ; ", text)
+        if any(each.remaining or each.all for each in mentions) or self._patterns.vague.search(
+            rest
+        ):
+            return every
+        places = {
+            place for match in self._patterns.pair.finditer(text) for place in _chain(match.group())
+        }
+        for match in _ALONE.finditer(rest):
+            if (place := _vertebra(match.group())) is not None:
+                places |= {place - 1, place}
+        named = {self._discs[place] for place in places if place in self._discs}
+        return (every - set(self._discs.values())).union(named, *(m.sites for m in mentions))
 
     def find(self, text: str) -> list[Mention]:
         """Return the groups of levels in ``text``, in order; neighbours in a list are one group."""

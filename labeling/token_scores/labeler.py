@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labeling.labeler import LabelerSetup, LabelResult
+from labeling.labeler import NOT_ASKED, LabelerSetup, LabelResult
 from labeling.llm.adapter_choice import AUTO, NONE, Choice
 from labeling.llm.adapter_file import UnusableAdapter
 from labeling.llm.asking import AskingLabeler
@@ -24,7 +24,6 @@ from labeling.vocabulary import WHOLE, State
 
 TOO_LONG = "the report has more tokens than the model may read"
 LEVELS_OFF = "not asked: levels are switched off in the settings"
-NOT_NAMED = "not asked: the report does not name the level"
 
 _FORM = 3  # of the order in which the words are put together, and of what is not asked
 
@@ -182,7 +181,7 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
 
     def _not_asked(self, key: Key) -> LabelResult:
         if self._settings.levels:
-            return LabelResult(*key, State.NOT_MENTIONED, detail=NOT_NAMED)
+            return LabelResult(*key, State.NOT_MENTIONED, detail=NOT_ASKED)
         return LabelResult(*key, State.FAILED, detail=LEVELS_OFF)
 
     def _state(self, key: Key, reply: Reply, *, carried: bool) -> State:

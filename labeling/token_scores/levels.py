@@ -16,12 +16,15 @@ class NamedSites:
 
     Args:
         schema: its sites that are disc levels are looked for; the others always count as named.
-        pack: of the report's language; one without cues leaves every site named.
+        pack: of the report's language; one without cues, or without ``level_vague``, leaves
+            every site named.
     """
 
     def __init__(self, schema: LabelSchema, pack: LanguagePack) -> None:
         self._sites = frozenset(each.id for each in schema.sites)
-        self._finder = LevelFinder(schema, pack.cues) if pack.cues is not None else None
+        # A pack that does not say what is vague cannot tell what is left open.
+        known = pack.cues is not None and pack.cues.level_vague
+        self._finder = LevelFinder(schema, pack.cues) if known else None
 
     def of(self, text: str) -> frozenset[str]:
         """Return the sites that a text speaks of; all where it leaves open which it means."""

@@ -59,7 +59,7 @@ def states_of(session: Session, judged: Judged, folds: int, *, seed: int = 0) ->
     thresholds = Thresholds.from_json(calibration.thresholds)
     shared = was_fitted_on(calibration, judged)
     if shared and folds > 1:
-        rule = FitRule(**calibration.summary.get("rule", {}))
+        rule = _rule_of(calibration)
         cases = cross_fitted(
             judged.cases, judged.schema, folds=folds, rule=rule, seed=seed, sought=judged.sought
         )
@@ -67,6 +67,13 @@ def states_of(session: Session, judged: Judged, folds: int, *, seed: int = 0) ->
         return Standing(cases, said, thresholds, calibrated=True)
     cases = decided(judged.cases, judged.schema, thresholds, sought=judged.sought)
     return Standing(cases, SAME_LABELS if shared else HELD_OUT, thresholds, calibrated=True)
+
+
+def _rule_of(calibration: Calibration) -> FitRule:
+    """Return the rule that thresholds were fitted by; sites had none of their own at first."""
+    kept = calibration.summary.get("rule", {})
+    earlier = {"site_cut": kept["cut"], "given_up": 1.0} if "cut" in kept else {}
+    return FitRule(**{**earlier, **kept})
 
 
 def evaluate_labeler(

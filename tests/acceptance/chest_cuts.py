@@ -28,10 +28,11 @@ def fitted_flags(
 
     Args:
         goal: by finding 1.0 where a report has it, else 0.0.
-        scores: margins of the same findings and reports.
+        scores: margins of the same findings and reports, each [reports] as ``goal``.
         folds: each report is a patient of its own, and findings are dealt out to the folds.
 
     Returns:
+        Flags by finding, each [reports]; a finding with too few reports keeps the cut 0.
         None where a labeler gives no margins, or margins that are an order of states.
     """
     known = {name: each for name, each in scores.items() if each is not None}

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -72,9 +73,16 @@ def test_a_margin_gives_an_area():
 
 def test_silence_that_nobody_weighed_lies_below_every_margin():
     pairs = [(P, P), (A, P), (A, N), (P, N)]
-    result = agreement(judgements(pairs, scores=[2.0, 1.0, None, None]))["x"]
+    given = judgements(pairs, scores=[2.0, 1.0, None, None])
+    assert agreement(given)["x"].auroc is None
+    left_out = [replace(each, asked=each.score is not None, probability=0.8) for each in given]
+    left_out[2:] = [replace(each, probability=None) for each in left_out[2:]]
+    result = agreement(left_out)["x"]
     assert result.auroc is not None
     assert result.auroc.value == 0.625
+    assert result.n_not_asked == 2
+    assert result.brier is not None
+    assert result.brier.value == pytest.approx((0.2**2 + 0.8**2) / 2)
     lacking = agreement(judgements([(P, P), (A, A)], scores=[2.0, None]))["x"]
     assert lacking.auroc is None
     silent = agreement(judgements([(P, N), (A, N)], scores=[None, None]))["x"]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from labeling.decision import NO_SPAN, decide, redecide
-from labeling.labeler import LabelResult
+from labeling.labeler import NOT_ASKED, LabelResult
 from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
 from labeling.vocabulary import WHOLE, Code, LabelSchema, Observation, Site, State
 
@@ -160,3 +160,33 @@ def test_a_site_is_only_read_again_where_the_whole_counts_too():
                ((0.5, WHOLE), (9.0, "L4-L5"))]  # fmt: skip
     loose = Thresholds(FITTED.whole, {"stenosis": Threshold(8.0, 8.0, fitted_on=9)})
     assert redecide(decided(*results), SCHEMA, loose, FITTED) is not None
+
+
+def unasked():
+    return replace(result(site="L4-L5", detail=NOT_ASKED), evidence=())
+
+
+@pytest.mark.parametrize(
+    ("margin", "mention", "state"),
+    [
+        (0.0, 1.0, State.ABSENT),
+        (0.0, 0.0, State.NOT_MENTIONED),
+        (1.5, 1.0, State.NOT_MENTIONED),
+        (3.0, 1.0, State.NOT_MENTIONED),
+    ],
+)
+def test_a_site_that_nobody_asked_about_is_denied_with_the_whole(margin, mention, state):
+    whole, site = decided(result(margin, mention_margin=mention), unasked())
+    assert (site.state, site.margin) == (state, None)
+    assert site.evidence == (whole.evidence if state is State.ABSENT else ())
+    again = redecide([whole, site], SCHEMA, FITTED, FITTED)
+    assert again == [whole, site]
+
+
+def test_what_a_site_was_denied_for_goes_with_the_denial():
+    denied = decided(result(0.0, mention_margin=1.0), unasked())
+    stricter = Thresholds({"stenosis": Threshold(1.0, 2.0, mention_cut=2.0, fitted_on=50)})
+    again = redecide(denied, SCHEMA, stricter, FITTED)
+    assert again is not None
+    assert [each.state for each in again] == [State.NOT_MENTIONED, State.NOT_MENTIONED]
+    assert again[1].evidence == ()

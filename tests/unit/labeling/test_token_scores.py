@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from labeling.decision import decide
-from labeling.labeler import checked
+from labeling.labeler import NOT_ASKED, checked
 from labeling.language import Languages, load_languages
 from labeling.llm.interface import ModelUnavailable
 from labeling.llm.model_store import UnusableModel
 from labeling.schema_file import shipped_schema
 from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
-from labeling.token_scores.labeler import LEVELS_OFF, NOT_NAMED, TOO_LONG, TokenScoreLabeler
+from labeling.token_scores.labeler import LEVELS_OFF, TOO_LONG, TokenScoreLabeler
 from labeling.token_scores.prompt import Prompts
 from labeling.vocabulary import WHOLE, State
 from tests.fake_language_model import Answer, FakeLanguageModel, Text
@@ -87,7 +87,7 @@ def test_a_level_that_the_report_does_not_name_is_not_asked_about():
     ((request,),) = model.scored
     assert [len(stem.questions) for stem in request.stems] == [4, 4]
     at_l1 = by_label(results)["herniation", "L1-L2"]
-    assert (at_l1.state, at_l1.margin, at_l1.detail) == (State.NOT_MENTIONED, None, NOT_NAMED)
+    assert (at_l1.state, at_l1.margin, at_l1.detail) == (State.NOT_MENTIONED, None, NOT_ASKED)
     assert by_label(results)["herniation", "L4-L5"].state is State.PRESENT
 
 
