@@ -31,6 +31,8 @@ from labeling.student.training import (
 from labeling.student.weights_file import StudentConfig, write_student
 from labeling.vocabulary import LabelSchema
 
+VALIDATION_SHARE = 0.15
+
 
 def distil(
     examples: Sequence[Example],
@@ -41,7 +43,7 @@ def distil(
     *,
     languages: Languages,
     settings: LabelingSettings,
-    validation_share: float = 0.15,
+    validation_share: float = VALIDATION_SHARE,
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:

@@ -65,8 +65,12 @@ def settings_of(options: argparse.Namespace) -> LabelingSettings:
 
 def read(
     labeler: str, reports: Sequence[ChestReport], options: argparse.Namespace
-) -> tuple[dict[str, Reading], LabelSchema]:
-    """Return what a labeler says of each report."""
+) -> tuple[dict[str, Reading], LabelSchema, dict[str, Flags] | None]:
+    """Return what a labeler says of each report.
+
+    The flags are those of students, each of which has margins of its own: a cut that is fitted on
+    margins of the others, which learned this one's reports, would be none.
+    """
     settings = settings_of(options)
     if labeler == "student":
         from tests.acceptance.chest_student import read_by_folds
@@ -75,14 +79,14 @@ def read(
     texts = {each.name: each.text for each in reports}
     reader = Reader(labeler, labeler, settings, options.model, options.evidence)
     found, schema, _ = read_reports(reader, texts, batch=options.batch)
-    return found, schema
+    return found, schema, None
 
 
 def measure(
     labeler: str, reports: Sequence[ChestReport], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Let one labeler read the reports and return its figures."""
-    readings, schema = read(labeler, reports, options)
+    readings, schema, own = read(labeler, reports, options)
     sought = UNCALIBRATED if options.evidence or labeler not in ASKING else nowhere(schema)
     said = {name: _said(each.results, schema, sought) for name, each in readings.items()}
     mapping, bootstrap = findings(schema), Bootstrap(options.resamples, 0)
@@ -91,8 +95,7 @@ def measure(
     flags = {
         each.name: np.array([_is_present(said[r.name], each) for r in reports]) for each in mapping
     }
-    # Each fold's student has margins of its own kind, and learned the other folds' gold.
-    fitted = None if labeler == "student" else fitted_flags(goal, scores, options.folds)
+    fitted = own if own is not None else fitted_flags(goal, scores, options.folds)
     return {
         "labeler": labeler,
         "reports": len(reports),
@@ -326,6 +329,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folds", type=int, default=5, help="of the student and of the cuts")
+    parser.add_argument("--generated", type=int, default=0, help="reports for the student, too")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="the line of JSON goes here, too")
     return parser.parse_args(arguments)

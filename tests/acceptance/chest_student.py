@@ -1,8 +1,9 @@
 """A student of chest reports, trained on four fifths of them and tried on the last, five times.
 
 Used by ``tests.acceptance.chest_reports --labelers student``. It learns the gold findings (present
-or not); the students live in a temporary folder and are gone afterwards, for nothing may be learned
-for the product from these reports.
+or not), from generated reports, too, with ``--generated``. Its cuts come from those of the four
+fifths that it did not learn from: they chose its epoch. The students live in a temporary folder and
+are gone afterwards, for nothing may be learned for the product from these reports.
 """
 
 from __future__ import annotations
@@ -10,44 +11,86 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from labeling.evaluation.calibration import Measured, fit_threshold
 from labeling.evaluation.cases import Case, Reference, folds_by_patient
 from labeling.language import load_languages
 from labeling.llm.model_store import ModelStore
-from labeling.schema_file import schema_of
+from labeling.schema_file import schema_of, shipped_schema
 from labeling.settings import LabelingSettings, StudentSettings
+from labeling.student.examples import NOT_PRESENT, Example, allowed_of, parted
+from labeling.synthesis.generator import generate
 from labeling.vocabulary import WHOLE, LabelSchema, State
+from tests.acceptance.chest_cuts import RULE, Flags
 from tests.acceptance.open_i import ChestReport, Finding, findings
 from tests.acceptance.readings import Reader, Reading, read_reports
+
+_SEED = 3_000_017
 
 
 def read_by_folds(
     reports: Sequence[ChestReport], settings: LabelingSettings, options: argparse.Namespace
-) -> tuple[dict[str, Reading], LabelSchema]:
-    """Return what students that never saw a report say of it, and the schema they learned."""
+) -> tuple[dict[str, Reading], LabelSchema, dict[str, Flags]]:
+    """Return what students that never saw a report say of it, the schema they learned, and flags.
+
+    The flags say by finding which reports have it, [reports], by the cuts of each report's student.
+    """
     mapping = findings(schema_of(settings))
     learned = tuple(each.observations[0] for each in mapping)
     settings = settings.model_copy(update={"observations": learned})
     schema = schema_of(settings)
     found: dict[str, Reading] = {}
+    flags = {each.name: np.zeros(len(reports), dtype=bool) for each in mapping}
     cases = [_case(each, mapping) for each in reports]
     for number, held_out in enumerate(folds_by_patient(cases, options.folds)):
         apart = set(held_out)
         with tempfile.TemporaryDirectory() as folder:
-            named = _train(
-                [each for index, each in enumerate(reports) if index not in apart],
-                mapping,
-                schema,
-                settings,
-                Path(folder),
-            )
+            others = [each for index, each in enumerate(reports) if index not in apart]
+            named, kept = _train(others, mapping, schema, settings, Path(folder), options.generated)
             texts = {reports[index].name: reports[index].text for index in held_out}
             reader = Reader(f"student, fold {number + 1}", "student", named)
-            read, _, _ = read_reports(reader, texts, batch=64, cache=Path(folder))
-            found |= read
-    return found, schema
+            read, _, _ = read_reports(
+                reader, {**texts, **{r.name: r.text for r in kept}}, batch=64, cache=Path(folder)
+            )
+            found |= {name: read[name] for name in texts}
+            for finding, cut in _cuts(kept, read, mapping).items():
+                observation = next(e.observations[0] for e in mapping if e.name == finding)
+                margins = [_margin(read[reports[i].name], observation) for i in held_out]
+                flags[finding][held_out] = np.array(margins) > cut
+    return found, schema, flags
+
+
+def _cuts(
+    kept: Sequence[ChestReport], read: Mapping[str, Reading], mapping: Sequence[Finding]
+) -> dict[str, float]:
+    """Return by finding the cut with the best F1 on the reports kept apart; 0 where few have it."""
+    found = {}
+    for each in mapping:
+        measured = [
+            Measured(
+                report.name,
+                _margin(read[report.name], each.observations[0]),
+                None,
+                State.PRESENT if report.gold[each.name] else State.ABSENT,
+            )
+            for report in kept
+        ]
+        threshold = fit_threshold(measured, RULE)
+        found[each.name] = threshold.high if threshold else 0.0
+    return found
+
+
+def _margin(reading: Reading, observation: str) -> float:
+    (margin,) = [
+        each.margin
+        for each in reading.results
+        if (each.observation, each.site) == (observation, WHOLE)
+    ]
+    return -np.inf if margin is None else margin  # a report that could not be read has nothing
 
 
 def _train(
@@ -56,11 +99,14 @@ def _train(
     schema: LabelSchema,
     settings: LabelingSettings,
     folder: Path,
-) -> LabelingSettings:
-    """Train a student into a store of its own; return the settings that name it."""
-    from labeling.student.distilling import distil
+    generated: int,
+) -> tuple[LabelingSettings, list[ChestReport]]:
+    """Train a student into a store of its own; return settings that name it, and what was kept.
+
+    From the reports that were kept apart it learned nothing: they chose its epoch.
+    """
+    from labeling.student.distilling import VALIDATION_SHARE, distil
     from labeling.student.encoder import stored_encoder
-    from labeling.student.examples import NOT_PRESENT, Example, allowed_of
     from labeling.student.training import TrainingOptions
 
     examples = [
@@ -78,7 +124,7 @@ def _train(
     ]
     store = ModelStore(folder / "models")
     distil(
-        examples,
+        [*examples, *_generated(mapping, generated)],
         schema,
         stored_encoder(store),
         folder / "student",
@@ -88,7 +134,22 @@ def _train(
         progress=lambda line: print(line, file=sys.stderr),
     )
     name = store.add(folder / "student", "chest-student").name
-    return settings.model_copy(update={"student": StudentSettings(name=name)})
+    _, validated = parted(examples, VALIDATION_SHARE, TrainingOptions().seed)
+    kept = {each.patient for each in validated}
+    named = settings.model_copy(update={"student": StudentSettings(name=name)})
+    return named, [report for report in reports if report.name in kept]
+
+
+def _generated(mapping: Sequence[Finding], count: int) -> Iterator[Example]:
+    """Yield generated reports with the same findings; a doubted one is neither there nor not."""
+    sides = {True: allowed_of(str(State.PRESENT)), False: allowed_of(NOT_PRESENT)}
+    for report in generate(shipped_schema("chest"), count, seed=_SEED, split="train"):
+        allowed = {}
+        for each in mapping:
+            states = {report.states[name, WHOLE] for name in each.observations}
+            if State.PRESENT in states or State.UNCERTAIN not in states:
+                allowed[each.observations[0], WHOLE] = sides[State.PRESENT in states]
+        yield Example(f"generated {report.id}", report.text, allowed)
 
 
 def _case(report: ChestReport, mapping: Sequence[Finding]) -> Case:
