@@ -1,15 +1,16 @@
 """Reports and tokens per second of the labeler ``token_scores``, beside the plain published loop.
 
     python -m tests.benchmarks.labeling [--model PATH] [--dtype auto] [--reports 4] [--rounds 5]
+        [--steps one-step,two-step,learned]
     python -m tests.benchmarks.labeling --student
 
 Both ask the same model, with the same weights, the same questions about the same new reports.
 ``plain`` does it as the published code does: report by report, the whole prompt again for each
 question, one text generated after another. ``shared`` reads a report once for all its questions
-and writes all summaries of several reports at once. ``one-step`` asks at once; ``two-step`` lets
-the model first write a summary aimed at each condition. ``learned`` reads like ``shared``, in the
-words in which an adapted model is asked (an adapter changes the weights, not the work); its ratio
-is against the plain loop. Rounds are interleaved, and the order
+and writes all summaries of several reports at once. ``one-step`` asks at once whether a report
+states each condition; ``two-step`` lets the model first write a summary aimed at each. ``learned``
+asks as an adapted model is asked (an adapter changes the weights, not the work): in its words, at
+each level that a report names, and whether it is mentioned. Rounds are interleaved, and the order
 alternates; only the ratios within a round mean something on a shared machine. The answers of both
 ways are compared, too. ``tokens/s`` counts the tokens of the prompts that were answered and of the
 summaries that were written, so it says how much work of the plain loop is done in a second. The
@@ -44,9 +45,8 @@ CONDITIONS = (
     "stenosis", "herniation", "spondylolisthesis", "cauda_equina_compression", "cancer",
 )  # fmt: skip
 SCHEMA = narrowed(shipped_schema("spine"), CONDITIONS)
-STEPS = ("one-step", "two-step")
-LEARNED = "learned one-step"
-COMPARED = ("shared one-step", "shared two-step", LEARNED)
+LEARNED = "learned"
+STEPS = ("one-step", "two-step", LEARNED)
 RULES_PER_ROUND = 50
 
 
@@ -137,25 +137,22 @@ def loaded(options: argparse.Namespace) -> TransformersModel:
 
 
 def ways_of(model: TransformersModel, options: argparse.Namespace) -> dict[str, Way]:
-    """Return the shared and the plain way, each in one and in two steps."""
+    """Return the shared and the plain way of each step."""
     ways = {}
-    for step in STEPS:
+    for step in options.steps:
         for name, used in (("shared", model), ("plain", model.unshared())):
             counted = Counted(used)
             asking = {
                 "two_step": step == "two-step",
                 "summary_tokens": options.summary_tokens,
-                "levels": False,
-                "mention": False,
+                "levels": step == LEARNED,
+                "mention": step == LEARNED,
                 "evidence": False,
             }
             batch = {"batch_reports": options.reports if name == "shared" else 1}
             setup = setup_of(SCHEMA, token_scores=asking, language_model=batch)
-            ways[f"{name} {step}"] = Way(TokenScoreLabeler(setup, counted), counted)
-    counted = Counted(model)
-    asking = {"levels": False, "mention": False, "evidence": False}
-    setup = setup_of(SCHEMA, token_scores=asking, language_model={"batch_reports": options.reports})
-    ways[LEARNED] = Way(TokenScoreLabeler(setup, counted, "token_scores_learned"), counted)
+            kind = "token_scores_learned" if step == LEARNED else ""
+            ways[f"{name} {step}"] = Way(TokenScoreLabeler(setup, counted, kind), counted)
     return ways
 
 
@@ -167,12 +164,12 @@ def measure(ways: dict[str, Way], options: argparse.Namespace) -> dict[str, floa
         way.label(texts[-1:])  # warm up
         way.reports.clear()
         way.tokens.clear()
-    apart = dict.fromkeys(STEPS, 0.0)
+    apart = dict.fromkeys(options.steps, 0.0)
     for number in range(options.rounds):
         some = texts[number * size : (number + 1) * size]
         order = list(ways) if number % 2 == 0 else list(reversed(ways))
         found = {name: ways[name].label(some) for name in order}
-        for step in STEPS:
+        for step in options.steps:
             apart[step] = max(apart[step], _apart(found[f"shared {step}"], found[f"plain {step}"]))
     return apart
 
@@ -209,6 +206,7 @@ def report(ways: dict[str, Way], apart: dict[str, float], options: argparse.Name
             f"{max(way.reports):9.4f}{statistics.median(way.tokens):10.1f}{times:9.2f}"
         )
     print(f"rules            {rules_rate():11.1f}")
+    shared = [name for name in ways if name.startswith("shared")]
     result = {
         "benchmark": "labeling",
         "model": options.model.name if options.model else EMBEDDED_NAME,
@@ -220,9 +218,9 @@ def report(ways: dict[str, Way], apart: dict[str, float], options: argparse.Name
         "summary_tokens": options.summary_tokens,
         "reports_per_second": {n: round(statistics.median(w.reports), 4) for n, w in ways.items()},
         "tokens_per_second": {n: round(statistics.median(w.tokens), 1) for n, w in ways.items()},
-        "ratios": {name: [round(each, 2) for each in ratio(ways, name)] for name in COMPARED},
-        "median_ratio": {name: round(statistics.median(ratio(ways, name)), 2) for name in COMPARED},
-        "largest_margin_difference": {step: round(apart[step], 5) for step in STEPS},
+        "ratios": {name: [round(each, 2) for each in ratio(ways, name)] for name in shared},
+        "median_ratio": {name: round(statistics.median(ratio(ways, name)), 2) for name in shared},
+        "largest_margin_difference": {step: round(each, 5) for step, each in apart.items()},
     }
     print(json.dumps(result))
 
@@ -235,6 +233,7 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=4, help="in a round, read side by side")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", default=STEPS, type=lambda names: tuple(names.split(",")))
     parser.add_argument("--summary-tokens", type=int, default=64)
     parser.add_argument("--student", action="store_true", help="the student alone; no model")
     options = parser.parse_args()
