@@ -30,7 +30,7 @@ def read_reports(path: Path, encoding: str = "utf-8-sig") -> list[tuple[str, str
 
     Raises:
         InvalidReportFile: another ending, a column is missing or stands twice, a row has more or
-            fewer, an id is empty or stands twice.
+            fewer, an id is empty or stands twice, or there is no report.
     """
     try:
         content = path.read_bytes().decode(encoding, errors="replace")
@@ -48,6 +48,8 @@ def read_reports(path: Path, encoding: str = "utf-8-sig") -> list[tuple[str, str
         if identifier in reports:
             raise InvalidReportFile(f"{path.name}, line {line}: the id stands twice")
         reports[identifier] = text
+    if not reports:
+        raise InvalidReportFile(f"{path.name}: holds no report")
     return list(reports.items())
 
 
@@ -57,8 +59,13 @@ def _csv_rows(content: str, name: str) -> Iterator[tuple[int, str, str]]:
         reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
         names = [each.strip() for each in reader.fieldnames or ()]
         if missing := [each for each in COLUMNS if each not in names]:
-            found = ", ".join(names[:20]) or "none"
-            raise InvalidReportFile(f"{name}: column {missing[0]!r} is missing; there are: {found}")
+            if not names:
+                raise InvalidReportFile(f"{name}: is empty")
+            found = ", ".join(names[:20])
+            parted = " (columns are parted by commas)" if len(names) == 1 and ";" in found else ""
+            raise InvalidReportFile(
+                f"{name}: column {missing[0]!r} is missing; there are: {found}{parted}"
+            )
         if twice := [each for each in COLUMNS if names.count(each) > 1]:
             raise InvalidReportFile(f"{name}: column {twice[0]!r} stands twice")
         reader.fieldnames = names

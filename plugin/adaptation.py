@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,17 +82,34 @@ def adapt(job: AdaptationJob, progress: Progress) -> dict[str, Any]:
 
     Raises:
         Permanent: the settings name a server or llama.cpp, the model cannot be adapted, or the
-            folder holds another training.
+            folder holds another training, which may be running.
         ChildFailed: the child ended before it was done; the same job goes on from its checkpoint.
     """
     model = job.settings.language_model
     if model.backend != "transformers":
         raise Permanent(f"a model behind {model.backend} cannot be adapted; use transformers")
     job.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with ChildProcess(job.folder / "training.log", model.threads) as child:
+    with _locked(job.folder), ChildProcess(job.folder / "training.log", model.threads) as child:
         (result,) = child.run("adapt", job.as_row(), progress)
         (peak,) = child.run("peak_memory", {}, progress)
     return {**result, "peak_memory_mb": peak // 2**20, "folder": str(job.folder)}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone: two trainings would take each other's checkpoints."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Permanent(
+                f"another `radloop llm adapt` is learning in {folder}; wait for it, or give "
+                "another --name or --output"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def learn(job: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -141,6 +142,8 @@ def main() -> None:
     from plugin.tasks import TASKS
 
     os.nice(10)
+    # A person's Ctrl-C reaches the whole group: the parent ends the child as it always does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries that print must not disturb the protocol: keep the real output to ourselves.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

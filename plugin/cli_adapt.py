@@ -56,7 +56,9 @@ def llm_adapt(
         str, typer.Option(help="Of the model store, or a path. Default: the settings' model.")
     ] = "",
     name: Annotated[str, typer.Option(help="Of the adapter. Default: the schema's.")] = "",
-    minutes: Annotated[float, typer.Option(min=0.01, help="Time of learning.")] = 20.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Time of learning; loading and judging come on top.")
+    ] = 20.0,
     steps: Annotated[int, typer.Option(min=0, help="At most; 0: as the time allows.")] = 0,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 1,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Of the matrices.")] = 8,
@@ -94,6 +96,10 @@ def llm_adapt(
         tree=tree,
         begin=begin,
     )
-    with progress_line() as progress:
-        result = adapt(job, progress)
+    try:
+        with progress_line() as progress:
+            result = adapt(job, progress)
+    except KeyboardInterrupt:
+        typer.echo("stopped: the same command goes on from its last checkpoint", err=True)
+        raise typer.Exit(130) from None
     show(result, as_json)

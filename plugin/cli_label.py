@@ -180,6 +180,11 @@ def cautions(result: dict[str, Any]) -> list[str]:
     """
     found = []
     left = result["uncalibrated"]
+    if result.get("unadapted"):
+        found.append(
+            "no adapter fits this schema, and as it comes the embedded model reads by chance: "
+            "radloop llm adapt, or name the --store in which its adapter lies"
+        )
     if not result["calibrated"]:
         found.append(
             "nobody calibrated this labeler for this model and schema: states follow its own "

@@ -21,6 +21,7 @@ from dicom_node.durable import write_durably
 from labeling.decision import decide
 from labeling.failures import FailureCount
 from labeling.labeler import LabelResult, checked, failed
+from labeling.llm.model_store import EMBEDDED_SHA256
 from labeling.report_file import labelled_ids, labels_of, read_reports, undecodable
 from labeling.runs import LabelerIdentity
 from labeling.schema_file import schema_of
@@ -64,8 +65,9 @@ def label_file(job: FileJob, progress: Progress) -> dict[str, Any]:
     Returns:
         ``output``, ``labeler``, ``schema``, ``model``, and the numbers ``reports`` (of this
         call), ``already_there``, ``failed`` (reports without any label); ``failures`` (why labels
-        failed, with how many), ``calibrated``, and ``uncalibrated`` (observations, and their
-        sites, for which no threshold was fitted).
+        failed, with how many), ``unadapted`` (whether the embedded model read as it comes),
+        ``calibrated``, and ``uncalibrated`` (observations, and their sites, for which no threshold
+        was fitted).
 
     Raises:
         Permanent: the input cannot be read, or the output is of another run.
@@ -110,6 +112,7 @@ def _label(
         "already_there": len(done),
         "failed": failures.reports,
         "failures": failures.rows(),
+        "unadapted": identity.model_digest == EMBEDDED_SHA256,
         "calibrated": bool(job.thresholds.digest),
         "uncalibrated": list(job.thresholds.unfitted(schema)),
     }

@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 Reports = Callable[[int], Iterator[GeneratedReport]]
 """Yields generated reports from a number on, without end."""
 
-_CHECKPOINT_SECONDS = 60.0
+_CHECKPOINT_SECONDS = 15.0  # what a stop may cost; writing one takes a tenth of a second
 _PASSED_BY = 60  # long reports in a row; then one is read: not every schema has short ones
 
 
@@ -123,7 +123,7 @@ class Training:
         """Learn until the time or the steps are used up; return where the training ended.
 
         Args:
-            checkpoint: file; continued from where it exists, and written once a minute.
+            checkpoint: file; continued from where it exists, and written every few steps.
             job: digest of what is learned; a checkpoint of another is refused.
             progress: takes a line after each step.
         """

@@ -21,6 +21,9 @@ def read(folder: Path, content: str) -> list[tuple[str, str]]:
         ("id,site,report\n1,a,Fine.,more\n", "line 2: 3 columns are expected"),
         ("id,report,report\n1,one,two\n", "column 'report' stands twice"),
         ("id,id,report\n1,2,one\n", "column 'id' stands twice"),
+        ("", "is empty"),
+        ("id,report\n", "holds no report"),
+        ("id;report\n1;Fine.\n", "parted by commas"),
     ],
 )
 def test_a_row_that_may_have_lost_a_part_of_its_report_is_refused(

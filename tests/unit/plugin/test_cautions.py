@@ -16,6 +16,7 @@ def test_labels_that_may_be_relied_on_are_shown_without_a_word() -> None:
         ({"uncalibrated": ["cancer", "herniation at its sites"]}, "cancer, herniation at its"),
         ({"qualified": False}, "for demonstration"),
         ({"failed": 4}, "every report failed"),
+        ({"unadapted": True}, "no adapter fits this schema"),
     ],
 )
 def test_what_is_missing_is_said(changed: dict, words: str) -> None:
