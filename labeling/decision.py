@@ -96,9 +96,11 @@ def measured(result: LabelResult) -> LabelResult:
     notes = result.detail.split("; ") if result.detail else []
     ours = {UNCALIBRATED_NOTE, NO_SPAN, _OTHERWISE}
     kept = [note for note in notes if note not in ours and not note.startswith(IMPLIED)]
+    # A file of labels does not tell what a site was before the whole denied it.
+    own = State.NOT_MENTIONED if is_unasked(result) else result.own_state or result.state
     return replace(
         result,
-        state=result.own_state or result.state,
+        state=own,
         own_state=None,
         probability=None,
         evidence=() if is_implied(result) or is_unasked(result) else result.evidence,

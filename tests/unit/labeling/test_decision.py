@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from labeling.decision import NO_SPAN, decide, redecide
+from labeling.decision import NO_SPAN, decide, measured, redecide
 from labeling.labeler import NOT_ASKED, LabelResult
 from labeling.thresholds import UNCALIBRATED, Threshold, Thresholds
 from labeling.vocabulary import WHOLE, Code, LabelSchema, Observation, Site, State
@@ -190,3 +190,9 @@ def test_what_a_site_was_denied_for_goes_with_the_denial():
     assert again is not None
     assert [each.state for each in again] == [State.NOT_MENTIONED, State.NOT_MENTIONED]
     assert again[1].evidence == ()
+
+
+def test_an_unasked_site_that_a_file_tells_of_is_measured_as_not_mentioned():
+    _, site = decided(result(0.0, mention_margin=1.0), unasked())
+    assert site.state is State.ABSENT
+    assert measured(replace(site, own_state=None)) == unasked()
