@@ -7,16 +7,16 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from labeling.adaptation.checkpoint import Position
 from labeling.adaptation.drawing import draw_curve
 from labeling.adaptation.excerpts import Texts
+from labeling.adaptation.interference import Interference
 from labeling.adaptation.lessons import Course, Truth, token_scores, tree
 from labeling.adaptation.low_rank import adapt, begin_from, parameters
 from labeling.adaptation.rows import Rows
@@ -96,7 +96,8 @@ def adapt_model(
         # What short reports teach first, it knows.
         options = replace(options, scale=task.begun_from.description.scale, short=0.0)
     network, chat = _loaded(task, options)
-    texts = Texts(task.languages, task.settings, chat.markers, _interference())
+    names = [name for each in task.schema.observations for name in (each.name, *each.synonyms)]
+    texts = Texts(task.languages, task.settings, chat.markers, Interference(names))
     training = Training(
         network,
         Rows(chat, network.longest),
@@ -232,9 +233,3 @@ def _judged(task: Task, texts: Texts, count: int) -> list[Truth]:
         if len(found) < count and (read := texts.readable(report)) is not None:
             found.append(texts.whole(report, read))
     return found
-
-
-def _interference() -> tuple[str, ...]:
-    source = resources.files("labeling.adaptation") / "interference.yaml"
-    content: dict[str, Any] = yaml.safe_load(source.read_text("utf-8"))
-    return tuple(map(str, content["sentences"]))

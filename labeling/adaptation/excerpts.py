@@ -6,12 +6,13 @@ import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from labeling.adaptation.interference import Interference
 from labeling.adaptation.lessons import Truth
 from labeling.language import Languages
 from labeling.sections import ReadableReport, UnreadableReport, read_report
 from labeling.settings import LabelingSettings
 from labeling.synthesis.generated import GeneratedReport, Place, Span
-from labeling.token_scores.prompt import report_for_prompt
+from labeling.token_scores.prompt import cleaned, report_for_prompt
 from labeling.vocabulary import WHOLE, State
 
 _EMPTY = 0.1
@@ -26,14 +27,13 @@ class Texts:
     Args:
         languages, settings: say what of a report may label.
         markers: of the model's chat format.
-        interference: sentences that speak to a reader instead of describing a patient; they
-            change no truth.
+        interference: words that speak to a reader instead of describing a patient; None: none.
     """
 
     languages: Languages
     settings: LabelingSettings
     markers: Collection[str]
-    interference: tuple[str, ...] = ()
+    interference: Interference | None = None
 
     def readable(self, report: GeneratedReport) -> ReadableReport | None:
         """Return a report as labelers see it; None where they refuse it."""
@@ -49,10 +49,11 @@ class Texts:
     def interfered(
         self, report: GeneratedReport, read: ReadableReport, chance: random.Random
     ) -> Truth:
-        """Return all that may label, with a foreign sentence between two lines of it."""
-        lines = report_for_prompt(read, self.markers).split("\n")
-        lines.insert(chance.randint(0, len(lines)), chance.choice(self.interference))
-        return Truth.of(report, "\n".join(lines))
+        """Return all that may label, with words in it that speak to the reader."""
+        words = report_for_prompt(read, self.markers)
+        if self.interference is not None:
+            words = cleaned(self.interference.put_into(words, chance), self.markers)
+        return Truth.of(report, words)
 
     def excerpt(
         self, report: GeneratedReport, read: ReadableReport, chance: random.Random

@@ -53,7 +53,7 @@ class Options:
             in less time, and notes of a line or two are what some houses write.
         short_length: of such a report at most, in characters.
         excerpts: share of the reports of which a part is read.
-        interfered: share that holds a foreign sentence.
+        interfered: share that holds words which speak to the reader.
         judgements: how often the model is judged on the way.
         judged_reports: so many reports are judged each time, by as many questions as three times
             those drawn to learn from.
@@ -75,7 +75,7 @@ class Options:
     shorts: float = 0.5
     short_length: int = 300
     excerpts: float = 0.12
-    interfered: float = 0.08
+    interfered: float = 0.15
     judgements: int = 4
     judged_reports: int = 24
     final_reports: int = 80
