@@ -19,14 +19,13 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from labeling.decision import IMPLIED
+from labeling.decision import is_implied
 from labeling.evaluation.cases import Case, decided
 from labeling.evaluation.metrics import Estimate, estimates
 from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
@@ -164,53 +163,21 @@ def presence(
 
 def _is_present(said: Said, finding: Finding) -> bool:
     return any(
-        said[name].state is State.PRESENT and (finding.implied or not _is_childs(said, name))
+        said[name].state is State.PRESENT and (finding.implied or not is_implied(said[name]))
         for name in finding.observations
     )
-
-
-def _is_childs(said: Said, name: str) -> bool:
-    """Tell whether a label is that of a child: implied by it, or carried by the same words.
-
-    A model that learned that pneumonia is consolidation says so by itself. Without evidence the
-    two cannot be told apart.
-    """
-    label = said[name]
-    if any(note.startswith(IMPLIED) for note in label.detail.split("; ")):
-        return True
-    children = (said[each] for each in _children().get(name, ()) if each in said)
-    return any(
-        each.state is State.PRESENT and set(each.evidence) & set(label.evidence)
-        for each in children
-    )
-
-
-@cache
-def _children() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for each in shipped_schema("chest").observations:
-        for parent in each.parents:
-            found.setdefault(parent, []).append(each.id)
-    return found
 
 
 def _scores(
     reports: Sequence[ChestReport], said: Mapping[str, Said], finding: Finding
 ) -> Floats | None:
-    """Return the margin of the surest observation of each report, [reports].
-
-    One that is a child's label lies below all where the finding does not count it.
-    """
+    """Return the margin of the surest observation of each report, [reports]."""
     given = [
         [said[report.name][name].margin for name in finding.observations] for report in reports
     ]
     if any(each is None for row in given for each in row):
         return None
-    scores = np.array([max(each for each in row if each is not None) for row in given])
-    if not finding.implied:
-        own = finding.observations[0]
-        scores[[_is_childs(said[report.name], own) for report in reports]] = scores.min() - 1.0
-    return scores
+    return np.array([max(each for each in row if each is not None) for row in given])
 
 
 def location_agreement(
