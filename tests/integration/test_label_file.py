@@ -142,7 +142,8 @@ def test_an_output_of_another_run_is_left_alone(tmp_path: Path) -> None:
         ("id,report\n1,x\n1,y\n", "line 3: the id stands twice"),
         ("id,report\n,x\n", "line 2: the id is empty"),
         ('id,report\n1,"x\n', "is not CSV"),
-        ("", "column 'id' is missing; there are: none"),
+        ("", "r.csv: is empty"),
+        ("id,report\n", "r.csv: holds no report"),
     ],
 )
 def test_a_file_that_is_no_table_of_reports_is_refused(

@@ -57,7 +57,9 @@ def test_reports_side_by_side_get_what_they_get_alone(store, two_step):
     assert [each.state for each in together[2]] == [State.FAILED] * LABELS
     for index in (0, 1, 3):
         assert margins(together[index]) == pytest.approx(margins(alone[index]), abs=1e-3)
-        assert len(set(margins(together[index]))) > LABELS
+        # Levels that a report does not name have none; of the others hardly two are alike.
+        known = [each for each in margins(together[index]) if each is not None]
+        assert len(set(known)) > 0.9 * len(known) > 0
     assert margins(together[0]) != pytest.approx(margins(together[3]), abs=1e-3)
 
 
