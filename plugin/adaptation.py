@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from labeling.settings import LabelingSettings
 from plugin.child import ChildProcess
 from plugin.context import Progress
 from plugin.errors import Permanent
+from plugin.locks import take
 
 _TYPED = ("minutes", "steps", "seed", "rank", "rate")
 """The options of ``labeling.adaptation.training.Options`` that the command line has."""
@@ -99,14 +99,12 @@ def adapt(job: AdaptationJob, progress: Progress) -> dict[str, Any]:
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process alone: two trainings would take each other's checkpoints."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    refused = Permanent(
+        f"another `radloop llm adapt` is learning in {folder}; wait for it, or give "
+        "another --name or --output"
+    )
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Permanent(
-                f"another `radloop llm adapt` is learning in {folder}; wait for it, or give "
-                "another --name or --output"
-            ) from None
+        take(descriptor, refused)
         yield
     finally:
         os.close(descriptor)

@@ -60,6 +60,37 @@ class Band(StrEnum):
     NONE = "none"
 
 
+CutOption = Annotated[Cut, typer.Option(help="What the cut makes best.")]
+SiteCutOption = Annotated[Cut, typer.Option(help="The same for single sites.")]
+BandOption = Annotated[
+    Band,
+    typer.Option(
+        help="The uncertain band: of the readers' uncertain labels (where there are enough, "
+        "else as share), a share of reports nearest to the cut, or none."
+    ),
+]
+ShareOption = Annotated[
+    float, typer.Option(min=0.0, max=0.5, help="Of reports that --band share makes uncertain.")
+]
+GivenUpOption = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Share of the findings that the band may take.")
+]
+MinimumOption = Annotated[
+    int, typer.Option(min=1, help="Positives, and negatives, that a condition needs.")
+]
+NowOption = Annotated[
+    bool,
+    typer.Option(
+        "--now",
+        help="Read the node's reports that readers labelled now, for their margins alone; "
+        "then `radloop label` reads each report once, by the thresholds.",
+    ),
+]
+ThresholdsFileOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
     group.command("calibrate")(calibrate)
@@ -73,37 +104,15 @@ def calibrate(
     labeler: LabelerOption = "rules",
     reports: ReportsOption = None,
     encoding: EncodingOption = "utf-8-sig",
-    cut: Annotated[Cut, typer.Option(help="What the cut makes best.")] = Cut.BALANCED_ACCURACY,
-    site_cut: Annotated[Cut, typer.Option(help="The same for single sites.")] = Cut.F1,
-    band: Annotated[
-        Band,
-        typer.Option(
-            help="The uncertain band: of the readers' uncertain labels (where there are enough, "
-            "else as share), a share of reports nearest to the cut, or none."
-        ),
-    ] = Band.REFERENCES,
-    share: Annotated[
-        float, typer.Option(min=0.0, max=0.5, help="Of reports that --band share makes uncertain.")
-    ] = 0.05,
-    given_up: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Share of the findings that the band may take."),
-    ] = 0.05,
-    minimum: Annotated[
-        int, typer.Option(min=1, help="Positives, and negatives, that a condition needs.")
-    ] = 3,
+    cut: CutOption = Cut.BALANCED_ACCURACY,
+    site_cut: SiteCutOption = Cut.F1,
+    band: BandOption = Band.REFERENCES,
+    share: ShareOption = 0.05,
+    given_up: GivenUpOption = 0.05,
+    minimum: MinimumOption = 3,
     folds: FoldsOption = 5,
-    now: Annotated[
-        bool,
-        typer.Option(
-            "--now",
-            help="Read the node's reports that readers labelled now, for their margins alone; "
-            "then `radloop label` reads each report once, by the thresholds.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
-    ] = None,
+    now: NowOption = False,
+    output: ThresholdsFileOption = None,
     by: ByOption = "",
     labels: LabelsOption = None,
     truth: TruthOption = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plugin.errors import NodeIsRunning
+from plugin.locks import take
 
 
 class DataFolder:
@@ -115,10 +115,7 @@ class DataFolder:
         """
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise NodeIsRunning(f"another radloop process is writing to {self.root}") from None
+            take(descriptor, NodeIsRunning(f"another radloop process is writing to {self.root}"))
             yield
         finally:
             os.close(descriptor)

@@ -7,7 +7,6 @@ was stopped goes on, and one with another model, question or input cannot be mix
 from __future__ import annotations
 
 import codecs
-import fcntl
 import hashlib
 import json
 import time
@@ -31,6 +30,7 @@ from labeling.vocabulary import LabelSchema
 from plugin.context import Progress
 from plugin.errors import Permanent
 from plugin.labeler_children import LabelerChildren, labeler_children
+from plugin.locks import take
 from plugin.rate import Rate
 
 
@@ -123,10 +123,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
     """Open the output for appending and hold it for this process alone; leave no empty file."""
     try:
         with path.open("a", encoding="utf-8", newline="\n") as output:
-            try:
-                fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Permanent(f"another process writes {path.name}") from None
+            take(output, Permanent(f"another process writes {path.name}"))
             try:
                 yield output
             finally:

@@ -34,13 +34,9 @@ class Interference:
         return "\n".join(lines)
 
     def _drawn(self, chance: random.Random) -> str:
-        content = _content()
-        pieces = [
-            (language, each) for language, own in content["sentences"].items() for each in own
-        ]
-        language, piece = chance.choice(pieces)
-        words, wanted = content["words"][language], chance.randrange(2)
-        return str(piece).format(
+        piece, words = chance.choice(_pieces())
+        wanted = chance.randrange(2)
+        return piece.format(
             answer=words["answer"][wanted],
             state=words["state"][wanted],
             other=words["state"][1 - wanted],
@@ -66,7 +62,12 @@ class Interference:
 
 
 @cache
-def _content() -> dict[str, Any]:
+def _pieces() -> list[tuple[str, dict[str, list[str]]]]:
+    """Return each piece with the words of its language."""
     source = resources.files("labeling.adaptation") / "interference.yaml"
     content: dict[str, Any] = yaml.safe_load(source.read_text("utf-8"))
-    return content
+    return [
+        (str(each), content["words"][language])
+        for language, own in content["sentences"].items()
+        for each in own
+    ]

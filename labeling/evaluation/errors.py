@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labeling.evaluation.agreement import NOT_JUDGED
 from labeling.evaluation.cases import Case
-from labeling.labeler import NOT_ASKED, LabelResult, Span
+from labeling.labeler import LabelResult, Span, is_unasked
 from labeling.thresholds import Thresholds
 from labeling.vocabulary import State
 
@@ -42,14 +42,14 @@ def worst_errors(
     those.
     """
     found = [
-        _error(case.report, result, case, thresholds)
+        (_is_beyond_thresholds(result), _error(case.report, result, case, thresholds))
         for case in cases
         for result, reference in case.pairs()
         if reference.state not in NOT_JUDGED
         and (reference.state is State.PRESENT) is not (result.state is State.PRESENT)
         and not (reference.state is not State.PRESENT and result.state is State.FAILED)
     ]
-    return sorted(found, key=_rank)[:count]
+    return [error for _, error in sorted(found, key=_rank)[:count]]
 
 
 def excerpts(error: LabelError, text: str) -> dict[str, str]:
@@ -79,7 +79,11 @@ def _error(report: str, result: LabelResult, case: Case, thresholds: Thresholds)
     )
 
 
-def _rank(error: LabelError) -> tuple[bool, float, str, str, str]:
+def _is_beyond_thresholds(result: LabelResult) -> bool:
+    return result.state is State.FAILED or is_unasked(result)
+
+
+def _rank(found: tuple[bool, LabelError]) -> tuple[bool, float, str, str, str]:
+    is_beyond, error = found
     distance = -1.0 if error.distance is None else error.distance
-    whole = (error.report, error.observation, error.site)
-    return error.label is not State.FAILED and NOT_ASKED not in error.detail, -distance, *whole
+    return not is_beyond, -distance, error.report, error.observation, error.site

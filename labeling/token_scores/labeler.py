@@ -105,11 +105,10 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
             raise UnreadableReport(f"language: the pack {report.pack.code} has no such prompts")
         model = self._model.open()
         text = report_for_prompt(report, model.markers)
-        asked = {WHOLE, *self._named[report.pack.code].of(text)}
         enquiry = Enquiry(
             prompts,
             text,
-            tuple(key for key in self._keys if key[1] in asked),
+            self._keys_of(text, report.pack.code),
             mention=self._settings.mention,
             summary_tokens=self._summary_tokens,
         )
@@ -118,6 +117,13 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
         if not model.fits(prompts.reading(enquiry.report)):
             raise UnreadableReport(TOO_LONG)
         return report, enquiry
+
+    def _keys_of(self, text: str, language: str) -> tuple[Key, ...]:
+        """Return the labels that a report is asked about."""
+        if not self._settings.levels:
+            return self._keys
+        asked = {WHOLE, *self._named[language].of(text)}
+        return tuple(key for key in self._keys if key[1] in asked)
 
     @property
     def _summary_tokens(self) -> int:

@@ -177,6 +177,7 @@ def figures_row(each: Agreement) -> dict[str, Any]:
         "uncertain_references": each.n_uncertain_reference,
         "uncertain": each.n_uncertain,
         "failed": each.n_failed,
+        "not_asked": each.n_not_asked,
     }
     for name in (
         "auroc",

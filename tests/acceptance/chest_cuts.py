@@ -15,6 +15,7 @@ from labeling.evaluation.calibration import FitRule, Measured, fit_threshold
 from labeling.evaluation.cases import Case, Reference, folds_by_patient
 from labeling.evaluation.metrics import Estimate, estimates
 from labeling.evaluation.resampling import Bootstrap, Floats, decision
+from labeling.thresholds import Threshold
 from labeling.vocabulary import WHOLE, State
 
 Flags = NDArray[np.bool_]
@@ -43,17 +44,26 @@ def fitted_flags(
     for held_out in folds_by_patient(_cases(goal, count), folds):
         others = np.setdiff1d(np.arange(count), held_out)
         for name, margins in known.items():
-            measured = [
-                Measured(str(index), float(margins[index]), None, _state(goal[name][index]))
-                for index in others
-            ]
-            threshold = fit_threshold(measured, RULE)
+            threshold = fitted(margins[others], goal[name][others])
             if threshold is None:
                 continue
             if threshold.low != threshold.high:
                 return None
             found[name][held_out] = margins[held_out] > threshold.high
     return found
+
+
+def fitted(margins: Floats, goal: Floats) -> Threshold | None:
+    """Return the threshold with the best F1 on some reports; None where too few have the finding.
+
+    Args:
+        margins, goal: of these reports, [reports].
+    """
+    measured = [
+        Measured(str(index), float(margin), None, _state(goal[index]))
+        for index, margin in enumerate(margins)
+    ]
+    return fit_threshold(measured, RULE)
 
 
 def _cases(goal: Mapping[str, Floats], count: int) -> list[Case]:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from labeling.evaluation.calibration import Measured, fit_threshold
 from labeling.evaluation.cases import Case, Reference, folds_by_patient
 from labeling.language import load_languages
 from labeling.llm.model_store import ModelStore
@@ -25,7 +24,7 @@ from labeling.settings import LabelingSettings, StudentSettings
 from labeling.student.examples import NOT_PRESENT, Example, allowed_of, parted
 from labeling.synthesis.generator import generate
 from labeling.vocabulary import WHOLE, LabelSchema, State
-from tests.acceptance.chest_cuts import RULE, Flags
+from tests.acceptance.chest_cuts import Flags, fitted
 from tests.acceptance.open_i import ChestReport, Finding, findings
 from tests.acceptance.readings import Reader, Reading, read_reports
 
@@ -57,38 +56,26 @@ def read_by_folds(
                 reader, {**texts, **{r.name: r.text for r in kept}}, batch=64, cache=Path(folder)
             )
             found |= {name: read[name] for name in texts}
-            for finding, cut in _cuts(kept, read, mapping).items():
-                observation = next(e.observations[0] for e in mapping if e.name == finding)
-                margins = [_margin(read[reports[i].name], observation) for i in held_out]
-                flags[finding][held_out] = np.array(margins) > cut
+            for each in mapping:
+                cut = _cut(kept, read, each)
+                margins = [_margin(read[reports[i].name], each) for i in held_out]
+                flags[each.name][held_out] = np.array(margins) > cut
     return found, schema, flags
 
 
-def _cuts(
-    kept: Sequence[ChestReport], read: Mapping[str, Reading], mapping: Sequence[Finding]
-) -> dict[str, float]:
-    """Return by finding the cut with the best F1 on the reports kept apart; 0 where few have it."""
-    found = {}
-    for each in mapping:
-        measured = [
-            Measured(
-                report.name,
-                _margin(read[report.name], each.observations[0]),
-                None,
-                State.PRESENT if report.gold[each.name] else State.ABSENT,
-            )
-            for report in kept
-        ]
-        threshold = fit_threshold(measured, RULE)
-        found[each.name] = threshold.high if threshold else 0.0
-    return found
+def _cut(kept: Sequence[ChestReport], read: Mapping[str, Reading], finding: Finding) -> float:
+    """Return the cut with the best F1 on the reports kept apart; 0 where too few have it."""
+    margins = np.array([_margin(read[each.name], finding) for each in kept])
+    goal = np.array([each.gold[finding.name] for each in kept], dtype=np.float64)
+    threshold = fitted(margins, goal)
+    return threshold.high if threshold else 0.0
 
 
-def _margin(reading: Reading, observation: str) -> float:
+def _margin(reading: Reading, finding: Finding) -> float:
     (margin,) = [
         each.margin
         for each in reading.results
-        if (each.observation, each.site) == (observation, WHOLE)
+        if (each.observation, each.site) == (finding.observations[0], WHOLE)
     ]
     return -np.inf if margin is None else margin  # a report that could not be read has nothing
 

@@ -32,14 +32,17 @@ def test_no_report_decides_its_own_cut(monkeypatch):
     asked = []
 
     def spied(measured, rule):
-        asked.append({int(each.patient) for each in measured})
+        asked.append({each.margin for each in measured})
         return fit_threshold(measured, rule)
 
     monkeypatch.setattr(chest_cuts, "fit_threshold", spied)
-    fitted_flags(goal, scores, 5)
-    left_out = [set(range(400)) - each for each in asked[:: len(goal)]]
+    found = fitted_flags(goal, scores, 5)
+    assert found is not None
+    everyone = set(scores["common"].tolist())
+    assert len(everyone) == 400
+    left_out = [everyone - each for each in asked[:: len(goal)]]
     assert len(left_out) == 5
-    assert sorted(index for each in left_out for index in each) == list(range(400))
+    assert sorted(margin for each in left_out for margin in each) == sorted(everyone)
 
 
 def test_without_margins_or_with_an_order_of_states_nothing_is_fitted():
