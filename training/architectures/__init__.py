@@ -1,0 +1,1 @@
+"""One file for each architecture; they enter by the entry-point group ``radloop.architectures``."""

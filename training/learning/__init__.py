@@ -1,0 +1,1 @@
+"""Learning from a cohort: examples, the loop, checkpoints; architectures plug in."""
