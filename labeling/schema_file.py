@@ -166,6 +166,7 @@ def parse_schema(content: bytes, source: str) -> LabelSchema:
 _OBSERVATION = {"id", "name", "definition", "synonyms", "code"}
 _OBSERVATION_OPTIONAL = {
     "sites", "severities", "parents", "modalities", "body_parts", "uncertain_policy", "locations",
+    "alone",
 }  # fmt: skip
 
 
@@ -187,6 +188,7 @@ def _observation(entry: Entry, known: _Known) -> Observation:
         body_parts=read_texts(fields, "body_parts"),
         uncertain_policy=policy,
         locations=_own_locations(fields["locations"], known) if "locations" in fields else (),
+        alone=fields["alone"].flag() if "alone" in fields else False,
     )
 
 

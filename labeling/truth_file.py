@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class FileTruth:
         names_patients: whether the file tells whose the reports are; else each is taken for a
             patient of its own.
         generated: nobody wrote the reports.
+        texts_sha256: of the file, where it holds the reports themselves; else empty.
     """
 
     name: str
@@ -47,6 +49,7 @@ class FileTruth:
     disputed: int = 0
     names_patients: bool = False
     generated: bool = False
+    texts_sha256: str = ""
 
 
 def read_truth(path: Path, schema: LabelSchema) -> FileTruth:
@@ -130,7 +133,13 @@ def _of_label_source(name: str, content: bytes, schema: LabelSchema) -> FileTrut
         named = named or patient not in ("", identifier)
         generated = generated or "split" in row
         reports[identifier] = TruthOf(patient or identifier, references)
-    return FileTruth(name, reports, names_patients=named, generated=generated)
+    return FileTruth(
+        name,
+        reports,
+        names_patients=named,
+        generated=generated,
+        texts_sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
 def _references(

@@ -90,6 +90,7 @@ class Observation:
         body_parts: Body Part Examined (0018,0015); empty: as the schema.
         uncertain_policy: for cohorts; None: as the settings say.
         locations: ids of the schema's locations that can be said of it; empty: all of them.
+        alone: a language model is asked about it alone; what its children say of it is decided.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Observation:
     body_parts: tuple[str, ...] = ()
     uncertain_policy: UncertainPolicy | None = None
     locations: tuple[str, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)

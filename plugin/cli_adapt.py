@@ -57,7 +57,12 @@ def llm_adapt(
     ] = "",
     name: Annotated[str, typer.Option(help="Of the adapter. Default: the schema's.")] = "",
     minutes: Annotated[
-        float, typer.Option(min=0.01, help="Time of learning; loading and judging come on top.")
+        float,
+        typer.Option(
+            min=0.0,
+            help="Time of learning; loading and judging come on top. 0: the adapter to begin from "
+            "is judged again, and learns nothing.",
+        ),
     ] = 20.0,
     steps: Annotated[int, typer.Option(min=0, help="At most; 0: as the time allows.")] = 0,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 1,

@@ -136,7 +136,11 @@ def calibrate(
     if now and (labels is not None or reports is not None):
         raise typer.BadParameter("--now reads the node's reports, not those of a file")
     if labels is not None:
-        show(_from_files(config, labels, truth, schema, rule, folds, output), as_json)
+        found = _from_files(config, labels, truth, schema, rule, folds, output)
+        told = {name: value for name, value in found.items() if as_json or name != "cautions"}
+        show(told, as_json)
+        for caution in found["cautions"]:
+            typer.echo(f"warning: {caution}", err=True)
         return
     if truth is not None or schema:
         raise typer.BadParameter("--truth and --schema go with --labels")

@@ -35,8 +35,8 @@ FEW = 5
 """Positives or negatives below which a figure says little."""
 
 _NOT_CALIBRATED = (
-    "uncalibrated: the labeler's own states, for a language model the cut at margin 0; AUROC needs "
-    "no cut"
+    "uncalibrated: the labeler's own states, for a language model the cut at margin 0 or the band "
+    "of its adapter; AUROC needs no cut"
 )
 _NOT_NOTED = "states as the file has them; nobody noted whether thresholds decided them"
 
@@ -119,25 +119,27 @@ def fit(
     """Fit thresholds on a file of labels and write them for ``radloop label --thresholds``.
 
     Returns:
-        ``labeler``, ``reports``, ``digest``, ``thresholds`` (a row for each condition) and
-        ``output``.
+        ``labeler``, ``reports``, ``digest``, ``thresholds`` (a row for each condition),
+        ``cautions`` and ``output``.
 
     Raises:
         Permanent: a file cannot be used, thresholds decided the labels already, or what is known
             is too little for every condition.
     """
-    own = read_labels(labels, schema)
+    own, known = read_labels(labels, schema), read_truth(truth, schema)
     holds_for = fitted_for(own)
     _refuse_decided(own, "thresholds are fitted on labels that none decided")
-    [judged] = _judged(read_truth(truth, schema), {own.name: own}).values()
+    [judged] = _judged(known, {own.name: own}).values()
     cases = _bare(judged)
     thresholds = fitted(cases, rule, own.labeler)
+    rows = threshold_rows(cases, schema, thresholds, rule, folds, UNCALIBRATED)
     write_durably(output, to_file(thresholds, holds_for).encode())
     return {
         "labeler": own.labeler,
         "reports": len(cases),
         "digest": thresholds.digest,
-        "thresholds": threshold_rows(cases, schema, thresholds, rule, folds, UNCALIBRATED),
+        "thresholds": rows,
+        "cautions": list(_fit_cautions(known, own, rows)),
         "output": str(output),
         "next": f"radloop label --reports FILE --thresholds {output}, on other reports than these",
     }
@@ -221,6 +223,7 @@ def _cautions(
     for name, ids in missing.items():
         if ids:
             yield f"{len(ids)} of {len(truth.reports)} reports have no labels of {name}: left out"
+    yield from _of_other_texts(truth, files)
     if truth.generated:
         yield "the reports are generated: the figures say nothing of how real ones are read"
     elif not truth.names_patients:
@@ -241,6 +244,28 @@ def _cautions(
         yield "the files of labels were made of different files of reports: mind their ids"
     if few := _few(rows):
         yield f"fewer than {FEW} with or without it, figures say little: {', '.join(few)}"
+
+
+def _of_other_texts(truth: FileTruth, files: Mapping[str, FileLabels]) -> Iterator[str]:
+    for name, each in files.items():
+        read = each.run.get("reports_sha256", "")
+        if truth.texts_sha256 and read and read != truth.texts_sha256:
+            yield (
+                f"{name} did not read the reports of {truth.name} but another file: where ids "
+                "agree by chance, labels are held against the truth of other reports"
+            )
+
+
+def _fit_cautions(
+    truth: FileTruth, labels: FileLabels, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    yield from _of_other_texts(truth, {labels.name: labels})
+    if truth.generated:
+        yield "the reports are generated: thresholds for real ones need labels by readers"
+    sites = {WHOLE: "", SITES: " at its sites"}
+    few = [row["observation"] + sites[row["at"]] for row in rows if row["present"] < FEW]
+    if few:
+        yield f"fewer than {FEW} positives, a cut is a guess: {', '.join(few)}"
 
 
 def _few(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -129,6 +129,7 @@ def _identity(task: Task) -> object:
 def _description(task: Task, training: Training) -> Description:
     position, options = training.position, training.options
     figures = {"split": "test", **training.figures(training.judged)}
+    band = figures.pop("band")
     begun = task.begun_from
     record = {
         "options": asdict(options),
@@ -153,6 +154,7 @@ def _description(task: Task, training: Training) -> Description:
         data_digest=position.digest,
         figures={**figures, "on_the_way": position.judged},
         training=record,
+        band=band,
     )
 
 
@@ -214,22 +216,27 @@ def _whole_schema(task: Task) -> LabelSchema:
     return schema_of(task.settings.model_copy(update={"observations": ()}))
 
 
-def _generated(task: Task, seed: int, split: Split) -> Iterator[GeneratedReport]:
+def generated(task: Task, seed: int, split: Split) -> Iterator[GeneratedReport]:
+    """Yield reports without end, with what they say of what a model is asked about."""
     # Of a narrowed schema, what nobody asks about is taken out again.
     whole = _whole_schema(task)
-    asked = {each.id for each in task.schema.observations}
+    asked = {each.id: each.alone for each in task.schema.observations}
     for report in generate(whole, WITHOUT_END, seed=seed, split=split, wording=task.wording):
-        states = {place: state for place, state in report.states.items() if place[0] in asked}
+        states = {
+            place: report.own.get(place, state) if asked[place[0]] else state
+            for place, state in report.states.items()
+            if place[0] in asked
+        }
         yield replace(report, states=states)
 
 
 def _reports(task: Task, seed: int) -> Reports:
-    return lambda start: itertools.islice(_generated(task, seed, "train"), start, None)
+    return lambda start: itertools.islice(generated(task, seed, "train"), start, None)
 
 
 def _judged(task: Task, texts: Texts, count: int) -> list[Truth]:
     found: list[Truth] = []
-    for report in itertools.islice(_generated(task, _JUDGED_SEED, "test"), 2 * count):
+    for report in itertools.islice(generated(task, _JUDGED_SEED, "test"), 2 * count):
         if len(found) < count and (read := texts.readable(report)) is not None:
             found.append(texts.whole(report, read))
     return found

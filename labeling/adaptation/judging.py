@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from labeling.adaptation.lessons import MENTIONED, PRESENT, Truth
@@ -16,6 +17,12 @@ from labeling.llm.network import Network
 from labeling.synthesis.generated import Place
 from labeling.vocabulary import WHOLE, State
 
+_KINDS = {State.PRESENT: "present", State.UNCERTAIN: "uncertain"}
+_ORDER = ("rest", "uncertain", "present")
+_FEWEST = 5  # of a kind, below which nothing tells where it lies
+_SHARES = np.linspace(0.0, 1.0, 201)
+
+Floats = NDArray[np.float64]
 Margins = dict[tuple[Place, str], float]
 """By place and kind of question: log-odds of the first answer against the second."""
 
@@ -43,7 +50,9 @@ def judge(network: Network, known: Sequence[tuple[Truth, Row]], tokens: int) -> 
 
     ``whole`` and ``sites`` are AUROC of present against the rest, uncertain left out;
     ``balanced`` is balanced accuracy at margin 0, whole; ``mentioned`` is AUROC of that question,
-    whole; ``uncertain`` is the mean margin of uncertain findings.
+    whole; ``uncertain`` is the mean margin of uncertain findings. ``band`` is from where to where
+    margins mean uncertain, of all observations together, whole and at sites; where nothing tells,
+    it is missing.
     """
     found = margins(network, [row for _, row in known], tokens)
     sorted_out: dict[str, dict[str, list[tuple[State, float]]]] = defaultdict(
@@ -57,6 +66,7 @@ def judge(network: Network, known: Sequence[tuple[Truth, Row]], tokens: int) -> 
     return {
         "reports": len({id(truth) for truth, _ in known}),
         "mean": _mean(figures.values()),
+        "band": bands(sorted_out.values()),
         "observations": figures,
     }
 
@@ -75,6 +85,48 @@ def _figures(kinds: dict[str, list[tuple[State, float]]]) -> dict[str, float | N
         ),
         "uncertain": round(float(np.mean(doubted)), 3) if doubted else None,
     }
+
+
+def bands(
+    observations: Iterable[Mapping[str, list[tuple[State, float]]]],
+) -> dict[str, list[float]]:
+    """Return from which margin to which presence is uncertain, whole and at sites.
+
+    It is the band with the best mean F1 of present, uncertain and the rest: by recall alone, much
+    that is absent would be doubted for the few findings that are.
+    """
+    every = list(observations)
+    found: dict[str, list[float]] = {}
+    for where in ("whole", "sites"):
+        given = [each for kinds in every for each in kinds.get(f"{PRESENT} {where}", ())]
+        by_state: dict[str, list[float]] = defaultdict(list)
+        for state, value in given:
+            by_state[_KINDS.get(state, "rest")].append(value)
+        if min(len(by_state[kind]) for kind in ("present", "uncertain", "rest")) >= _FEWEST:
+            found[where] = _band(*(np.sort(by_state[kind]) for kind in _ORDER))
+    return found
+
+
+def _band(rest: Floats, uncertain: Floats, present: Floats) -> list[float]:
+    """Return low and high end; each kind's margins come sorted."""
+    edges = np.unique(np.concatenate([np.quantile(k, _SHARES) for k in (rest, uncertain, present)]))
+    counts = np.array([len(rest), len(uncertain), len(present)])
+    # So many of each kind lie above each edge: [kinds, edges].
+    above = np.array(
+        [len(k) - np.searchsorted(k, edges, "right") for k in (rest, uncertain, present)]
+    )
+    below = counts[:, None] - above
+    said_rest, said_present = below.sum(axis=0)[:, None], above.sum(axis=0)[None, :]
+    said_uncertain = counts.sum() - said_rest - said_present  # [low ends, high ends]
+    right_uncertain = above[1][:, None] - above[1][None, :]
+    f1 = (
+        2 * below[0][:, None] / (said_rest + counts[0])
+        + 2 * right_uncertain / np.maximum(said_uncertain + counts[1], 1)
+        + 2 * above[2][None, :] / (said_present + counts[2])
+    )
+    f1[np.tril_indices(len(edges), -1)] = -np.inf  # the low end may not lie above the high one
+    low, high = np.unravel_index(int(np.argmax(f1)), f1.shape)
+    return [round(float(edges[low]), 3), round(float(edges[high]), 3)]
 
 
 def _auroc(positive: Sequence[bool], values: Sequence[float]) -> float | None:

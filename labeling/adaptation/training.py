@@ -38,7 +38,7 @@ class Options:
 
     Args:
         seed: of all chance.
-        minutes: of learning; the rate falls to zero by then.
+        minutes: of learning; the rate falls to zero by then. 0: the model is judged only.
         steps: at most; 0: as many as the time allows.
         rank, scale: of the matrices' products.
         rate: of learning, at its highest.
@@ -70,7 +70,7 @@ class Options:
     reports: int = 6
     questions: int = 32
     tokens: int = 512
-    uncertain: float = 0.6
+    uncertain: float = 0.5
     short: float = 0.2
     shorts: float = 0.5
     short_length: int = 300
@@ -78,7 +78,7 @@ class Options:
     interfered: float = 0.15
     judgements: int = 4
     judged_reports: int = 24
-    final_reports: int = 80
+    final_reports: int = 160
 
 
 class Training:
@@ -147,7 +147,8 @@ class Training:
         """How much of the training is done, from 0 to 1."""
         position, options = self.position, self.options
         by_steps = position.step / options.steps if options.steps else 0.0
-        return min(max(position.seconds / (60.0 * options.minutes), by_steps), 1.0)
+        by_time = position.seconds / (60.0 * options.minutes) if options.minutes else 1.0
+        return min(max(by_time, by_steps), 1.0)
 
     def _taken(self, stream: Iterator[GeneratedReport], done: float) -> list[Row]:
         """Return the rows of the next step."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ class Description:
         data_digest: SHA-256 over the texts that it learned from.
         figures: measured on generated reports in phrasings that were kept apart.
         training: options, versions and the command.
+        band: from which margin to which an answer means uncertain until a threshold is fitted, for
+            the whole report (``whole``) and at a site (``sites``).
     """
 
     name: str
@@ -62,12 +64,15 @@ class Description:
     data_digest: str
     figures: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    band: Mapping[str, Sequence[float]] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what changes an answer: matrices, scale, and the model beneath."""
+        """SHA-256 of what changes an answer: matrices, scale, band, and the model beneath."""
         told = f"{self.base_sha256} {self.weights_sha256} {self.scale!r}"
+        if self.band:
+            told += json.dumps(self.band, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
 
 

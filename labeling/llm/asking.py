@@ -45,6 +45,7 @@ class AskingLabeler(ABC, Generic[Prepared]):
         settings = setup.settings.language_model
         choice = None if model is not None else self._choice()
         self.kind = self.name if choice is None else choice.kind
+        self._band = {} if choice is None else choice.adapter.description.band
         self._model = LazyLanguageModel(
             settings, setup.model_store, model, None if choice is None else choice.adapter
         )

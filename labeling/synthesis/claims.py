@@ -68,6 +68,7 @@ class Truth:
     severities: dict[Place, str] = field(default_factory=dict)
     locations: dict[Place, tuple[str, ...]] = field(default_factory=dict)
     evidence: dict[Place, tuple[Span, ...]] = field(default_factory=dict)
+    own: dict[Place, State] = field(default_factory=dict)
 
 
 def truth_of(schema: LabelSchema, written: Sequence[Written]) -> Truth:
@@ -167,6 +168,7 @@ def _raise_parents(truth: Truth, schema: LabelSchema, child: Observation, site: 
         above = (parent, site)
         if above not in truth.states or not _outranks(state, truth.states[above]):
             continue
+        truth.own.setdefault(above, truth.states[above])
         truth.states[above] = state
         truth.evidence[above] = truth.evidence[child.id, site]
         truth.severities.pop(above, None)

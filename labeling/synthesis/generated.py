@@ -30,6 +30,7 @@ class GeneratedReport:
         severities: by place, the id of the step of the observation's scale, where the text says it.
         locations: by place, ids of the schema's locations that the text names.
         evidence: by place, every range of the text that carries a state other than not mentioned.
+        own: by place, what its own words say, where a child's words say more.
         split: whose phrasings it uses.
         style: how it is laid out ("clinical", "terse", "narrative", ...).
     """
@@ -40,5 +41,6 @@ class GeneratedReport:
     severities: Mapping[Place, str] = field(default_factory=dict)
     locations: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
     evidence: Mapping[Place, tuple[Span, ...]] = field(default_factory=dict)
+    own: Mapping[Place, State] = field(default_factory=dict)
     split: Split = "train"
     style: str = ""

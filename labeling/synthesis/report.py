@@ -79,6 +79,7 @@ class Report:
             severities=truth.severities,
             locations=truth.locations,
             evidence=truth.evidence,
+            own=truth.own,
             split=self._writer.split,
             style=style,
         )

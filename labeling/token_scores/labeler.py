@@ -6,7 +6,7 @@ Importing this file loads neither torch nor transformers; a model is loaded with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labeling.labeler import NOT_ASKED, LabelerSetup, LabelResult
 from labeling.llm.adapter_choice import AUTO, NONE, Choice
@@ -15,6 +15,7 @@ from labeling.llm.asking import AskingLabeler
 from labeling.llm.digest import asked_digest
 from labeling.llm.interface import BOUND_NOTE, LanguageModel
 from labeling.sections import ReadableReport, UnreadableReport
+from labeling.thresholds import Threshold
 from labeling.token_scores import evidence
 from labeling.token_scores.asking import Enquiry, Reply, ask
 from labeling.token_scores.evidence import Case, Excerpt, Key, excerpt_of, find_evidence, spans_of
@@ -152,7 +153,11 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
 
     def _case(self, read: _Read) -> Case:
         """Return the labels that may count: above the band's low end, as is the whole report."""
-        floors = {key: self._setup.thresholds.of(*key).low for key in read.replies}
+        # No higher than where thresholds look for it: new ones must not have to read again.
+        floors = {
+            key: min(self._threshold(key).low, self._setup.thresholds.of(*key).low)
+            for key in read.replies
+        }
         above = {key for key, reply in read.replies.items() if reply.margin >= floors[key]}
         wanted = [key for key in read.replies if key in above and (key[0], WHOLE) in above]
         return Case(
@@ -190,8 +195,16 @@ class TokenScoreLabeler(AskingLabeler[tuple[ReadableReport, Enquiry]]):
             return LabelResult(*key, State.NOT_MENTIONED, detail=NOT_ASKED)
         return LabelResult(*key, State.FAILED, detail=LEVELS_OFF)
 
-    def _state(self, key: Key, reply: Reply, *, carried: bool) -> State:
+    def _threshold(self, key: Key) -> Threshold:
+        """Return what was fitted, or else what the adapter was found to mean by its margins."""
         threshold = self._setup.thresholds.of(*key)
+        band = self._band.get("whole" if key[1] == WHOLE else "sites")
+        if threshold.fitted_on or not band:
+            return threshold
+        return replace(threshold, low=band[0], high=band[1])
+
+    def _state(self, key: Key, reply: Reply, *, carried: bool) -> State:
+        threshold = self._threshold(key)
         state = threshold.decide(reply.margin)
         if state is State.PRESENT and not carried:
             return State.UNCERTAIN

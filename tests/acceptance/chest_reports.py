@@ -3,11 +3,12 @@
     python -m tests.acceptance.chest_reports [--labelers rules,student,tree] [--subset 300]
         [--model PATH.gguf] [--dtype bfloat16] [--out FILE.json]
 
-Gold: 14 findings of 3,080 reports (NegBio), to which labeling/schemas/chest.gold14.yaml maps the
-observations of the schema. Headline: F1 of present by finding and their mean (macro F1) over the
-findings that occur, as a labeler comes, and by cuts fitted on other folds where it gives margins;
-then what each labeler has ahead of the first on the same reports. ``student`` is trained on four
-fifths of the reports and reads the last fifth, five times; nothing of it is kept. The other
+One report in five is left out: errors on those were read while phrasings for adaptation were
+written. Gold: 14 findings of 3,080 reports (NegBio), to which labeling/schemas/chest.gold14.yaml
+maps the observations of the schema. Headline: F1 of present by finding and their mean (macro F1)
+over the findings that occur, as a labeler comes, and by cuts fitted on other folds where it gives
+margins; then what each labeler has ahead of the first on the same reports. ``student`` is trained
+on four fifths of the reports and reads the last fifth, five times; nothing of it is kept. The other
 labelers learn nothing here. Severity and location are held against the MeSH strings, where the
 labeler says present and a string names the finding. What a labeler that asks a model said is kept
 (RADLOOP_READINGS), so a run that was stopped goes on.
@@ -307,6 +308,9 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--labelers", default="rules", type=lambda names: names.split(","))
     parser.add_argument("--subset", type=int, help="so many reports, drawn by --seed")
+    parser.add_argument(
+        "--all-reports", action="store_true", help="those, too, on which errors were read"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--no-evidence", dest="evidence", action="store_false", help="find no spans (faster)"
@@ -337,7 +341,9 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the labelers that the command line names."""
     options = options_of(arguments)
-    reports = chest_reports()
+    everything = chest_reports()
+    reports = [each for each in everything if options.all_reports or not each.was_looked_at]
+    print(f"{len(reports)} of {len(everything)} reports with gold labels")
     if options.subset:
         # A smaller subset is the beginning of a larger one, so a stopped run has a random sample.
         random.Random(options.seed).shuffle(reports)

@@ -7,6 +7,7 @@ kept with the product.
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,11 @@ class ChestReport:
     text: str
     gold: Mapping[str, bool]
     mesh: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether errors on this report were read while phrasings were written: one in five."""
+        return hashlib.sha256(self.name.encode()).digest()[0] % 5 == 0
 
     def locations(self) -> dict[str, set[str]]:
         """Return by observation the places that its MeSH strings name."""

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from labeling.adaptation.adapting import LEARNED, Task, adapt_model
+from labeling.adaptation.adapting import LEARNED, Task, adapt_model, generated
 from labeling.adaptation.checkpoint import UnusableCheckpoint
 from labeling.adaptation.judging import margins
 from labeling.adaptation.lessons import Course, Lesson, Truth, token_scores
 from labeling.adaptation.low_rank import LowRankLinear, adapt, parameters
 from labeling.adaptation.rows import Row, Rows
 from labeling.adaptation.training import Options
-from labeling.labeler import LabelerSetup
+from labeling.labeler import LabelerSetup, LabelResult
 from labeling.language import load_languages
 from labeling.llm.adapter_choice import beginning, enter
 from labeling.llm.adapter_file import Adapter, UnusableAdapter, matrices, put_on, read_adapter
@@ -30,6 +30,7 @@ from labeling.llm.transformers_model import TransformersModel
 from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings, LanguageModelSettings, TokenScoreSettings
 from labeling.synthesis.generator import generate
+from labeling.thresholds import Threshold, Thresholds
 from labeling.token_scores.asking import Enquiry, ask
 from labeling.token_scores.labeler import TokenScoreLabeler
 from labeling.token_scores.prompt import Prompts
@@ -195,6 +196,54 @@ def _row(rows: Rows, course: Course, truth: Truth, lessons: list[Lesson]) -> Row
     row = rows.row(course, truth, lessons)
     assert row is not None
     return row
+
+
+def test_an_adapter_is_judged_again_without_learning(
+    store: ModelStore, adapter: Adapter, tmp_path: Path
+) -> None:
+    given = replace(task(store), begun_from=adapter)
+    again = adapt_model(given, tmp_path, replace(OPTIONS, steps=0, minutes=0.0), silent)
+    told = again.description
+    assert told.training["steps"] == told.training["reports"] == 0
+    assert told.weights_sha256 == adapter.description.weights_sha256
+    assert told.figures["reports"] == OPTIONS.final_reports
+
+
+@pytest.mark.parametrize(
+    ("band", "state"), [([-99.0, -98.0], "present"), ([-99.0, 99.0], "uncertain")]
+)
+def test_the_band_of_an_adapter_decides_until_thresholds_are_fitted(
+    own_store: ModelStore, band: list[float], state: str
+) -> None:
+    described = own_store.root / ".adapters" / "spine.json"
+    told = json.loads(described.read_text()) | {"band": {"whole": band}}
+    described.write_text(json.dumps(told))
+    given = replace(setup(own_store, settings()), evidence=False)
+    assert _stenosis(given).state is State(state)
+    fitted = Thresholds({"stenosis": Threshold(98.0, 99.0, fitted_on=9, mention_cut=-99.0)})
+    assert _stenosis(replace(given, thresholds=fitted)).state is State.ABSENT
+
+
+def _stenosis(given: LabelerSetup) -> LabelResult:
+    results = TokenScoreLabeler(given).label_report(REPORT)
+    return next(e for e in results if (e.observation, e.site) == ("stenosis", WHOLE))
+
+
+def test_what_is_asked_alone_is_learned_without_what_its_children_say(store: ModelStore) -> None:
+    chest = LabelingSettings(schema_name="chest")
+    given = replace(task(store), schema=schema_of(chest), settings=chest)
+    raised = consolidated = 0
+    whole = generate(schema_of(chest), 300, seed=2, split="train")
+    for plain, learned in zip(whole, generated(given, 2, "train"), strict=False):
+        assert plain.text == learned.text
+        own = plain.own.get(("consolidation", WHOLE), plain.states["consolidation", WHOLE])
+        raised += own is not plain.states["consolidation", WHOLE]
+        consolidated += own is State.PRESENT
+        assert learned.states["consolidation", WHOLE] is own
+        for name in ("lung_opacity", "pneumonia"):
+            assert learned.states[name, WHOLE] is plain.states[name, WHOLE]
+    assert raised > 3
+    assert consolidated > 3
 
 
 def test_short_reports_come_first(store: ModelStore, tmp_path: Path) -> None:

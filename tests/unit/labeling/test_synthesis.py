@@ -66,6 +66,7 @@ def test_an_addendum_replaces_what_was_said_of_the_same_levels():
 def test_a_child_speaks_for_its_parent(child, parent):
     truth = said(("cauda_equina_compression", WHOLE, child))
     assert truth.states["stenosis", WHOLE] is parent
+    assert truth.own["stenosis", WHOLE] is State.NOT_MENTIONED
     truth = said(("cauda_equina_compression", WHOLE, ABSENT))
     assert truth.states["stenosis", WHOLE] is State.NOT_MENTIONED
 

@@ -1,5 +1,6 @@
 """Files of labels are judged by known ones: what is counted, what is refused, what is said."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from labeling.thresholds import Thresholds
 from labeling.thresholds import fitted_for as held_for
 from labeling.truth_file import read_truth
 from plugin.errors import Permanent
-from plugin.scoring import ScoreJob, fit, score
+from plugin.scoring import FEW, ScoreJob, fit, score
 
 SCHEMA = parse_schema(
     b"""\
@@ -188,6 +189,16 @@ def test_generated_truth_is_called_so(tmp_path: Path) -> None:
     assert found["evidence"][0]["touched"] == 1.0
     assert found["figures"][1]["present"] == 0
     assert found["figures"][1]["auroc"] is None
+    assert any("did not read the reports of generated.jsonl" in e for e in found["cautions"])
+    read = hashlib.sha256(truth.read_bytes()).hexdigest()
+    labels = write_labels(tmp_path / "own.jsonl", MARGINS, reports_sha256=read)
+    own = score(job(tmp_path, truth=truth, labels=(labels,)))
+    assert not any("did not read" in each for each in own["cautions"])
+    cautions = fit(labels, truth, SCHEMA, FitRule(), 0, tmp_path / "t.json")["cautions"]
+    assert [each.partition(":")[0] for each in cautions] == [
+        "the reports are generated",
+        f"fewer than {FEW} positives, a cut is a guess",
+    ]
 
 
 def test_patients_of_a_label_source_are_kept_together(tmp_path: Path) -> None:
