@@ -9,6 +9,7 @@ from typing import Any
 
 from training.architectures.protocol import Architecture
 from training.errors import Permanent
+from training.learning.example import InputKind
 
 GROUP = "radloop.architectures"
 
@@ -37,6 +38,19 @@ def load(name: str, input_shape: Sequence[int] = (), weights: Path | None = None
         return _made(name, entry_point.load(), input_shape, weights)
     offered = ", ".join(names()) or "none"
     raise Permanent(f"no architecture is called {name!r}; installed: {offered}")
+
+
+def load_for(name: str, input_shape: tuple[int, ...]) -> Architecture:
+    """Load the architecture that takes inputs of a shape, given as ``Architecture.input_shape``.
+
+    Raises:
+        Permanent: as of ``load``.
+    """
+    found = load(name)
+    if tuple(found.input_shape) == tuple(input_shape):
+        return found
+    has_channels = found.kind is not InputKind.DISC
+    return load(name, input_shape[1:] if has_channels else input_shape)
 
 
 def _made(name: str, found: Any, input_shape: Sequence[int], weights: Path | None) -> Architecture:
