@@ -37,7 +37,7 @@ class Tiny:
     def build(self, heads: Heads) -> nn.Module:
         return PresenceNetwork(
             nn.Sequential(
-                nn.Conv2d(1, 4, 3, stride=2),
+                nn.Conv2d(1, 4, 3, stride=2, bias=False),
                 nn.BatchNorm2d(4),
                 nn.ReLU(),
                 nn.AdaptiveAvgPool2d(4),

@@ -162,7 +162,7 @@ def _learned(
         f"{memory.parameters} parameters, {memory.total / 2**20:.0f} MiB, at most "
         f"{duration.whole / 60:.1f} min"
     )
-    estimate = {
+    estimate: dict[str, Any] = {
         "memory": {**asdict(memory), "total": memory.total, "available": available},
         "duration": asdict(duration),
     }
