@@ -12,7 +12,7 @@ from plugin.simulation import phantom
 
 
 def write_series(folder: Path, series: phantom.PhantomSeries, rng: np.random.Generator) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     series_uid = generate_uid()
     for number, index in enumerate(rng.permutation(len(series.positions)), start=1):
         meta = FileMetaDataset()

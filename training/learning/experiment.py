@@ -155,7 +155,8 @@ def _learned(
     heads = heads_for(examples, trained, most_weight=options.most_positive_weight)
     memory = memory_of(architecture, examples, heads, options)
     device = group.device(options.device)
-    available = settings.learning.memory_bytes or available_bytes(device)
+    shared = 1 if device.type == "cuda" else group.size  # one memory for all processes
+    available = settings.learning.memory_bytes or available_bytes(device) // shared
     refuse_too_large(memory, available, 0 if device.type == "cuda" else cache.figures.held_bytes)
     duration = duration_of(architecture, examples, heads, options, group)
     progress(
