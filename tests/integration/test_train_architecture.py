@@ -24,7 +24,7 @@ from plugin.simulation import phantom
 from plugin.simulation.truth import draw_truth
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
-from plugin.stages.erase_files import remove_prepared
+from plugin.stages.erase import erase_patient
 from plugin.stages.predict import Predictor
 from tests.cohort_builders import MR_IMAGE, NOW, add_labels, add_reference, add_report, add_study
 from tests.phantom_files import write_series
@@ -148,7 +148,9 @@ def test_an_architecture_is_trained_registered_and_predicts(context: Context) ->
     assert files == {f"{model.weights_digest}.{kind}" for kind in ("safetensors", "png")}
     _predicts(context, model)
     assert list(context.folder.prepared.iterdir())
-    remove_prepared(context.folder)
+    erase_patient(
+        context, issuer="SITE", patient_id="P0", by="test", reason="a test", dry_run=False
+    )
     assert not list(context.folder.prepared.iterdir())
 
 
@@ -162,6 +164,20 @@ def _predicts(context: Context, model: Model) -> None:
     assert 0 < told["stenosis"]["probability"] < 1
     with context.database.read() as session:
         assert not session.exec(select(Prediction)).all()
+
+
+def test_two_processes_train_together_and_a_refusal_of_theirs_is_told(context: Context) -> None:
+    def together(**learning: Any) -> Context:
+        given = context.settings.training
+        changed = given.learning.model_copy(update={"processes": 2, **learning})
+        training = given.model_copy(update={"learning": changed})
+        settings = context.settings.model_copy(update={"training": training})
+        return replace(context, settings=settings)
+
+    assert train(together())["model"] == "stacks:1"
+    with pytest.raises(Permanent, match=r"and 0\.0 MiB are free"):
+        train(together(memory_bytes=1000))
+    assert not list(context.folder.trainings.iterdir())
 
 
 def test_what_cannot_be_trained_is_refused_and_registers_nothing(context: Context) -> None:
