@@ -128,6 +128,11 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
+def end_with_parent() -> bool:
+    """Let this process be killed when the one that started it ends; tell whether Linux agreed."""
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _prctl(option: int, argument: int) -> bool:
     zero = ctypes.c_ulong(0)
     return bool(_libc().prctl(option, ctypes.c_ulong(argument), zero, zero, zero) == 0)

@@ -156,10 +156,18 @@ def train_command(
     cohort: Annotated[str, typer.Argument(help="Name of a frozen cohort.")],
     config: ConfigOption,
     name: Annotated[str, typer.Option(help="Name of the model in the registry.")] = "lumbar-discs",
+    architecture: Annotated[
+        str, typer.Option(help="One of radloop.architectures; empty: [training] classifier.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Train a classifier on a frozen cohort and register it as a candidate."""
-    _operate(config, "train", as_json, cohort=cohort, name=name)
+    """Train a classifier on a frozen cohort and register it as a candidate.
+
+    With --architecture (see deploy/training.md) memory and time are estimated first, and a training
+    that was interrupted goes on at the next call.
+    """
+    asked = {"cohort": cohort, "name": name, "architecture": architecture}
+    _operate(config, "train", as_json, **asked)
 
 
 @models.command("list")

@@ -49,6 +49,16 @@ class DataFolder:
         return self.root / "weights"
 
     @property
+    def prepared(self) -> Path:
+        """Inputs of networks, prepared from images: a cache that may be emptied at any time."""
+        return self.root / "prepared_inputs"
+
+    @property
+    def trainings(self) -> Path:
+        """Checkpoints of trainings that are not over."""
+        return self.root / "trainings"
+
+    @property
     def reports(self) -> Path:
         """Structured reports that were built, one file per SOP Instance UID."""
         return self.root / "structured_reports"
@@ -79,6 +89,8 @@ class DataFolder:
             self.root,
             self.language_models,
             self.weights,
+            self.prepared,
+            self.trainings,
             self.reports,
             self.cohorts,
             self.messages,

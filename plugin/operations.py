@@ -76,7 +76,8 @@ def _freeze(context: Context, arguments: Arguments, progress: Progress) -> dict[
 def _train(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.train import train_model
 
-    return train_model(context, arguments["cohort"], arguments["name"], progress)
+    asked = (arguments["cohort"], arguments["name"])
+    return train_model(context, *asked, progress, arguments.get("architecture", ""))
 
 
 def _promote(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:

@@ -94,6 +94,10 @@ levels = true                       # ask at each site of the schema, too
 classifier = "disc_network"
 uncertain_policy = "mask"           # mask, inclusive (as present) or exclusive (as absent)
 
+# [training.learning]               # of `radloop train --architecture`: see deploy/training.md
+# input_shape = [224, 224]          # without channels; default: the architecture's own
+# cache_bytes = 21474836480         # of prepared inputs, on disk
+
 # [[prediction]]                    # which live model runs on which complete study
 # model = "lumbar-discs"
 # modality = "MR"

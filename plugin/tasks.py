@@ -92,7 +92,16 @@ def _train(job: dict[str, Any], emit: Emit) -> None:
     emit("item", {**record, "weights_digest": digest})
 
 
+def _train_architecture(job: dict[str, Any], emit: Emit) -> None:
+    from plugin.architecture_training import learn
+
+    emit("item", learn(job, lambda line: emit("progress", line)))
+
+
 def _predict(job: dict[str, Any], emit: Emit) -> None:
+    if job.get("architecture"):
+        _predict_with_architecture(job, emit)
+        return
     from training.inference import predict
 
     for row in predict(
@@ -104,6 +113,15 @@ def _predict(job: dict[str, Any], emit: Emit) -> None:
         family=load("classifiers", job["classifier"]),
         threads=job["threads"],
     ):
+        emit("item", row._asdict())
+
+
+def _predict_with_architecture(job: dict[str, Any], emit: Emit) -> None:
+    from training.learning.inference import loaded
+
+    found = loaded(Path(job["weights"]), job["weights_digest"], job["threads"])
+    files = [Path(file) for file in job["files"]]
+    for row in found.predict(files, job["observations"], job["sites"]):
         emit("item", row._asdict())
 
 
@@ -132,6 +150,7 @@ TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "label": _label,
     "peak_memory": _peak_memory,
     "train": _train,
+    "train_architecture": _train_architecture,
     "predict": _predict,
     "student_lessons": _student_lessons,
     "train_student": _train_student,

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from dicom_node.setting_values import Section
+from training.learning.settings import LearningSettings
 
 
 class TrainingSettings(Section):
@@ -23,6 +24,7 @@ class TrainingSettings(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     threads: int = Field(default=2, ge=1)
     bootstrap_samples: int = Field(default=1000, ge=100)
+    learning: LearningSettings = LearningSettings()
 
 
 class PredictionRule(Section):

@@ -36,6 +36,7 @@ from plugin.stages.erase_files import (
     files_that_mention,
     paths_of,
     remove_abandoned,
+    remove_prepared,
     remove_workflows,
 )
 from plugin.stages.erase_journal import drop_segments, dropped_up_to, newest_segment
@@ -131,6 +132,7 @@ def finish_erasures(context: Context) -> int:
     remove_workflows(folder)
     empty_logs(folder)
     remove_abandoned(folder)
+    remove_prepared(folder)
     database.compact()
     gone_up_to = drop_segments(context)
     with database.write() as session:

@@ -149,6 +149,16 @@ def remove_abandoned(folder: DataFolder) -> None:
                 path.unlink(missing_ok=True)
 
 
+def remove_prepared(folder: DataFolder) -> None:
+    """Empty the cache of inputs and forget trainings that are not over; both can be made anew.
+
+    Whose images an entry was made of, its name does not say.
+    """
+    for place in (folder.prepared, folder.trainings):
+        for path in place.glob("*"):
+            path.unlink(missing_ok=True)
+
+
 def remove_workflows(folder: DataFolder) -> None:
     """Remove the queue of durable work; what needs work is asked of the tables again."""
     for path in folder.root.glob("workflows.sqlite*"):

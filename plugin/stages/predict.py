@@ -98,6 +98,7 @@ class Predictor:
         store = DicomStore(context.folder.root)
         with context.database.read() as session:
             model = session.get_one(Model, model_id)
+            run = session.get_one(TrainingRun, model.training_run_id)
             rule = _rule(context, model)
             series = analysed_series(session, study_instance_uid, series_rule(rule))
             if series is None:
@@ -108,6 +109,7 @@ class Predictor:
             "weights": str(context.folder.weights / f"{model.weights_digest}.safetensors"),
             "weights_digest": model.weights_digest,
             "classifier": context.settings.training.classifier,
+            "architecture": run.metrics.get("architecture", {}).get("name", ""),
             "threads": context.settings.training.threads,
             "files": [str(path) for path in files],
             "observations": [each.id for each in schema.observations],

@@ -33,7 +33,7 @@ from dicom_node.models import (
 from dicom_node.settings import RetentionRule
 from dicom_node.studies import is_frozen
 from plugin.context import Context
-from plugin.stages.erase_files import paths_of
+from plugin.stages.erase_files import paths_of, remove_prepared
 from training.models import CohortMember, Prediction
 from training.registry import Stage, models
 
@@ -98,6 +98,8 @@ def expire_studies(context: Context, *, dry_run: bool) -> dict[str, Any]:
             with context.database.write() as session:
                 files += _expire(context, session, each)
             finish_deletions(context.database, context.folder.root)
+    if going and not dry_run:
+        remove_prepared(context.folder)  # inputs made of images that are gone
     return {
         "dry_run": dry_run,
         "expired": [_shown(each) for each in going],

@@ -14,6 +14,7 @@ from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.reporting import SOFTWARE_VERSION
 from plugin.stages.cohort import newest_cohort
+from plugin.stages.erase_files import remove_prepared
 from plugin.stages.ground import ground_of
 from plugin.stages.impact import note_changes
 from training.cohort import members_of
@@ -26,7 +27,7 @@ from training.standing import Fault, in_words, spoiling, stopping
 
 
 def train_model(
-    context: Context, cohort_name: str, name: str, progress: Progress
+    context: Context, cohort_name: str, name: str, progress: Progress, architecture: str = ""
 ) -> dict[str, Any]:
     """Train on the newest cohort of a name and register the weights as a candidate.
 
@@ -35,6 +36,9 @@ def train_model(
     that was superseded does not train. Weights that learned meanwhile from a link that is no
     longer confirmed are thrown away; where a report was only corrected, the model is kept and
     notes say what it learned from.
+
+    With an architecture the engine of ``training.learning`` trains it; without one, the family of
+    classifiers that the settings name is trained on disc crops.
 
     Returns:
         ``model`` (NAME:VERSION), ``weights``, figures of the ``test`` fold against human
@@ -56,24 +60,30 @@ def train_model(
             "sites": [each.id for each in context.schema().sites],
             "settings": settings.model_dump(mode="json"),
             "weights_folder": str(context.folder.weights),
+            "prepared_folder": str(context.folder.prepared),
+            "trainings_folder": str(context.folder.trainings),
+            "architecture": architecture,
             "provenance": {"cohort": cohort.digest, "radloop": SOFTWARE_VERSION},
         }
     started = context.clock()
     with ChildProcess(context.folder.child_log, settings.threads) as child:
-        (trained,) = child.run("train", job, progress)
+        task = "train_architecture" if architecture else "train"
+        (trained,) = child.run(task, job, progress)
     with context.database.write() as session:
         if reason := _spoiled(session, ground, cohort):
-            weights = context.folder.weights / f"{trained['weights_digest']}.safetensors"
-            weights.unlink(missing_ok=True)
+            for kind in ("safetensors", "png"):
+                written = context.folder.weights / f"{trained['weights_digest']}.{kind}"
+                written.unlink(missing_ok=True)
+            remove_prepared(context.folder)  # it may hold what was erased meanwhile
             raise Permanent(reason)
         run = TrainingRun(
             cohort_id=_id(cohort),
-            classifier=settings.classifier,
+            classifier=architecture or settings.classifier,
             seed=settings.seed,
             code_version=SOFTWARE_VERSION,
             curve=trained["curve"],
             metrics={
-                **{key: trained[key] for key in ("test", "not_used", "not_trained", "counts")},
+                **{key: value for key, value in trained.items() if key not in _OWN_COLUMNS},
                 "left_out": [{"study": uid, "reason": str(Fault.FROZEN)} for uid in left_out],
             },
             started_at=started,
@@ -103,7 +113,12 @@ def train_model(
         "not_trained": trained["not_trained"],
         "frozen": len(left_out),
         "seconds": (run.finished_at - started).total_seconds(),
+        **{key: trained[key] for key in ("estimate", "cache") if key in trained},
     }
+
+
+_OWN_COLUMNS = frozenset({"curve", "thresholds", "weights_digest"})
+"""What a training returns that has a place of its own in the tables."""
 
 
 def promote_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
@@ -117,17 +132,22 @@ def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[st
     store = DicomStore(context.folder.root)
     query = cohort.query
     rule = SeriesRule(query["modality"], tuple(query["body_parts"]), query["series_description"])
-    return [
-        {
-            "study_instance_uid": member.study_instance_uid,
-            "patient_key": member.patient_key,
-            "fold": member.fold,
-            "targets": member.targets,
-            "files": _files(session, store, member, rule),
-        }
-        for member in members_of(session, cohort)
-        if not member.exclusion_reason and not is_frozen(session, member.study_instance_uid)
-    ]
+    found = []
+    for member in members_of(session, cohort):
+        if member.exclusion_reason or is_frozen(session, member.study_instance_uid):
+            continue
+        digests = _digests(session, member, rule)
+        found.append(
+            {
+                "study_instance_uid": member.study_instance_uid,
+                "patient_key": member.patient_key,
+                "fold": member.fold,
+                "targets": member.targets,
+                "files": [str(store.path(digest)) for digest in digests],
+                "digests": digests,
+            }
+        )
+    return found
 
 
 def _frozen_members(session: Session, cohort: Cohort) -> list[str]:
@@ -162,13 +182,11 @@ def _spoiled(session: Session, ground: Ground, cohort: Cohort) -> str:
     return ""
 
 
-def _files(
-    session: Session, store: DicomStore, member: CohortMember, rule: SeriesRule
-) -> list[str]:
+def _digests(session: Session, member: CohortMember, rule: SeriesRule) -> list[str]:
     series = analysed_series(session, member.study_instance_uid, rule)
     if series is None:
         raise Permanent("a member of the cohort has lost the series that it was chosen for")
-    return [str(store.path(digest)) for digest in instance_digests(session, series)]
+    return instance_digests(session, series)
 
 
 def _id(cohort: Cohort) -> int:

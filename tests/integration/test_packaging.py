@@ -32,7 +32,13 @@ DOORS = {
     "llama_cpp": {"labeling/llm/llama_cpp_model.py"},
     "llguidance": {"labeling/llm/grammar.py", "labeling/llm/json_text.py"},
     "py3langid": {"labeling/language_detection.py"},
-    "monai": {"training/classifier.py", "training/trainer.py"},
+    "monai": {
+        "training/architectures/common.py",
+        "training/architectures/resnet50_multilabel.py",
+        "training/architectures/volume3d.py",
+        "training/classifier.py",
+        "training/trainer.py",
+    },
 }
 
 

@@ -89,10 +89,14 @@ def site(empty: Path) -> Iterator[Site]:
 def test_what_is_old_goes_with_a_tombstone_and_the_rest_stays(site: Site) -> None:
     assert expire_studies(site.context, dry_run=False)["expired"] == []
     site.now += dt.timedelta(days=366)
+    prepared = site.context.folder.prepared / "input.npy"
+    prepared.write_bytes(b"made of some images")
     shown = expire_studies(site.context, dry_run=True)
     assert [each["study_instance_uid"] for each in shown["expired"]] == [OLD]
     assert site.files() == 3
+    assert prepared.exists()
     done = expire_studies(site.context, dry_run=False)
+    assert not prepared.exists()
     assert (done["expired"], done["files"], site.files()) == (shown["expired"], 2, 1)
     salt = site.context.folder.patient_key_salt()
     with site.session() as session:

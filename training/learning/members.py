@@ -1,0 +1,126 @@
+"""From a cohort's members to examples: inputs through the cache, targets as the input asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labeling.vocabulary import WHOLE
+from training.architectures.protocol import Architecture
+from training.errors import Permanent
+from training.learning.cache import InputCache, key_of
+from training.learning.example import Array, Example, InputKind
+from training.learning.preparing import form_of, prepare
+
+Targets = Mapping[str, Mapping[str, float | None]]
+"""{observation: {site: 1.0, 0.0, or None for unknown}}, as a cohort freezes them."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of a cohort, and the members without one: study, fold, and reason."""
+
+    examples: tuple[Example, ...]
+    not_used: tuple[dict[str, str], ...]
+
+
+def examples_of(
+    members: Sequence[Mapping[str, Any]],
+    architecture: Architecture,
+    sites: Sequence[str],
+    cache: InputCache,
+    progress: Callable[[str], None],
+) -> Examples:
+    """Prepare the input of every member; what cannot be prepared is left out and named.
+
+    Args:
+        members: study_instance_uid, patient_key, fold, targets, files, and digests of the files.
+        architecture: says what an input is.
+        sites: of the schema.
+        cache: keeps prepared inputs.
+        progress: told one line at a time.
+    """
+    form = form_of(architecture.kind, architecture.input_shape, sites)
+    found: list[Example] = []
+    not_used: list[dict[str, str]] = []
+    for number, member in enumerate(members, start=1):
+        progress(f"preparing inputs: study {number} of {len(members)}")
+        try:
+            given = cache.get(
+                key_of(member["digests"], form), _Prepared(architecture, member, sites)
+            )
+        except Permanent as error:
+            reason = {"study": member["study_instance_uid"], "fold": member["fold"]}
+            not_used.append({**reason, "reason": str(error)})
+            continue
+        found += examples_of_study(member, architecture.kind, given, sites)
+    return Examples(tuple(found), tuple(not_used))
+
+
+def examples_of_study(
+    member: Mapping[str, Any], kind: InputKind, given: Array, sites: Sequence[str]
+) -> list[Example]:
+    """Return the examples of one study: one, or for discs one for each usable disc."""
+    if kind is not InputKind.DISC:
+        presence = {name: whole(by_site) for name, by_site in member["targets"].items()}
+        return [_example(member, WHOLE, given, presence)]
+    return [
+        _example(
+            member,
+            site,
+            crop,
+            {name: _known(by_site.get(site)) for name, by_site in member["targets"].items()},
+        )
+        for site, crop in zip(sites, given, strict=True)
+        if not np.isnan(crop).any()
+    ]
+
+
+def whole(by_site: Mapping[str, float | None]) -> float:
+    """Return what targets at sites say of the whole study.
+
+    Present where it is present anywhere; absent where every site is known and none has it; else
+    unknown, NaN.
+    """
+    if WHOLE in by_site:
+        return _known(by_site[WHOLE])
+    values = list(by_site.values())
+    known = [value for value in values if value is not None]
+    if known and max(known) >= 1.0:
+        return 1.0
+    return max(known) if known and len(known) == len(values) else float("nan")
+
+
+def _known(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _example(
+    member: Mapping[str, Any], site: str, given: Array, presence: Mapping[str, float]
+) -> Example:
+    study = member["study_instance_uid"]
+    return Example(
+        id=f"{study}/{site}",
+        patient_key=member["patient_key"],
+        fold=member["fold"],
+        input=given,
+        presence=presence,
+        site=site,
+        study=study,
+    )
+
+
+class _Prepared:
+    def __init__(
+        self, architecture: Architecture, member: Mapping[str, Any], sites: Sequence[str]
+    ) -> None:
+        self._architecture, self._member, self._sites = architecture, member, sites
+
+    def __call__(self) -> Array:
+        paths = [Path(file) for file in self._member["files"]]
+        shape = self._architecture.input_shape
+        return prepare(self._architecture.kind, paths, shape, self._sites)

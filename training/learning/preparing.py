@@ -1,0 +1,129 @@
+"""From the files of one series to the input that an architecture takes.
+
+The seam between reading images and learning: one function for each ``InputKind``, from paths and a
+shape to one array. ``FORMS`` names what each does; a form that changes gets another name, so that
+no cached input of the old one is taken for the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from training.errors import Permanent
+from training.learning.example import Array, InputKind
+from training.pixels import read_picture, read_volume
+from training.samples import read_discs
+
+FORMS: Mapping[InputKind, str] = {
+    InputKind.IMAGE: "middle-slice-1",
+    InputKind.VOLUME: "whole-stack-1",
+    InputKind.DISC: "disc-crops-1",
+    InputKind.BAG: "disc-bag-1",
+}
+
+_DARKEST, _BRIGHTEST = 1.0, 99.5  # percentiles that become 0 and 1
+_ABOVE = 2.0  # brighter voxels are cut off here
+
+Shape = tuple[int, ...]
+
+
+def prepare(kind: InputKind, paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
+    """Return the input of one series as float32.
+
+    Args:
+        kind: what the architecture looks at.
+        paths: DICOM files of one series, in any order.
+        shape: of one input, or of one instance of a bag.
+        sites: of the schema; a DISC has a crop for each.
+
+    Returns:
+        IMAGE and VOLUME: an array of the shape. DISC: (sites, *shape), NaN where a site has no
+        usable disc. BAG: (instances, *shape).
+
+    Raises:
+        Permanent: the files cannot be prepared so; the sentence says why.
+        Transient: a file could not be read from disk.
+    """
+    return np.ascontiguousarray(_PREPARED_BY[kind](paths, shape, sites), dtype=np.float32)
+
+
+def form_of(kind: InputKind, shape: Shape, sites: Sequence[str]) -> str:
+    """Return what tells one preparation from another: its form, shape, and sites."""
+    told = "x".join(str(each) for each in shape)
+    named = f"/{','.join(sites)}" if kind in (InputKind.DISC, InputKind.BAG) else ""
+    return f"{FORMS[kind]}/{told}{named}"
+
+
+def _image(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
+    """Return the single picture, or the slice in the middle of a stack, with square pixels."""
+    if len(paths) == 1:
+        picture, spacing = read_picture(paths[0])
+    else:
+        volume = read_volume(paths)
+        picture, spacing = volume.array[len(volume.array) // 2], volume.spacing[1:]
+    finest = min(spacing)
+    height, width = (n * s / finest for n, s in zip(picture.shape, spacing, strict=True))
+    scale = min(shape[1] / height, shape[2] / width)
+    inside = (max(round(height * scale), 1), max(round(width * scale), 1))
+    fitted = resampled(picture, (min(inside[0], shape[1]), min(inside[1], shape[2])))
+    return _centred(_normal(fitted), shape[1:])[None]
+
+
+def _volume(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
+    return _normal(resampled(read_volume(paths).array, shape[1:]))[None]
+
+
+def _discs(paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
+    discs = read_discs(paths, sites)
+    if not discs.crops:
+        raise Permanent("; ".join(sorted(set(discs.reasons.values()))) or "no disc was found")
+    found = {tuple(crop.shape) for crop in discs.crops.values()}
+    if found != {tuple(shape)}:
+        raise Permanent(f"discs are cut as {found.pop()}, and the network takes {tuple(shape)}")
+    missing = np.full(shape, np.nan, dtype=np.float32)
+    return np.stack([discs.crops.get(site, missing) for site in sites])
+
+
+def _bag(paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
+    crops = _discs(paths, shape, sites)
+    return crops[~np.isnan(crops).any(axis=(1, 2, 3))]
+
+
+_PREPARED_BY: Mapping[InputKind, Callable[[Sequence[Path], Shape, Sequence[str]], Array]] = {
+    InputKind.IMAGE: _image,
+    InputKind.VOLUME: _volume,
+    InputKind.DISC: _discs,
+    InputKind.BAG: _bag,
+}
+
+
+def resampled(array: Array, shape: Sequence[int]) -> Array:
+    """Return an array in another number of voxels over the same extent, linearly interpolated.
+
+    Where there will be fewer, it is smoothed first, so that no fine pattern comes out as a coarse
+    one.
+    """
+    factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
+    widths = [max(0.5 * (1 / each - 1), 0.0) for each in factors]
+    smooth = ndimage.gaussian_filter(array, widths) if any(widths) else array
+    found = ndimage.zoom(smooth, factors, order=1, grid_mode=True, mode="nearest")
+    if found.shape != tuple(shape):
+        raise Permanent("an image could not be brought into the shape of the input")
+    return np.asarray(found, dtype=np.float32)
+
+
+def _normal(array: Array) -> Array:
+    """Return brightness from 0 to about 1, by percentiles: scanners have no common scale."""
+    low, high = np.percentile(array, (_DARKEST, _BRIGHTEST))
+    scaled = (array - low) / max(float(high - low), 1e-6)
+    return np.asarray(np.clip(scaled, 0.0, _ABOVE), dtype=np.float32)
+
+
+def _centred(picture: Array, shape: Sequence[int]) -> Array:
+    """Return the picture in the middle of a black one."""
+    around = [(new - old) for new, old in zip(shape, picture.shape, strict=True)]
+    return np.pad(picture, [(each // 2, each - each // 2) for each in around])

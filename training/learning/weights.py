@@ -1,0 +1,142 @@
+"""Networks on disk: a safetensors file that says what it is, named and checked by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from dicom_node.durable import write_durably
+from training.architectures.protocol import Heads
+from training.errors import Permanent, Transient
+from training.learning.loop import Learned
+from training.learning.state import State
+
+FORMAT = "radloop-network-1"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network as read from its file.
+
+    Args:
+        architecture: name of the entry point.
+        input_shape: of one input, channels first.
+        preparation: form of the input (``training.learning.preparing.form_of``).
+        heads: what it tells.
+        offsets, temperature: how logits are read (``training.learning.loop.Learned``).
+        thresholds: by observation; None where validation gave none.
+        provenance: what the writer gave.
+        state: weights and buffers.
+    """
+
+    architecture: str
+    input_shape: tuple[int, ...]
+    preparation: str
+    heads: Heads
+    offsets: tuple[float, ...]
+    temperature: float
+    thresholds: dict[str, float | None]
+    provenance: dict[str, Any]
+    state: State
+
+
+def save_network(
+    path: Path,
+    learned: Learned,
+    *,
+    input_shape: tuple[int, ...],
+    preparation: str,
+    thresholds: Mapping[str, float | None],
+    provenance: Mapping[str, Any],
+) -> str:
+    """Write a network, durably, and return the file's SHA-256.
+
+    Args:
+        path: the file to write; it appears whole or not at all.
+        learned: what training returned.
+        input_shape, preparation, thresholds: as in ``Network``.
+        provenance: JSON values: cohort digest, code version, and the like; none may name a
+            patient.
+
+    Raises:
+        Permanent: the provenance is not JSON.
+        Transient: the disk refused.
+    """
+    about = {
+        "architecture": learned.architecture,
+        "input_shape": list(input_shape),
+        "preparation": preparation,
+        "heads": asdict(learned.heads),
+        "offsets": list(learned.offsets),
+        "temperature": learned.temperature,
+        "thresholds": dict(thresholds),
+        "seed": learned.seed,
+        "best_epoch": learned.best_epoch,
+        "provenance": dict(provenance),
+    }
+    try:
+        metadata = {"format": FORMAT, "network": json.dumps(about, sort_keys=True)}
+    except (TypeError, ValueError) as error:
+        raise Permanent("the provenance of the network cannot be written as JSON") from error
+    content = save_tensors({k: v.contiguous() for k, v in learned.state.items()}, metadata)
+    try:
+        write_durably(path, content)
+    except OSError as error:
+        raise Transient("the network could not be written") from error
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_network(path: Path, expected_digest: str) -> Network:
+    """Read a network whose file has the expected SHA-256.
+
+    Raises:
+        Permanent: the digest differs, or the file is no network of this program.
+        Transient: the file could not be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Transient("the network could not be read") from error
+    if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), expected_digest.lower()):
+        raise Permanent("the network does not have the expected digest")
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
+        if metadata["format"] != FORMAT:
+            raise Permanent("the file is a network of another form")
+        about = json.loads(metadata["network"])
+        return Network(
+            architecture=str(about["architecture"]),
+            input_shape=tuple(int(each) for each in about["input_shape"]),
+            preparation=str(about["preparation"]),
+            heads=_heads(about["heads"]),
+            offsets=tuple(float(each) for each in about["offsets"]),
+            temperature=float(about["temperature"]),
+            thresholds={
+                str(name): None if value is None else float(value)
+                for name, value in about["thresholds"].items()
+            },
+            provenance=about["provenance"],
+            state=load_tensors(content),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise Permanent("the file is no network of this program") from error
+
+
+def _heads(told: Mapping[str, Any]) -> Heads:
+    return Heads(
+        observations=tuple(told["observations"]),
+        locations={name: tuple(each) for name, each in told["locations"].items()},
+        severities={name: int(each) for name, each in told["severities"].items()},
+        weights={name: float(each) for name, each in told["weights"].items()},
+        positive_weights={name: float(each) for name, each in told["positive_weights"].items()},
+    )
