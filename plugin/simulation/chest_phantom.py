@@ -167,7 +167,9 @@ def _picture(truth: ChestTruth, rng: np.random.Generator) -> NDArray[np.float32]
     person = _person(rng)
     lungs = sum(_lung(person, side) for side in _LUNG_SIDE)
     picture = 0.75 - 0.45 * np.asarray(lungs)
-    picture += _heart(truth, person, rng) + _ribs(person, rng) + _vessels(person, lungs, rng)
+    # What lies behind thick tissue hardly adds to it.
+    picture = np.minimum(picture + _heart(truth, person, rng), 0.9)
+    picture += _ribs(person, rng) + _vessels(person, lungs, rng)
     for side in _LUNG_SIDE:
         if side in truth.places["pleural_effusion"]:
             picture += _effusion(person, side, truth.places["pleural_effusion"][side], rng)
@@ -253,5 +255,4 @@ def _effusion(person: _Person, side: str, step: int, rng: np.random.Generator) -
     """Return fluid above the diaphragm, higher at the chest wall."""
     rise = np.clip(person.beside(side) / person.width, -1, 1.2)
     level = person.floor(side) - _HEIGHT[step] * (0.55 + 0.75 * rise) * rng.uniform(0.8, 1.1)
-    within = _soft(1.08 - np.abs(person.beside(side) / person.width), 0.04)
-    return 0.40 * _soft(person.y - level, 0.012) * _soft(person.floor(side) - person.y) * within
+    return 0.40 * _soft(person.y - level, 0.012) * _lung(person, side)
