@@ -28,7 +28,7 @@ PREVALENCE = 0.35
 
 _BOTH_SIDES = 0.2  # share of findings with a side that are on both
 _RADIUS = (0.028, 0.036, 0.046)  # of a lesion by its size; lengths are shares of the picture
-_LESION = 0.16  # signal of a lesion above that of lung
+_LESION = 0.22  # signal of a lesion above that of lung
 _HEIGHT = (0.05, 0.08, 0.12)  # of an effusion above the diaphragm
 _HEART = (0.265, 0.29, 0.32)  # half width of an enlarged heart
 _NORMAL_HEART = (0.18, 0.25)

@@ -1,7 +1,7 @@
 """What soft targets, locations and severities add, on SIMULATED chests with an unsure reader.
 
     python -m tests.acceptance.multi_type [--patients 600] [--tested 600] [--unsure 0.4]
-        [--seeds 5] [--epochs 25] [--location-weight 0.1] [--severity-weight 0.1] [--out FILE.json]
+        [--seeds 5] [--epochs 30] [--location-weight 0.1] [--severity-weight 0.1] [--out FILE.json]
 
 The reader is unsure at the given rate and gives a probability then; ``hard`` rounds it to yes or
 no, ``soft`` learns from it as it is, ``location`` and ``severity`` add those heads one after the
@@ -104,7 +104,7 @@ def measure(
     examples: Sequence[Example], options: argparse.Namespace
 ) -> tuple[Trial, dict[str, Trial]]:
     """Return the trial of presence, and by arm with a location head that of locations."""
-    architecture, plan = MultiType(), Plan(options.epochs)
+    architecture, plan = MultiType(), Plan(options.epochs, batch_size=16)
     tested = [each for each in examples if each.fold == "test"]
     columns = location_columns(heads_of("location", options))
     presence: dict[str, list[Any]] = {name: [] for name in (*ARMS, "features")}
@@ -156,7 +156,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tested", type=int, default=600)
     parser.add_argument("--unsure", type=float, default=0.4)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--location-weight", type=float, default=0.1)
     parser.add_argument("--severity-weight", type=float, default=0.1)
     parser.add_argument("--out", type=Path, help="the line of JSON goes here, too")

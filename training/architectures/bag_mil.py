@@ -1,8 +1,10 @@
 """Learns from labels of whole reports which disc or slice they are about: gated attention.
 
 Ilse, Tomczak and Welling, "Attention-based deep multiple instance learning" (ICML 2018). Every
-observation attends for itself: a slip and a herniation may lie at different discs. The plain mean
-of the instances' probabilities is there for comparison (``pooling="mean"``).
+observation attends for itself: a slip and a herniation may lie at different discs. An instance is
+described by a small residual network and, since some hundred bags teach one little, by a linear map
+of fixed features beside it. The plain mean of the instances' probabilities is there for comparison
+(``pooling="mean"``).
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from training.errors import Permanent
 from training.learning.example import Example, InputKind
 
 _USUAL_WEIGHTS = {"presence": 1.0, "location": 0.1, "severity": 0.5}
-_FEATURES = 64  # of an instance, from the residual network
+_LEARNED = 64  # features of an instance from the residual network
+_MAPPED = 32  # and from the fixed features
+_FEATURES = _LEARNED + _MAPPED
+_DROPOUT = 0.5  # share of the fixed features that are missing at each step
 _HIDDEN = 32  # units of the attention
 _SURE = 1e-6  # distance of a mean probability from 0 and 1, so that its logit is finite
 
@@ -138,7 +143,7 @@ class _Network(nn.Module):
         super().__init__()
         self._heads, self._mean = heads, architecture.pooling == "mean"
         of = observation_of_columns(heads)
-        self.encoder = small_residual_network(architecture.input_shape[0], None)
+        self.encoder = _Encoder(architecture.input_shape)
         self.content = nn.Linear(_FEATURES, _HIDDEN)
         self.gate = nn.Linear(_FEATURES, _HIDDEN)
         self.score = nn.Linear(_HIDDEN, len(heads.observations))
@@ -148,7 +153,7 @@ class _Network(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         bags, mask = batch["input"], batch["mask"]
         # Padding never enters the encoder: it would move the statistics of its normalisations.
-        encoded = self.encoder(bags[mask]).flatten(1)
+        encoded = self.encoder(bags[mask])
         found = encoded.new_zeros(*mask.shape, encoded.shape[1])
         found[mask] = encoded
         attention = self._attend(found, mask)
@@ -176,6 +181,24 @@ class _Network(nn.Module):
         probabilities = torch.sigmoid(self.classify(found))  # (batch, instances, columns)
         mean = (probabilities * even[:, :, None]).sum(dim=1)
         return torch.logit(mean.clamp(_SURE, 1 - _SURE))
+
+
+class _Encoder(nn.Module):
+    """Instances (n, channels, rows, columns) to features (n, _FEATURES)."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network = small_residual_network(shape[0], None)
+        self.fixed = FixedFeatures(shape)
+        self.mapped = nn.Sequential(
+            nn.BatchNorm1d(self.fixed.count, affine=False),
+            nn.Dropout(_DROPOUT),
+            nn.Linear(self.fixed.count, _MAPPED),
+        )
+
+    def forward(self, instances: torch.Tensor) -> torch.Tensor:
+        learned = self.network(instances).flatten(1)
+        return torch.cat([learned, self.mapped(self.fixed(instances))], dim=1)
 
 
 ARCHITECTURE = BagMil()

@@ -8,7 +8,8 @@ the loss are settings (``Heads.weights``).
 
 Two channels of coordinates stand beside the picture (Liu et al., "An intriguing failing of
 convolutional neural networks and the CoordConv solution", NeurIPS 2018): left and right look alike
-to a convolution.
+to a convolution. Features are pooled by their mean and by their greatest value, for a small lesion
+is lost in the mean of a picture.
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ class _Network(nn.Module):
             no_max_pool=True,
             feed_forward=False,
         )
+        self.trunk.avgpool = _MeanAndGreatest()
         sizes = {
             "presence": len(heads.observations),
             "location": len(location_columns(heads)),
@@ -155,7 +157,16 @@ class _Network(nn.Module):
 def _perceptron(outputs: int) -> nn.Module:
     if outputs == 0:
         return _Nothing()
-    return nn.Sequential(nn.Linear(_WIDTHS[-1], _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, outputs))
+    return nn.Sequential(
+        nn.Linear(2 * _WIDTHS[-1], _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, outputs)
+    )
+
+
+class _MeanAndGreatest(nn.Module):
+    """Pools (batch, channels, rows, columns) to (batch, 2 * channels)."""
+
+    def forward(self, found: torch.Tensor) -> torch.Tensor:
+        return torch.cat([found.mean(dim=(2, 3)), found.amax(dim=(2, 3))], dim=1)
 
 
 class _Nothing(nn.Module):
