@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -98,20 +98,40 @@ def content_digest(file: BinaryIO) -> str:
 def decoded(file: BinaryIO, maximum_bytes: int) -> Iterator[tuple[int, Iterator[Frame]]]:
     """Give the number of frames of an object and decode them one after another.
 
-    YCbCr becomes RGB.
+    YCbCr becomes RGB. Raises as :func:`decoded_with` does.
+    """
+    with decoded_with(file, maximum_bytes, []) as (_, numbers, frames):
+        yield len(numbers), frames
+
+
+@contextmanager
+def decoded_with(
+    file: BinaryIO, maximum_bytes: int, tags: Sequence[int], chosen: Sequence[int] = ()
+) -> Iterator[tuple[Dataset, Sequence[int], Iterator[Frame]]]:
+    """Give elements of an image, the numbers of its frames, and decode these one after another.
+
+    Args:
+        file: the object, open for reading.
+        maximum_bytes: of the decoded frames together.
+        tags: top-level elements that come in the data set.
+        chosen: frames to decode, counted from 0; none: all of them.
 
     Raises:
-        Undecodable: no pixel data, broken ones, or more than ``maximum_bytes`` when decoded; also
-            while the frames are taken.
+        Undecodable: no pixel data, broken ones, no such frame, or more than ``maximum_bytes`` when
+            decoded; also while the frames are taken and used.
         OSError: the disk cannot be read.
     """
     with _plain(file) as part10:
         geometry = _checked(part10)
         if geometry is None:
             raise Undecodable("the object has no pixel data")
-        if geometry.frames * geometry.unpacked_frame_bytes > maximum_bytes:
+        if any(not 0 <= number < geometry.frames for number in chosen):
+            raise Undecodable("the object has no such frame")
+        numbers = tuple(chosen) or range(geometry.frames)
+        if len(numbers) * geometry.unpacked_frame_bytes > maximum_bytes:
             raise Undecodable("the decoded pixels would be too large")
-        yield geometry.frames, _frames(part10, geometry, raw=False)
+        data_set = _image_pixel_module(part10, list(tags)) if tags else Dataset()
+        yield data_set, numbers, _frames(part10, geometry, raw=False, chosen=chosen)
 
 
 @contextmanager
@@ -141,7 +161,9 @@ def _checked(part10: Part10) -> Geometry | None:
     return found.geometry
 
 
-def _frames(part10: Part10, geometry: Geometry, *, raw: bool) -> Iterator[Frame]:
+def _frames(
+    part10: Part10, geometry: Geometry, *, raw: bool, chosen: Sequence[int] = ()
+) -> Iterator[Frame]:
     data_set = _image_pixel_module(part10, _IMAGE_PIXEL_MODULE)
     options: dict[str, Any] = {
         **as_pixel_options(data_set),
@@ -154,13 +176,14 @@ def _frames(part10: Part10, geometry: Geometry, *, raw: bool) -> Iterator[Frame]
     options |= {"samples_per_pixel": geometry.samples, "number_of_frames": geometry.frames}
     part10.buffer.seek(geometry.start)
     decoder = get_decoder(part10.encoding_uid)
-    count = 0
+    count, expected = 0, len(chosen) or geometry.frames
+    options["indices"] = chosen or None
     for pixels, properties in decoder.iter_array(part10.buffer, raw=raw, **options):  # type: ignore[arg-type]
         count += 1
-        if count > geometry.frames or pixels.shape[:2] != (geometry.rows, geometry.columns):
+        if count > expected or pixels.shape[:2] != (geometry.rows, geometry.columns):
             raise Undecodable("the decoded pixels are not what the header says")
         yield Frame(pixels, str(properties["photometric_interpretation"]))
-    if count != geometry.frames:
+    if count != expected:
         raise Undecodable("the decoded pixels are not what the header says")
 
 

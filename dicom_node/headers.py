@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -25,13 +25,14 @@ from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 from dicom_node.errors import Permanent
 from dicom_node.file_meta import is_uid
 from dicom_node.part10 import NotPart10, Part10, open_part10
-from dicom_node.pixel_geometry import Geometry
+from dicom_node.pixel_geometry import FLOAT_PIXEL_DATA, Geometry
 
 _LAST_TAG = 0x0020FFFF
-_PIXELS = 0x7FE00000
 _DEEPEST_ITEM = 4  # of a sequence whose values are read
 _LONGEST_VALUE = 64 * 1024
 _ESCAPE = b"\x1b"
+
+_Result = TypeVar("_Result")
 
 # Without these an object cannot be filed (PS3.3 C.12.1, C.7.2.1, C.7.3.1).
 _UIDS = {
@@ -194,17 +195,38 @@ def elements_of(file: BinaryIO, keywords: Sequence[str]) -> Elements:
         Unreadable: the file cannot be parsed, or a value is too long.
         OSError: the disk cannot be read.
     """
+    tags = [tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None]
+    return read_part(file, tags, lambda found: as_elements(found, keywords), _LONGEST_VALUE)
+
+
+def read_part(
+    file: BinaryIO,
+    tags: Sequence[int],
+    work: Callable[[Dataset], _Result],
+    longest: int | None = None,
+) -> _Result:
+    """Read elements before the pixels of an open file and hand them to ``work``.
+
+    Args:
+        file: open for reading.
+        tags: top-level elements.
+        work: what is done with them; what the library raises meanwhile is expected.
+        longest: bytes; of a longer value only the place is kept. None: whole values.
+
+    Raises:
+        Unreadable: the file cannot be parsed, or ``work`` says so.
+        OSError: the disk cannot be read.
+    """
     try:
         with warnings.catch_warnings(), open_part10(file) as part10:
             warnings.simplefilter("ignore")
-            tags = [tag_for_keyword(keyword) for keyword in keywords]
             data_set = read_partial(
                 part10.buffer,  # type: ignore[arg-type]
-                stop_when=lambda tag, _vr, _length: tag >= _PIXELS,
-                defer_size=_LONGEST_VALUE,
-                specific_tags=[tag for tag in tags if tag is not None],
+                stop_when=lambda tag, _vr, _length: tag >= FLOAT_PIXEL_DATA,
+                defer_size=longest,
+                specific_tags=list(tags),
             )
-            return _chosen(data_set, keywords)
+            return work(data_set)
     except NotPart10 as error:
         raise Unreadable(str(error)) from None
     except OSError as error:
@@ -215,7 +237,12 @@ def elements_of(file: BinaryIO, keywords: Sequence[str]) -> Elements:
         raise Unreadable(f"the object cannot be parsed ({type(error).__name__})") from None
 
 
-def _chosen(data_set: Dataset, keywords: Iterable[str], depth: int = 0) -> Elements:
+def as_elements(data_set: Dataset, keywords: Iterable[str], depth: int = 0) -> Elements:
+    """Return elements of a data set as text, without those that are absent or empty.
+
+    Raises:
+        Unreadable: a value is too long, or its element is a sequence against the dictionary.
+    """
     found = ((word, _values(data_set[word], depth)) for word in keywords if word in data_set)
     return {word: values for word, values in found if values}
 
@@ -228,7 +255,7 @@ def _values(element: DataElement, depth: int) -> list[Any]:
         if depth >= _DEEPEST_ITEM:
             return []
         return [
-            _chosen(item, [each.keyword for each in item if each.keyword], depth + 1)
+            as_elements(item, [each.keyword for each in item if each.keyword], depth + 1)
             for item in element.value
         ]
     if element.VM == 0 or isinstance(element.value, bytes):

@@ -18,7 +18,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from dicom_node import content, headers, structure
+from dicom_node import content, functional_groups, headers, structure
 from dicom_node.content import Undecodable
 from dicom_node.headers import Elements, Header, Unreadable
 from dicom_node.part10 import NotPart10, open_part10
@@ -26,11 +26,14 @@ from dicom_node.part10 import NotPart10, open_part10
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dicom_node.greyscale import GreyImage, Rendition
+
 __all__ = [
     "DecodedImage",
     "Decoder",
     "DirectInspector",
     "Elements",
+    "GreyDecoder",
     "Header",
     "Inspector",
     "Undecodable",
@@ -111,6 +114,30 @@ class Decoder(Protocol):
         ...
 
 
+class GreyDecoder(Decoder, Protocol):
+    """Reads images for analysis, frame by frame, as grey values that mean the same everywhere."""
+
+    def frames(self, path: Path) -> list[Elements]:
+        """Return what each frame of an enhanced multi-frame image says of itself.
+
+        See :mod:`dicom_node.functional_groups`; empty for an image without functional groups.
+        Raises as ``elements`` does.
+        """
+        ...
+
+    def grey(
+        self, path: Path, rendition: Rendition, maximum_bytes: int = LARGEST_IMAGE
+    ) -> GreyImage:
+        """Return grey values; see :func:`dicom_node.greyscale.grey_frames`.
+
+        Raises:
+            Undecodable: no grey pixels, damaged ones, or more than ``maximum_bytes`` of float32.
+            OSError: the disk cannot be read.
+            Transient: no decoder can be had now.
+        """
+        ...
+
+
 class DirectInspector:
     """An inspector and decoder in this process, without any limit on what a parser does."""
 
@@ -139,6 +166,23 @@ class DirectInspector:
         with path.open("rb") as file, content.decoded(file, maximum_bytes) as (_, decoded):
             frames = list(decoded)
         return DecodedImage(np.stack([each.pixels for each in frames]), frames[0].photometric)
+
+    def frames(self, path: Path) -> list[Elements]:
+        """See :class:`GreyDecoder`."""
+        with path.open("rb") as file:
+            return functional_groups.frames_of(file)
+
+    def grey(
+        self, path: Path, rendition: Rendition, maximum_bytes: int = LARGEST_IMAGE
+    ) -> GreyImage:
+        """See :class:`GreyDecoder`."""
+        import numpy as np
+
+        from dicom_node.greyscale import GreyImage, grey_frames
+
+        with path.open("rb") as file, grey_frames(file, rendition, maximum_bytes) as (_, got):
+            rendered = list(got)
+        return GreyImage(np.stack([pixels for pixels, _ in rendered]), rendered[0][1])
 
 
 def inspect_header(file: BinaryIO) -> Header | Unreadable:

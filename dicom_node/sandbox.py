@@ -24,8 +24,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dicom_node import sandbox_answers
 from dicom_node.confinement import EVERY_RESTRICTION, Limits
@@ -44,6 +45,9 @@ from dicom_node.sandbox_frames import (
     receive_request,
     send_json,
 )
+
+if TYPE_CHECKING:
+    from dicom_node.greyscale import GreyImage, Rendition
 
 __all__ = ["Sandbox", "SandboxUnavailable"]
 
@@ -134,6 +138,13 @@ class Sandbox:
             raise found
         return found
 
+    def frames(self, path: Path) -> list[Elements]:
+        """See :class:`dicom_node.inspection.GreyDecoder`."""
+        (found,) = self._parse([path], {"task": "frames"}, sandbox_answers.frames)
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
     def content_digest(self, path: Path) -> str:
         """See :class:`dicom_node.inspection.Inspector`."""
 
@@ -150,6 +161,19 @@ class Sandbox:
             return sandbox_answers.image(worker.socket, form, deadline)
 
         return self._decode(path, {"task": "image", "maximum_bytes": maximum_bytes}, take)
+
+    def grey(
+        self, path: Path, rendition: Rendition, maximum_bytes: int = LARGEST_IMAGE
+    ) -> GreyImage:
+        """See :class:`dicom_node.inspection.GreyDecoder`."""
+
+        def take(worker: _Worker, deadline: float) -> GreyImage:
+            answer = worker.answer(deadline)
+            form = sandbox_answers.form(answer, maximum_bytes)
+            return sandbox_answers.grey_image(worker.socket, answer, form, deadline)
+
+        job = {"task": "grey", "maximum_bytes": maximum_bytes, "rendition": asdict(rendition)}
+        return self._decode(path, job, take)
 
     def document_text(self, document: EmbeddedDocument) -> str:
         """See :func:`dicom_node.hl7.embedded.document_text`.

@@ -15,12 +15,15 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from dicom_node.content import Undecodable
 from dicom_node.file_meta import is_uid
+from dicom_node.functional_groups import MOST_FRAMES
 from dicom_node.headers import Elements, Header, Unreadable
 from dicom_node.inspection import DecodedImage
 from dicom_node.sandbox_frames import BINARY, JSON, Nonsense, receive_head, receive_into
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dicom_node.greyscale import GreyImage
 
 Answer = dict[str, Any]
 
@@ -107,6 +110,16 @@ def _elements(value: Any, depth: int) -> Elements:
     return value
 
 
+def frames(answer: Answer, _size: int) -> list[Elements] | Unreadable:
+    """Return the elements of each frame as text."""
+    if "refused" in answer:
+        return _unreadable(answer)
+    found = _list(answer.get("frames"))
+    if len(found) > MOST_FRAMES:
+        raise Nonsense
+    return [_elements(each, _DEEPEST_ITEM) for each in found]
+
+
 def digest(answer: Answer) -> str:
     """Return a digest.
 
@@ -173,6 +186,25 @@ def image(sock: socket.socket, form: Form, deadline: float) -> DecodedImage:
             raise Nonsense
         receive_into(sock, target, deadline)
     return DecodedImage(pixels, form.photometric_interpretation)
+
+
+def grey_image(sock: socket.socket, answer: Answer, form: Form, deadline: float) -> GreyImage:
+    """Receive the frames of an image in grey values.
+
+    Raises:
+        Undecodable: a later frame could not be decoded.
+    """
+    import numpy as np
+
+    from dicom_node.greyscale import APPLIED, GreyImage
+
+    applied = _text(answer.get("applied"))
+    if form.dtype != "<f4" or len(form.shape) != 3 or applied not in APPLIED:
+        raise Nonsense
+    pixels = image(sock, form, deadline).frames
+    if not np.isfinite(pixels).all():
+        raise Nonsense
+    return GreyImage(pixels, applied)
 
 
 def _unreadable(answer: Answer) -> Unreadable:

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from dicom_node import content, headers
+from dicom_node import content, functional_groups, headers
 from dicom_node.confinement import Limits, drop_namespaces, lock_down
 from dicom_node.content import Undecodable
+from dicom_node.greyscale import Rendition, grey_frames
 from dicom_node.hl7 import embedded
 from dicom_node.hl7.parsed import EmbeddedDocument
 from dicom_node.inspection import Unreadable, inspect_header
@@ -143,6 +144,34 @@ def _image(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> None:
         send_json(sock, {"refused": str(refused)})
 
 
+def _frames(sock: socket.socket, file: BinaryIO, _: dict[str, Any]) -> None:
+    found = _expected(lambda: functional_groups.frames_of(file))
+    if isinstance(found, Unreadable):
+        send_json(sock, {"refused": str(found), "study": ""})
+    else:
+        send_json(sock, {"frames": found})
+
+
+def _grey(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> None:
+    """Answer with the form of the image, known after its first frame, then frame by frame."""
+    wanted = job["rendition"]
+    rendition = Rendition(**{**wanted, "frames": tuple(wanted["frames"])})
+
+    def send_all() -> None:
+        with grey_frames(file, rendition, job["maximum_bytes"]) as (count, rendered):
+            for number, (pixels, applied) in enumerate(rendered):
+                little = pixels.astype("<f4", order="C", copy=False)
+                if not number:
+                    form = {"frames": count, "shape": list(little.shape), "dtype": "<f4"}
+                    told = {"photometric_interpretation": "MONOCHROME2", "applied": applied}
+                    send_json(sock, form | told)
+                send(sock, BINARY, little.tobytes())
+
+    refused = _expected(send_all)
+    if refused is not None:
+        send_json(sock, {"refused": str(refused)})
+
+
 def _document_text(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> None:
     document = EmbeddedDocument(job["media_type"], file.read())
     found = _expected(lambda: embedded.document_text(document))
@@ -165,6 +194,8 @@ _TASKS: dict[str, Callable[[socket.socket, BinaryIO, dict[str, Any]], None]] = {
     "elements": _elements,
     "digest": _digest,
     "image": _image,
+    "frames": _frames,
+    "grey": _grey,
     "document_text": _document_text,
 }
 

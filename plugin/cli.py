@@ -26,6 +26,7 @@ from plugin import (
     cli_schema,
     cli_score,
     cli_send,
+    cli_series,
     cli_student,
     cli_studies,
 )
@@ -127,6 +128,7 @@ cli_research.register(app)
 cli_student.register(app)
 cli_generate.register(app)
 cli_studies.register(app)
+cli_series.register(app)
 cli_quarantine.register(app)
 cli_hl7.register(app)
 cli_feed.register(app)

@@ -193,6 +193,14 @@ def _study(session: Session, settings: Settings, arguments: Arguments) -> dict[s
     return show_study(session, settings.dicom, store, utc_now(), uid)
 
 
+def _series(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.series import try_rule
+    from plugin.tables import progress_line
+
+    with progress_line() as progress:
+        return try_rule(session, settings, arguments, progress)
+
+
 def _what_expired(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.retain import what_expired
 
@@ -272,6 +280,7 @@ QUESTIONS: dict[str, Question] = {
     "patient": _patient,
     "studies": _studies,
     "study": _study,
+    "series": _series,
     "expired": _what_expired,
     "quarantine": _quarantine,
     "quarantined object": _quarantined_object,
