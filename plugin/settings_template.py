@@ -92,7 +92,7 @@ levels = true                       # ask at each site of the schema, too
 
 [training]
 classifier = "disc_network"
-uncertain_policy = "mask"           # mask, inclusive (as present) or exclusive (as absent)
+uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (as absent) or soft
 
 # [[prediction]]                    # which live model runs on which complete study
 # model = "lumbar-discs"
