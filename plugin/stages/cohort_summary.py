@@ -198,14 +198,19 @@ def _patients(members: Iterable[CohortMember]) -> dict[tuple[str, str], dict[str
 
 
 def _too_small(members: list[CohortMember]) -> Iterator[str]:
+    """Yield a sentence a fold with too few patients, and one with its observations that have."""
+    sides_of = _patients(members)
     for fold in _FOLDS:
         number = len({each.patient_key for each in members if each.fold == fold})
         if number < FEW:
-            yield f"{fold}: {number} patients (fewer than {FEW})"
-    for (name, fold), sides in _patients(members).items():
-        for side in ("present", "absent"):
-            if len(sides[side]) < FEW:
-                yield f"{fold}: {name} {side} in {len(sides[side])} patients (fewer than {FEW})"
+            yield f"{fold}: {number} patients, fewer than {FEW}"
+        few = [
+            f"{name} ({len(sides['present'])}, {len(sides['absent'])})"
+            for (name, of), sides in sides_of.items()
+            if of == fold and min(len(sides["present"]), len(sides["absent"])) < FEW
+        ]
+        if number and few:
+            yield f"{fold}: fewer than {FEW} patients with or without {', '.join(few)}"
 
 
 def _superseded(session: Session, cohort: Cohort, ground: Ground) -> str:

@@ -113,7 +113,13 @@ def test_a_clean_archive_is_frozen_shown_and_verified_and_changes_are_found(
     assert frozen["members"] == PATIENTS
     assert frozen["matches_nothing"] == []
     assert frozen["images_not_compared"] == {}
-    assert "test: 0 patients (fewer than 10)" in frozen["too_small"]
+    assert "test: 0 patients, fewer than 10" in frozen["too_small"]
+    trained = frozen["folds"]["train"]
+    assert any(
+        each.startswith("train: fewer than 10 patients with or without ")
+        and f"stenosis ({trained}, 0)" in each
+        for each in frozen["too_small"]
+    )
     [listed] = ask(context, "list")["cohorts"]
     assert (listed["members"], listed["excluded"]) == (PATIENTS, 0)
     [everyone] = [
