@@ -72,8 +72,9 @@ class Location:
     means: tuple[str, ...] = ()
 
 
-UncertainPolicy = Literal["mask", "inclusive", "exclusive"]
-"""What "uncertain" becomes when a cohort is frozen: left out, present, or absent."""
+UncertainPolicy = Literal["mask", "inclusive", "exclusive", "soft"]
+"""What "uncertain" becomes when a cohort is frozen: left out, present, absent, or its calibrated
+probability."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from plugin.cli_calls import (
     operate,
     show,
 )
+from plugin.cli_cohort import cohort
 
 if TYPE_CHECKING:
     from labeling.llm.model_store import ModelStore
 
 reference = typer.Typer(no_args_is_help=True, help="Labels by human readers.")
-cohort = typer.Typer(no_args_is_help=True, help="Frozen cohorts: members, folds, exclusions.")
 models = typer.Typer(no_args_is_help=True, help="The registry of trained models.")
 sr = typer.Typer(no_args_is_help=True, help="The structured reports made from predictions.")
 llm = typer.Typer(no_args_is_help=True, help="The store of on-premise language models.")
@@ -102,54 +102,6 @@ def labeler_disagreements(
     """Count and list where two labelers said different things of the same report."""
     only = {"labelers": labelers or [], "observation": observation, "site": site, "state": state}
     _read(config, "disagreements", as_json, limit=limit, **only)
-
-
-@cohort.command("freeze")
-def cohort_freeze(
-    name: Annotated[str, typer.Argument(help="What people call the cohort.")],
-    config: ConfigOption,
-    labeler: Annotated[str, typer.Option(help="Whose labels become the targets.")] = "rules",
-    accept_uncalibrated: Annotated[
-        bool,
-        typer.Option(
-            "--accept-uncalibrated",
-            help="Take labels for which no thresholds were fitted; the cohort says so for good.",
-        ),
-    ] = False,
-    accept_unqualified: Annotated[
-        bool,
-        typer.Option(
-            "--accept-unqualified",
-            help="Take labels of a labeler without a good verdict; the cohort says so for good.",
-        ),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion.
-
-    Labels of a labeler that was not calibrated and qualified on reference labels are for
-    demonstrations: they enter only where a person accepts that. Exit status 1 where no study is a
-    member.
-    """
-    given = {"uncalibrated": accept_uncalibrated, "unqualified": accept_unqualified}
-    accepted = [name for name, is_given in given.items() if is_given]
-    result = _operate(
-        config, "cohort freeze", as_json, name=name, labeler=labeler, accepted=accepted
-    )
-    if not result["members"]:
-        why = "`exclusions` says why" if result["exclusions"] else "the node holds no study yet"
-        typer.echo(f"warning: the cohort has no members: {why}", err=True)
-        raise typer.Exit(1)
-
-
-@cohort.command("show")
-def cohort_show(
-    name: Annotated[str, typer.Argument(help="Of a frozen cohort.")],
-    config: ConfigOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the newest cohort of this name: members by fold, exclusions by reason."""
-    _read(config, "cohort", as_json, name=name)
 
 
 def train_command(

@@ -66,10 +66,29 @@ def _qualify(context: Context, arguments: Arguments, progress: Progress) -> dict
 
 
 def _freeze(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.cohort_request import request_of
     from plugin.stages.cohort import freeze_cohort
 
     return freeze_cohort(
-        context, arguments["name"], arguments["labeler"], arguments.get("accepted", ())
+        context,
+        arguments["name"],
+        arguments["labeler"],
+        arguments.get("accepted", ()),
+        request_of(arguments.get("query", {})),
+        progress,
+    )
+
+
+def _opt_out(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.opt_out import opt_out
+
+    return opt_out(
+        context,
+        issuer=arguments["issuer"],
+        patient_id=arguments["patient_id"],
+        by=arguments["by"],
+        reason=arguments["reason"],
+        revoke=arguments["revoke"],
     )
 
 
@@ -216,6 +235,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "labeler calibrate": _calibrate,
     "labeler qualify": _qualify,
     "cohort freeze": _freeze,
+    "cohort opt-out": _opt_out,
     "train": _train,
     "promote": _promote,
     "predict": _predict,

@@ -97,10 +97,34 @@ def _comparison(session: Session, settings: Settings, arguments: Arguments) -> d
 
 
 def _cohort(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
-    from plugin.stages.cohort import newest_cohort, summarise
+    from plugin.stages.cohort import newest_cohort
+    from plugin.stages.cohort_summary import studies_of, summarise
     from plugin.stages.ground import ground_of
 
-    return summarise(session, newest_cohort(session, arguments["name"]), ground_of(settings))
+    cohort = newest_cohort(session, arguments["name"])
+    found = summarise(session, cohort, ground_of(settings))
+    return {**found, "studies": studies_of(session, cohort)} if arguments["studies"] else found
+
+
+def _cohorts(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.cohort_summary import list_cohorts
+    from plugin.stages.ground import ground_of
+
+    return {"cohorts": list_cohorts(session, ground_of(settings))}
+
+
+def _verification(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.cohort_verify import verify_cohort
+    from plugin.stages.ground import ground_of
+
+    store = DicomStore(settings.data_folder)
+    return verify_cohort(
+        session,
+        ground_of(settings),
+        store,
+        arguments["subject"],
+        read_files=arguments["read_files"],
+    )
 
 
 def _impact(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
@@ -271,6 +295,8 @@ QUESTIONS: dict[str, Question] = {
     "comparison": _comparison,
     "disagreements": _disagreements,
     "cohort": _cohort,
+    "cohorts": _cohorts,
+    "cohort verify": _verification,
     "impact": _impact,
     "models": _models,
     "reports": _reports,

@@ -82,7 +82,7 @@ def load_settings(path: Path) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise InvalidSettings(f"{path}: {_explain(error)}") from None
+        raise InvalidSettings(f"{path}: {explain(error)}") from None
     _check_references(path, settings)
     return _with_secrets(_anchored(settings, path.parent.absolute()))
 
@@ -154,7 +154,8 @@ def _ports(settings: Settings) -> list[int]:
     return ports
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Return what is wrong with values that were read, key by key."""
     problems = []
     for each in error.errors():
         key = ".".join(str(part) for part in each["loc"])

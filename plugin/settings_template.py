@@ -92,7 +92,7 @@ levels = true                       # ask at each site of the schema, too
 
 [training]
 classifier = "disc_network"
-uncertain_policy = "mask"           # mask, inclusive (as present) or exclusive (as absent)
+uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (as absent) or soft
 
 # [training.learning]               # of `radloop train --architecture`: see deploy/training.md
 # input_shape = [224, 224]          # without channels; default: the architecture's own

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.samples import DiscSample, target_matrix
+from training.samples import DiscSample, hard, target_matrix
 
 _REGULARISATION = 0.01  # inverse strength; nine thousand pixels need a strong one
 
@@ -21,10 +21,11 @@ def logistic_baseline(
     """Return probabilities (samples, observations) of logistic regression on the same pixels.
 
     One model for each observation, standardised pixels, fixed regularisation: what a network must
-    beat to have learned anything. NaN where the training fold lacks a class.
+    beat to have learned anything. NaN where the training fold lacks a class. It learns nothing from
+    targets that are probabilities.
     """
     crops = np.stack([s.crop for s in samples]).reshape(len(samples), -1)
-    targets = target_matrix(samples, observations)
+    targets = hard(target_matrix(samples, observations))
     training = np.asarray([s.fold == "train" for s in samples])
     probabilities = np.full(targets.shape, np.nan)
     for i in range(targets.shape[1]):

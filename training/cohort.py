@@ -7,8 +7,7 @@ readers and from nothing else.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,21 +15,32 @@ from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
 from dicom_node.models import Report
-from dicom_node.reports.status import FINAL_STATUSES
 from labeling.models import LabelingRun
-from labeling.vocabulary import State
+from training.deciding import decided
 from training.errors import Permanent
-from training.evidence import CohortQuery, Evidence, States, gather
+from training.evidence import Evidence, gather
 from training.folds import check_folds
+from training.guard import guarded
 from training.impact import ERASURE, Artefact, notes_of
-from training.manifest import content, digest_of
+from training.manifest import content, digest_of, labels_digest, text_digest
 from training.models import Cohort, CohortMember
 from training.patients import NameOfIssuer
-from training.selection import LinkedReport, final_reports
+from training.query import CohortQuery
+from training.selection import image_digests
 from training.settings import TrainingSettings
-from training.targets import Targets, targets_of, usable
+from training.soft import need_probabilities
+from training.standing import Fault
 
-__all__ = ["CohortQuery", "exclusions", "freeze", "manifest", "members_of", "superseded"]
+__all__ = [
+    "CohortQuery",
+    "draft",
+    "exclusions",
+    "freeze",
+    "manifest",
+    "members_of",
+    "superseded",
+    "withdrawn",
+]
 
 
 def freeze(
@@ -41,10 +51,11 @@ def freeze(
     salt: bytes,
     complete_study_uids: Collection[str] | None = None,
     name_of: NameOfIssuer = str,
+    code: Mapping[str, str] | None = None,
 ) -> Cohort:
     """Freeze the cohort of a query: one row a study, a member or an exclusion with its reason.
 
-    The same content frozen twice is one cohort: the earlier row is returned.
+    The same content frozen twice by the same code is one cohort: the earlier row is returned.
 
     Args:
         session: a writing session, so that no link changes meanwhile; the caller commits.
@@ -54,31 +65,102 @@ def freeze(
         salt: the secret of the patient keys; another salt gives other keys and folds.
         complete_study_uids: studies that are complete; None: do not ask.
         name_of: the one name of an issuer that has several.
+        code: what the cohort says of the code that made it: ``version`` and ``source_sha256``.
 
     Raises:
-        Permanent: the labeling run is unknown or used another schema, the salt is empty, or a
-            patient would be in two folds.
+        Permanent: the labeling run is unknown or used another schema, has no probabilities where
+            the policy "soft" needs them, the salt is empty, or a patient would be in two folds.
+        LeakFound: a person or a picture may be on two sides (``training.leaks``).
     """
-    run = session.get(LabelingRun, query.run_id)
-    if run is None:
-        raise Permanent("there is no labeling run with this id")
-    if run.schema_digest != query.schema.digest:
-        raise Permanent("the labeling run used another version of the label schema")
-    query = replace(query, uncertain_policy=query.uncertain_policy or settings.uncertain_policy)
+    query = _with_settings(query, settings)
+    run = _run_of(session, query)
+    without = need_probabilities(session, run, query.schema, query.uncertain_policy or "mask")
     gathered = gather(session, query, settings, salt, complete_study_uids, name_of)
-    members = [_member(uid, each, query) for uid, each in gathered.items()]
-    check_folds((each.patient_key, each.fold) for each in members if each.fold)
+    rows = _drafted(gathered, query)
+    seen = guarded(session, rows, query, name_of)
+    members = [each for each in rows if not each.exclusion_reason]
+    check_folds((each.patient_key, each.fold) for each in members)
+    _say_what_of(session, query, members, gathered, seen.texts)
+    record = query.record(settings, salt, name_of)
     cohort = Cohort(
         digest="",
         name=query.name,
         schema_name=query.schema.name,
         schema_digest=query.schema.digest,
         labeling_run_id=query.run_id,
-        query=_query_record(query, settings),
+        query={**record, **({"masked_without_probability": list(without)} if without else {})},
+        provenance={
+            "labeling_run": {
+                "question_digest": run.question_digest,
+                "calibration_digest": run.calibration_digest,
+                "model_name": run.model_name,
+            },
+            "leak_tests": seen.record,
+            **({"code": dict(code)} if code else {}),
+        },
         frozen_at=clock(),
     )
-    cohort.digest = digest_of(content(cohort, run, members))
-    return _store(session, cohort, members)
+    cohort.digest = digest_of(content(cohort, run, rows))
+    return _store(session, cohort, rows)
+
+
+def draft(
+    session: Session,
+    query: CohortQuery,
+    settings: TrainingSettings,
+    salt: bytes,
+    complete_study_uids: Collection[str] | None = None,
+    name_of: NameOfIssuer = str,
+) -> list[CohortMember]:
+    """Return the members that a freeze would begin with, before its leak tests; nothing is stored.
+
+    The arguments are those of :func:`freeze`.
+    """
+    query = _with_settings(query, settings)
+    _run_of(session, query)
+    gathered = gather(session, query, settings, salt, complete_study_uids, name_of)
+    return [each for each in _drafted(gathered, query) if not each.exclusion_reason]
+
+
+def _with_settings(query: CohortQuery, settings: TrainingSettings) -> CohortQuery:
+    return replace(
+        query,
+        uncertain_policy=query.uncertain_policy or settings.uncertain_policy,
+        reports_after_delivery=query.reports_after_delivery or settings.reports_after_delivery,
+    )
+
+
+def _run_of(session: Session, query: CohortQuery) -> LabelingRun:
+    run = session.get(LabelingRun, query.run_id)
+    if run is None:
+        raise Permanent("there is no labeling run with this id")
+    if run.schema_digest != query.schema.digest:
+        raise Permanent("the labeling run used another version of the label schema")
+    return run
+
+
+def _drafted(gathered: Mapping[str, Evidence], query: CohortQuery) -> list[CohortMember]:
+    return [decided(uid, each, query) for uid, each in gathered.items()]
+
+
+def _say_what_of(
+    session: Session,
+    query: CohortQuery,
+    members: Collection[CohortMember],
+    gathered: Mapping[str, Evidence],
+    texts: Mapping[int, str],
+) -> None:
+    """Write into members the digests of their report, their labels and each of their images."""
+    images = image_digests(session, query.rule, {each.study_instance_uid for each in members})
+    for each in members:
+        evidence = gathered[each.study_instance_uid]
+        test = each.fold == "test"
+        each.images = images[each.study_instance_uid]
+        each.report_sha256 = texts.get(each.report_id or 0, "")
+        each.labels_sha256 = labels_digest(
+            (evidence.reference if test else evidence.labels) or {},
+            {} if test else evidence.probabilities,
+        )
 
 
 def members_of(session: Session, cohort: Cohort) -> list[CohortMember]:
@@ -103,7 +185,8 @@ def exclusions(session: Session, cohort: Cohort) -> dict[str, int]:
 def manifest(session: Session, cohort: Cohort) -> dict[str, Any]:
     """Return the cohort as a dict for JSON: what the digest covers, and digests of the reports.
 
-    ``superseded`` tells which members no longer stand; the digest does not cover it.
+    ``superseded`` tells which members no longer stand, ``withdrawn`` how many patients' members
+    were erased or have opted out, and nothing else about them; the digest covers neither.
 
     Raises:
         Permanent: the rows no longer give the cohort's digest: they were changed after freezing.
@@ -115,13 +198,16 @@ def manifest(session: Session, cohort: Cohort) -> dict[str, Any]:
     texts = session.exec(
         select(Report.id, Report.text)
         .join(CohortMember, col(CohortMember.report_id) == col(Report.id))
-        .where(CohortMember.cohort_id == cohort.id)
+        .where(CohortMember.cohort_id == cohort.id, CohortMember.report_sha256 == "")
     )
-    reports = {str(key): hashlib.sha256(text.encode()).hexdigest() for key, text in texts}
+    # Earlier cohorts did not keep them.
+    reports = {str(key): text_digest(text) for key, text in texts}
+    reports |= {str(each.report_id): each.report_sha256 for each in members if each.report_sha256}
     return {
         "digest": cohort.digest,
         "frozen_at": cohort.frozen_at.isoformat(),
         "superseded": superseded(session, cohort),
+        "withdrawn": withdrawn(session, cohort),
         "report_sha256": reports,
         **content(cohort, run, members),
     }
@@ -145,74 +231,20 @@ def superseded(session: Session, cohort: Cohort) -> list[dict[str, Any]]:
     ]
 
 
-def _member(uid: str, evidence: Evidence, query: CohortQuery) -> CohortMember:
-    """Decide on one study: a member with fold and targets, or an exclusion with its reason."""
-    test = evidence.fold == "test"
-    states = evidence.reference if test else evidence.labels
-    # A reader's "uncertain" is never turned into truth for a test.
-    policy = "mask" if test else query.uncertain_policy or "mask"
-    targets = targets_of(states or {}, query.schema, policy)
-    reason = _exclusion(evidence, targets, query)
-    return CohortMember(
-        cohort_id=0,
-        study_instance_uid=uid,
-        patient_key=evidence.key,
-        report_id=evidence.report.report_id if evidence.report and not reason else None,
-        images_digest="" if reason else evidence.images_digest,
-        fold="" if reason or evidence.fold is None else evidence.fold,
-        targets={} if reason else targets,
-        exclusion_reason=reason,
-    )
+def withdrawn(session: Session, cohort: Cohort) -> list[dict[str, Any]]:
+    """Return how many members were erased or belong to patients who have opted out since, and when.
 
-
-def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
-    """Return the first reason that keeps a study out, or an empty text."""
-    test = evidence.fold == "test"
-    needs_report = not test or not query.include_reference_only_tests
-    reasons = (
-        (not evidence.key, "no patient id with its issuer"),
-        (evidence.frozen, "study frozen: an object of it is in quarantine"),
-        (not evidence.complete, "study not complete"),
-        (not evidence.images_digest, "no image series that fits"),
-        (test and not evidence.reference, "test patient without reference labels"),
-        (needs_report and evidence.report is None, _report_fault(evidence.links)),
-        (not test and not evidence.labels, "report not labelled by this run"),
-        (not test and _failed(evidence.labels), "label failed"),
-        (not usable(targets), "no usable target"),
-    )
-    return next((reason for applies, reason in reasons if applies), "")
-
-
-def _report_fault(links: tuple[LinkedReport, ...]) -> str:
-    reasons = (
-        (not links, "no linked report"),
-        (not any(each.confirmed for each in links), "link not confirmed"),
-        (not final_reports(links), "report not final"),
-        (len(final_reports(links)) > 1, "several final reports"),
-    )
-    return next((reason for applies, reason in reasons if applies), "")
-
-
-def _failed(labels: States | None) -> bool:
-    return bool(labels) and all(state is State.FAILED for state in (labels or {}).values())
-
-
-def _query_record(query: CohortQuery, settings: TrainingSettings) -> dict[str, Any]:
-    return {
-        "modality": query.modality,
-        "body_parts": list(query.body_parts),
-        "series_description": query.series_description,
-        "uncertain_policy": query.uncertain_policy,
-        "include_reference_only_tests": query.include_reference_only_tests,
-        "lock_reference_patients": query.lock_reference_patients,
-        "validation_share": settings.validation_share,
-        "test_share": settings.test_share,
-        "result_statuses": sorted(FINAL_STATUSES),
-        # Only where there is something to say: earlier cohorts keep their digests.
-        **({"accepted": sorted(query.accepted)} if query.accepted else {}),
-        **({"uncalibrated": sorted(query.uncalibrated)} if query.uncalibrated else {}),
-        **({"unjudged": sorted(query.unjudged)} if query.unjudged else {}),
-    }
+    These are the tombstones of a manifest: they name nobody.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for each in superseded(session, cohort):
+        if each["cause"] in (ERASURE, Fault.OPTED_OUT):
+            key = str(each["cause"]), str(each["noted_at"])
+            found[key] = found.get(key, 0) + int(each["members"])
+    return [
+        {"cause": cause, "members": number, "noted_at": noted_at}
+        for (cause, noted_at), number in sorted(found.items(), key=lambda item: item[0][::-1])
+    ]
 
 
 def _store(session: Session, cohort: Cohort, members: list[CohortMember]) -> Cohort:

@@ -1,10 +1,11 @@
-"""What a cohort asks for, and what is known about each study: the ground of every decision."""
+"""What is known about each study: the ground of every decision about a cohort."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
+from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, select
 
 from dicom_node.linking.decision import CONFIRMED
@@ -14,52 +15,17 @@ from labeling.models import Label
 from labeling.reference import reference_states
 from labeling.vocabulary import LabelSchema, State
 from training.folds import Fold, assign_fold
-from training.patients import NameOfIssuer, read_patients
-from training.selection import (
-    LinkedReport,
-    SeriesRule,
-    final_reports,
-    images,
-    linked_reports,
-)
+from training.listed import Listed, names
+from training.optouts import opted_out_studies
+from training.patients import NameOfIssuer, Patients, read_patients
+from training.query import CohortQuery
+from training.selection import LinkedReport, final_reports, images, linked_reports
 from training.settings import TrainingSettings
-from training.targets import Place, UncertainPolicy
+from training.targets import Place
+
+__all__ = ["CohortQuery", "Evidence", "States", "gather"]
 
 States = dict[Place, State | None]
-
-
-@dataclass(frozen=True)
-class CohortQuery:
-    """What a cohort is made of.
-
-    Args:
-        name: what people call it.
-        schema: the observations and sites that become targets.
-        run_id: the labeling run whose labels train and validate.
-        modality, body_parts, series_description: the image series that a study must hold.
-        uncertain_policy: what an uncertain label becomes; None: as the settings say.
-        include_reference_only_tests: whether a test member may lack a final report.
-        lock_reference_patients: whether the test fold is exactly the patients with image-level
-            reference labels; otherwise the patient's key alone decides the fold.
-        accepted: shortcomings of the labels that a person accepted ("uncalibrated",
-            "unqualified"); they stand in the cohort for good.
-        uncalibrated: what has no fitted threshold where others have: observations, and "... at its
-            sites"; written into the cohort, too.
-        unjudged: in the same way what the verdict let pass without enough readers' labels.
-    """
-
-    name: str
-    schema: LabelSchema
-    run_id: int
-    modality: str = "MR"
-    body_parts: tuple[str, ...] = ()
-    series_description: str = ""
-    uncertain_policy: UncertainPolicy | None = None
-    include_reference_only_tests: bool = True
-    lock_reference_patients: bool = True
-    accepted: tuple[str, ...] = ()
-    uncalibrated: tuple[str, ...] = ()
-    unjudged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +40,8 @@ class Evidence:
     links: tuple[LinkedReport, ...]
     labels: States | None  # of the one final report; None: the run did not read it
     reference: States | None
+    probabilities: Mapping[Place, float] = field(default_factory=dict)
+    refusal: str = ""  # why the query's lists, its dates or the patient leave the study out
 
     @property
     def report(self) -> LinkedReport | None:
@@ -100,19 +68,24 @@ def gather(
         complete: studies that are complete; None: do not ask.
         name_of: the one name of an issuer.
     """
-    keys = _patient_keys(session, salt, name_of)
+    patients = read_patients(session, name_of)
+    studies = _studies(session)
+    keys = {uid: patients.key(each.issuer, each.patient_id, salt) for uid, each in studies.items()}
     references = _references(session, query.schema)
     locked = None
     if query.lock_reference_patients:
         locked = {keys[uid] for uid in references if keys.get(uid)}
-    rule = SeriesRule(query.modality, query.body_parts, query.series_description)
-    fitting, frozen = images(session, rule), frozen_studies(session)
+    fitting, frozen = images(session, query.rule), frozen_studies(session)
     links, labels = linked_reports(session), _labels(session, query.run_id)
     shares = (settings.validation_share, settings.test_share)
     done = None if complete is None else frozenset(complete)
+    refusals = _Refusals(
+        query, patients, salt, opted_out_studies(session, salt, name_of, patients=patients)
+    )
     gathered = {}
     for uid, key in keys.items():
         finals = final_reports(links.get(uid, ()))
+        read = labels.get(finals[0].report_id) if len(finals) == 1 else None
         gathered[uid] = Evidence(
             key=key,
             fold=assign_fold(key, *shares, locked) if key else None,
@@ -120,10 +93,69 @@ def gather(
             frozen=uid in frozen,
             complete=done is None or uid in done,
             links=tuple(links.get(uid, ())),
-            labels=labels.get(finals[0].report_id) if len(finals) == 1 else None,
+            labels=read.states if read else None,
             reference=references.get(uid),
+            probabilities=read.probabilities if read else {},
+            refusal=refusals.of(uid, key, studies[uid].date),
         )
     return gathered
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A study as the index has it."""
+
+    issuer: str
+    patient_id: str
+    date: str  # Study Date (0008,0020)
+
+
+@dataclass
+class _Read:
+    """What a run says of one report."""
+
+    states: States = field(default_factory=dict)
+    probabilities: dict[Place, float] = field(default_factory=dict)
+
+
+class _Refusals:
+    """Why a query does not want a study, whatever is known of its report."""
+
+    def __init__(
+        self, query: CohortQuery, patients: Patients, salt: bytes, opted_out: set[str]
+    ) -> None:
+        self._query, self._salt, self._opted_out = query, salt, opted_out
+        self._excluded = [(each, set(each.keys(patients, salt))) for each in query.excluded]
+        self._consent = set(query.consent.keys(patients, salt)) if query.consent else set()
+
+    def of(self, uid: str, key: str, date: str) -> str:
+        """Return the reason, or an empty text."""
+        if uid in self._opted_out:
+            return "its patient has opted out of research"
+        for listed, keys in self._excluded:
+            if self._on(listed, keys, uid, key):
+                return f"on the query's list of {listed.kind} to leave out"
+        return self._without_consent(uid, key) or self._outside(date)
+
+    def _on(self, listed: Listed, keys: set[str], uid: str, key: str) -> bool:
+        return names(listed, keys, uid, key, self._salt)
+
+    def _without_consent(self, uid: str, key: str) -> str:
+        consent = self._query.consent
+        if consent is None:
+            return ""
+        named = self._on(consent, self._consent, uid, key)
+        if self._query.consent_rule == "opt_in":
+            return "" if named else "no consent: not on the list of those who agreed"
+        return "no consent: on the list of those who did not agree" if named else ""
+
+    def _outside(self, date: str) -> str:
+        first, last = self._query.first_date, self._query.last_date
+        if not (first or last):
+            return ""
+        if not (len(date) == 8 and date.isdigit()):
+            return "study date unknown"
+        return "" if first <= date and (not last or date <= last) else "study date outside"
 
 
 def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
@@ -136,29 +168,31 @@ def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
     return {uid: states for uid, states in found.items() if states}
 
 
-def _patient_keys(session: Session, salt: bytes, name_of: NameOfIssuer) -> dict[str, str]:
-    """Return each study's patient key, of the identity that survived all joins.
-
-    Without Patient ID or its issuer nobody can say which patient it is; the key is then empty.
-    """
-    patients = read_patients(session, name_of)
+def _studies(session: Session) -> dict[str, _Known]:
     rows = session.exec(
-        select(Study.study_instance_uid, Study.issuer_of_patient_id, Study.patient_id).order_by(
-            col(Study.study_instance_uid)
-        )
+        select(
+            Study.study_instance_uid,
+            Study.issuer_of_patient_id,
+            Study.patient_id,
+            Study.study_date,
+        ).order_by(col(Study.study_instance_uid))
     )
-    return {uid: patients.key(issuer, identifier, salt) for uid, issuer, identifier in rows}
+    return {uid: _Known(issuer, value, date.strip()) for uid, issuer, value, date in rows}
 
 
-def _labels(session: Session, run_id: int) -> dict[int, States]:
-    """Return the run's states by report, for reports with a confirmed link."""
+def _labels(session: Session, run_id: int) -> dict[int, _Read]:
+    """Return what the run says by report, for reports with a confirmed link."""
     linked = select(Link.report_id).where(Link.state == CONFIRMED)
-    rows = session.exec(
-        select(Label.report_id, Label.observation, Label.site, Label.state).where(
-            Label.run_id == run_id, col(Label.report_id).in_(linked)
+    columns = (Label.report_id, Label.observation, Label.site, Label.state, Label.probability)
+    rows = session.execute(
+        plain_select(*(col(each) for each in columns)).where(
+            col(Label.run_id) == run_id, col(Label.report_id).in_(linked)
         )
     )
-    found: dict[int, States] = {}
-    for report_id, observation, site, state in rows:
-        found.setdefault(report_id, {})[observation, site] = State(state)
+    found: dict[int, _Read] = {}
+    for report_id, observation, site, state, probability in rows:
+        read = found.setdefault(report_id, _Read())
+        read.states[observation, site] = State(state)
+        if probability is not None:
+            read.probabilities[observation, site] = probability
     return found

@@ -16,7 +16,7 @@ from training.baseline import logistic_baseline
 from training.classifier import ClassifierFamily
 from training.errors import Permanent
 from training.metrics import evaluate, operating_points
-from training.samples import DiscSample, read_discs, study_samples
+from training.samples import DiscSample, hard, read_discs, study_samples
 from training.settings import TrainingSettings
 from training.trainer import TrainingResult, train
 
@@ -126,7 +126,8 @@ def _thresholds(
 ) -> dict[str, float | None]:
     targets, probabilities = {}, {}
     for position, name in enumerate(trained):
-        rows, targets[name] = _column(samples, "validation", name)
+        rows, column = _column(samples, "validation", name)
+        targets[name] = hard(np.asarray(column, dtype=float))
         probabilities[name] = result.probabilities[rows, position]
     points = operating_points(targets, probabilities)
     return {name: point.threshold for name, point in points.items()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from labeling.models import LabelingRun
 from training.models import Cohort, CohortMember
+from training.targets import Place
 
 
 def content(cohort: Cohort, run: LabelingRun, members: list[CohortMember]) -> dict[str, Any]:
@@ -22,6 +24,8 @@ def content(cohort: Cohort, run: LabelingRun, members: list[CohortMember]) -> di
             "prompt_digest": run.prompt_digest,
         },
         "query": cohort.query,
+        # Earlier cohorts have none and keep their digests.
+        **({"provenance": cohort.provenance} if cohort.provenance else {}),
         "members": [_member(each) for each in members if not each.exclusion_reason],
         "exclusions": [_exclusion(each) for each in members if each.exclusion_reason],
     }
@@ -35,7 +39,34 @@ def _member(member: CohortMember) -> dict[str, Any]:
         "report_id": member.report_id,
         "images_digest": member.images_digest,
         "targets": member.targets,
+        **_made_of(member),
     }
+
+
+def _made_of(member: CohortMember) -> dict[str, Any]:
+    """Return the digests of what a member was made of; earlier cohorts hold none."""
+    if not member.images:
+        return {}
+    return {
+        "report_sha256": member.report_sha256,
+        "labels_sha256": member.labels_sha256,
+        "images": member.images,
+    }
+
+
+def text_digest(text: str) -> str:
+    """Return SHA-256 of a report's text in UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def labels_digest(states: Mapping[Place, str | None], probabilities: Mapping[Place, float]) -> str:
+    """Return SHA-256 over what was said of each place: its state and its probability."""
+    rows = sorted(
+        [*place, None if state is None else str(state), probabilities.get(place)]
+        for place, state in states.items()
+    )
+    text = json.dumps(rows, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _exclusion(member: CohortMember) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dicom_node.models import Link, Report, Study
 from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import frozen_studies
 from training.models import Cohort, CohortMember
+from training.optouts import opted_out_studies
 from training.patients import NameOfIssuer, read_patients, studies_of_patients
 from training.selection import SeriesRule, images
 from training.standing import Facts, Standing, fault_of
@@ -95,6 +96,7 @@ class _Known:
             frozen=uid in self._frozen,
             same_images=self._same_images(member),
             same_key=key == member.patient_key,
+            opted_out=uid in self._opted_out,
             folds=len(self._folds.get((member.cohort_id, key), ())) if key else 1,
         )
         if not facts.needs_report:
@@ -136,6 +138,10 @@ class _Known:
     @cached_property
     def _frozen(self) -> set[str]:
         return set(frozen_studies(self.session))
+
+    @cached_property
+    def _opted_out(self) -> set[str]:
+        return opted_out_studies(self.session, self.ground.salt, self.ground.name_of)
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -243,10 +249,7 @@ class _Known:
     def _same_images(self, member: CohortMember) -> bool:
         if not member.images_digest:
             return True
-        query = self._cohorts[member.cohort_id].query
-        rule = SeriesRule(
-            query["modality"], tuple(query["body_parts"]), query["series_description"]
-        )
+        rule = SeriesRule.of_record(self._cohorts[member.cohort_id].query)
         if rule not in self._images:
             self._images[rule] = images(self.session, rule, self._studies)
         return self._images[rule].get(member.study_instance_uid) == member.images_digest

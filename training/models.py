@@ -31,6 +31,7 @@ class Cohort(SQLModel, table=True):
     schema_digest: str
     labeling_run_id: int = Field(foreign_key="labeling_run.id")
     query: dict[str, Any] = _json(dict)
+    provenance: dict[str, Any] = _json(dict)  # code, calibration, what leak tests saw
     frozen_at: dt.datetime = _time()
 
 
@@ -47,8 +48,44 @@ class CohortMember(SQLModel, table=True):
     report_id: int | None = Field(default=None, foreign_key="report.id")
     images_digest: str = ""  # SHA-256 over the digests of the images in the series that fit
     fold: str = ""  # "train", "validation", "test"; empty when excluded
-    targets: dict[str, Any] = _json(dict)  # {observation: {site: 1.0 | 0.0 | None}}
+    targets: dict[str, Any] = _json(dict)  # training.targets.Targets
     exclusion_reason: str = ""
+    report_sha256: str = ""  # of the text of the report version
+    labels_sha256: str = ""  # training.manifest.labels_digest of what the targets were made of
+    images: list[str] = _json(list)  # digests of the instances in the series that fit
+
+
+class SeriesPicture(SQLModel, table=True):
+    """What was seen of a series' images: the fingerprint of the middle one, texts in headers.
+
+    Kept so that freezing again decodes nothing twice.
+    """
+
+    __tablename__ = "series_picture"
+
+    series_digest: str = Field(primary_key=True)  # training.pictures.series_digest
+    digest: str = Field(index=True)  # of the instance in the middle
+    method: str  # training.fingerprints.METHOD
+    fingerprint: str = ""  # hexadecimal; empty: there is none
+    reason: str = ""  # why there is none
+    texts: list[str] = _json(list)  # Image Comments (0020,4000) of all images
+    marks: list[str] = _json(list)  # what Image Type and Burned In Annotation say of text
+
+
+class OptOut(SQLModel, table=True):
+    """A patient does not want to take part in research, or takes that back; the newest row holds.
+
+    It stays when the patient is erased, and tells nobody who it was.
+    """
+
+    __tablename__ = "opt_out"
+
+    id: int | None = Field(default=None, primary_key=True)
+    patient_key: str = Field(index=True)  # training.folds.patient_key of one identity
+    revoked: bool = False
+    decided_by: str
+    reason: str
+    decided_at: dt.datetime = _time()
 
 
 class TrainingRun(SQLModel, table=True):

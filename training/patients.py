@@ -71,6 +71,9 @@ class Patients:
 
     def __init__(self, joins: Iterable[Join], name_of: NameOfIssuer = str) -> None:
         self._went_to = survivors(joins)
+        self._joined: dict[Identity, list[Identity]] = {}
+        for each, end in self._went_to.items():
+            self._joined.setdefault(end, []).append(each)
         self._name_of = name_of
 
     def of(self, issuer: str, patient_id: str) -> Identity:
@@ -81,6 +84,14 @@ class Patients:
     def key(self, issuer: str, patient_id: str, salt: bytes) -> str:
         """Return the patient's key; empty where nobody can say which patient it is."""
         return patient_key(*self.of(issuer, patient_id), salt) if issuer and patient_id else ""
+
+    def keys(self, issuer: str, patient_id: str, salt: bytes) -> set[str]:
+        """Return the keys of every identity of the patient; none where nobody can say who it is."""
+        if not (issuer and patient_id):
+            return set()
+        end = self.of(issuer, patient_id)
+        joined = [end, *self._joined.get(end, ())]
+        return {patient_key(name, value, salt) for name, value in joined}
 
     def named(self, identities: Iterable[Identity]) -> set[Identity]:
         """Return every identity that is one patient with one of these, under its one name."""

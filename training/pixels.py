@@ -103,6 +103,29 @@ def read_picture(
     return _decode(decoder, path, image), (between_rows, between_columns)
 
 
+def rough_picture(path: Path, decoder: Decoder) -> NDArray[np.float32]:
+    """Read one image as a picture: float32 (rows, columns), as stored, large values bright.
+
+    Of several frames the middle one is taken, of colours their mean; nothing is rescaled.
+
+    Raises:
+        Permanent: the pixels cannot be decoded.
+        Transient: the file could not be read from disk, or no process can be had to read it.
+    """
+    try:
+        decoded = _from_disk(lambda: decoder.image(path, _LARGEST_STACK))
+    except Undecodable as error:
+        raise Permanent("the pixels of an image could not be decoded") from error
+    frame = decoded.frames[len(decoded.frames) // 2].astype(np.float32)
+    if frame.ndim > 2:
+        frame = frame.mean(axis=-1)
+    if not np.isfinite(frame).all():
+        raise Permanent("the pixels of an image are no finite numbers")
+    if decoded.photometric_interpretation == "MONOCHROME1":
+        frame = -frame
+    return np.asarray(frame, dtype=np.float32)
+
+
 @functools.cache
 def _confined_decoder() -> Sandbox:
     sandbox = Sandbox()

@@ -19,8 +19,9 @@ from training.pixels import read_volume
 class DiscSample:
     """One disc of one study: its crop, and what its report says of each observation.
 
-    ``crop`` is float32 of the family's input shape. ``targets`` maps an observation to 1.0, 0.0
-    or NaN where there is no target. ``fold`` is "train", "validation" or "test".
+    ``crop`` is float32 of the family's input shape. ``targets`` maps an observation to 1.0, 0.0,
+    a probability between them, or NaN where there is no target. ``fold`` is "train", "validation"
+    or "test".
     """
 
     study_instance_uid: str
@@ -78,7 +79,8 @@ def study_samples(
         discs: what ``read_discs`` found.
         study_instance_uid: the study.
         patient_key: the surrogate of the patient, by which folds were drawn.
-        targets: observation, then site, to 1.0, 0.0 or None (no target); missing ones are None.
+        targets: observation, then site, to a number from 0.0 to 1.0 or None (no target); missing
+            ones are None.
         fold: "train", "validation" or "test".
     """
     samples = []
@@ -94,6 +96,11 @@ def study_samples(
 def target_matrix(
     samples: Sequence[DiscSample], observations: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Return targets (samples, observations): 1.0, 0.0 or NaN."""
+    """Return targets (samples, observations): 0.0 to 1.0, or NaN."""
     rows = [[s.targets.get(o, float("nan")) for o in observations] for s in samples]
     return np.asarray(rows, dtype=float).reshape(len(samples), len(observations))
+
+
+def hard(targets: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return targets with NaN in place of probabilities: those of which figures can be made."""
+    return np.where((targets == 0) | (targets == 1), targets, np.nan)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
+from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
 from dicom_node.linking.decision import CONFIRMED, SUSPENDED
+from dicom_node.linking.link_rows import AUTOMATIC
 from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import is_image
@@ -26,11 +30,14 @@ class SeriesRule:
         modality: Modality (0008,0060), compared exactly, needed.
         body_parts: accepted values of Body Part Examined (0018,0015), without case; empty: any.
         series_description: text that Series Description (0008,103E) must contain, without case.
+        sequences: patterns of Series Description, of which one must match as a whole, without
+            case; ``*`` and ``?`` stand for anything; empty: any.
     """
 
     modality: str
     body_parts: tuple[str, ...] = ()
     series_description: str = ""
+    sequences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.modality.strip():
@@ -40,7 +47,26 @@ class SeriesRule:
         """Tell whether body part and description of a series of this modality fit."""
         parts = {part.upper() for part in self.body_parts if part}
         fits_part = not parts or body_part.upper() in parts
-        return fits_part and self.series_description.upper() in description.upper()
+        return (
+            fits_part
+            and self.series_description.upper() in description.upper()
+            and (not self.sequences or any(self.matching(description)))
+        )
+
+    def matching(self, description: str) -> Iterable[str]:
+        """Yield the patterns of ``sequences`` that a description matches."""
+        text = description.strip().upper()
+        return (each for each in self.sequences if fnmatchcase(text, each.strip().upper()))
+
+    @classmethod
+    def of_record(cls, query: Mapping[str, Any]) -> SeriesRule:
+        """Return the rule that a cohort's stored query holds."""
+        return cls(
+            query["modality"],
+            tuple(query["body_parts"]),
+            query["series_description"],
+            tuple(query.get("sequences", ())),
+        )
 
 
 def images(
@@ -48,14 +74,28 @@ def images(
 ) -> dict[str, str]:
     """Return the studies that hold an image series that fits, each with a digest of the images.
 
+    The digest is SHA-256 over the sorted digests of :func:`image_digests`: it changes when an
+    image joins.
+    """
+    found = image_digests(session, rule, studies)
+    return {
+        study: hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        for study, digests in found.items()
+    }
+
+
+def image_digests(
+    session: Session, rule: SeriesRule, studies: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Return the studies that hold an image series that fits, each with its images' digests.
+
     Args:
         session: any session.
         rule: what a series must be.
         studies: look at these only; None: at all.
 
-    The digest is SHA-256 over the sorted digests of the instances in all series that fit: it
-    changes when an image joins. A series with nothing but reports, presentation states or other
-    objects without pixels never fits, whatever its Modality says.
+    The digests are sorted, over all series that fit. A series with nothing but reports,
+    presentation states or other objects without pixels never fits, whatever its Modality says.
     """
     query = (
         select(Series, Instance.digest, Instance.sop_class_uid)
@@ -79,7 +119,7 @@ def images(
         and is_image(sop_class_uid)
     )
     return {
-        study: hashlib.sha256("\n".join(digest for _, digest in group).encode()).hexdigest()
+        study: [digest for _, digest in group]
         for study, group in groupby(fitting, key=itemgetter(0))
     }
 
@@ -91,6 +131,7 @@ class LinkedReport:
     report_id: int
     state: str  # of the link
     result_status: str  # OBR-25, table 0123
+    reviewed: bool = False  # a person decided about the link
 
     @property
     def confirmed(self) -> bool:
@@ -105,15 +146,17 @@ class LinkedReport:
 
 def linked_reports(session: Session) -> dict[str, list[LinkedReport]]:
     """Return each study's links to current report versions, in order of the reports' arrival."""
-    rows = session.exec(
-        select(Link.study_instance_uid, Link.report_id, Link.state, Report.result_status)
+    columns = (Link.study_instance_uid, Link.report_id, Link.state, Link.decided_by)
+    rows = session.execute(
+        plain_select(*map(col, columns), col(Report.result_status))
         .join(Report, col(Report.id) == col(Link.report_id))
         .where(col(Report.is_current))
         .order_by(col(Link.study_instance_uid), col(Link.report_id))
     )
     found: dict[str, list[LinkedReport]] = {}
-    for study, report_id, state, status in rows:
-        found.setdefault(study, []).append(LinkedReport(report_id, state, status))
+    for study, report_id, state, by, status in rows:
+        each = LinkedReport(report_id, state, status, reviewed=by != AUTOMATIC)
+        found.setdefault(study, []).append(each)
     return found
 
 

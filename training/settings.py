@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from dicom_node.setting_values import Section
+from labeling.vocabulary import UncertainPolicy
 from training.learning.settings import LearningSettings
 
 
@@ -17,7 +18,8 @@ class TrainingSettings(Section):
     seed: int = 20260101
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     test_share: float = Field(default=0.25, gt=0, lt=1)
-    uncertain_policy: Literal["mask", "inclusive", "exclusive"] = "mask"
+    uncertain_policy: UncertainPolicy = "mask"
+    reports_after_delivery: Literal["keep", "exclude"] = "keep"
     maximum_epochs: int = Field(default=40, ge=1)
     patience: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=1)

@@ -18,6 +18,7 @@ from training.models import CohortMember
 class Fault(StrEnum):
     """Why a member does not stand any more, the gravest first."""
 
+    OPTED_OUT = "its patient has opted out of research"
     TWO_FOLDS = "its patient stands in another fold too"
     WITHDRAWN = "its report was withdrawn or cancelled"
     LINK = "its link is not confirmed any more"
@@ -45,6 +46,7 @@ class Consequence:
 
 
 CONSEQUENCES: Mapping[Fault, Consequence] = {
+    Fault.OPTED_OUT: Consequence(stops=True, spoils=True, taints=True),
     Fault.TWO_FOLDS: Consequence(stops=True, spoils=True, taints=True),
     Fault.WITHDRAWN: Consequence(stops=True, spoils=True, taints=True),
     Fault.LINK: Consequence(stops=True, spoils=True, taints=True),
@@ -72,6 +74,7 @@ class Facts:
     frozen: bool = False
     same_images: bool = True
     same_key: bool = True
+    opted_out: bool = False
     folds: int = 1  # in which the patient stands in this cohort
 
 
@@ -79,6 +82,7 @@ def fault_of(facts: Facts) -> Fault | None:
     """Return the gravest fault of a member, or None where it stands."""
     report = _report_fault(facts) if facts.needs_report else None
     found = (
+        Fault.OPTED_OUT if facts.opted_out else None,
         Fault.TWO_FOLDS if facts.folds > 1 else None,
         report if report in (Fault.WITHDRAWN, Fault.LINK) else None,
         Fault.FROZEN if facts.frozen else None,

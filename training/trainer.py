@@ -1,7 +1,8 @@
 """Train a classifier on disc crops: masked targets, early stopping, the same result for a seed.
 
-Targets may be missing: a label that says "uncertain" or "not mentioned" is no target, and its term
-is left out of the loss (masked binary cross-entropy).
+Targets may be missing: a label that says "not mentioned" is no target, and its term is left out of
+the loss (masked binary cross-entropy). They may be probabilities (uncertain policy "soft"): those
+teach, and count in the loss of the validation fold, but in no figure and for no threshold.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.classifier import DISC_NETWORK, ClassifierFamily
 from training.errors import Permanent
-from training.samples import DiscSample, target_matrix
+from training.samples import DiscSample, hard, target_matrix
 from training.settings import TrainingSettings
 
 # Random changes of a crop are costly on a CPU: this many of each are drawn once, and every epoch
@@ -87,8 +88,8 @@ def train(
         progress: told of every epoch.
 
     Raises:
-        Permanent: a fold is empty, a patient lies in two folds, or an observation has no
-            positive or no negative training sample.
+        Permanent: a fold is empty, a patient lies in two folds, an observation has no positive
+            or no negative training sample, or a target is no number from 0 to 1.
     """
     _check(samples, observations, family)
     started = time.monotonic()
@@ -115,7 +116,7 @@ def train(
         temperature=temperature,
         thresholds=operating_points(
             probabilities[data.validation],
-            data.targets[data.validation].numpy(),
+            hard(data.targets[data.validation].numpy()),
             observations,
         ),
         curve=tuple(curve),
@@ -275,11 +276,14 @@ class _Run:
         logits = predict_logits(self._average.module, self._data.crops[rows], self._family)
         targets = self._data.targets[rows]
         loss = float(masked_loss(logits, targets, self._weights))
-        return loss, mean_auroc(targets.numpy(), logits.numpy())
+        return loss, mean_auroc(hard(targets.numpy()), logits.numpy())
 
 
 def masked_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the mean binary cross-entropy over the targets that are not NaN; 0 where all are."""
+    """Return the mean binary cross-entropy over the targets that are not NaN; 0 where all are.
+
+    Targets are 0, 1 or probabilities between them; ``weights`` weigh what speaks for "present".
+    """
     known = ~torch.isnan(targets)
     loss = nn.functional.binary_cross_entropy_with_logits(
         logits, torch.nan_to_num(targets), pos_weight=weights, reduction="none"
@@ -299,9 +303,12 @@ def _check(
     for fold in ("train", "validation"):
         if fold not in folds.values():
             raise Permanent(f"fold {fold} has no samples")
+    given = target_matrix(samples, observations)
+    if ((given < 0) | (given > 1)).any():
+        raise Permanent("a target is no number from 0 to 1")
     targets = target_matrix([s for s in samples if s.fold == "train"], observations)
     for name, column in zip(observations, targets.T, strict=True):
-        if set(column[~np.isnan(column)].tolist()) != {0.0, 1.0}:
+        if not {0.0, 1.0} <= set(column.tolist()):
             raise Permanent(f"{name} lacks positive or negative samples in the training fold")
 
 

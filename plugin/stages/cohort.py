@@ -22,16 +22,18 @@ from labeling.standing import (
 )
 from labeling.thresholds import conditions
 from labeling.vocabulary import LabelSchema
-from plugin.context import Context
+from plugin.cohort_request import CohortRequest, query_of
+from plugin.context import Context, Progress
 from plugin.errors import Permanent
+from plugin.source_digest import code_identity
+from plugin.stages.cohort_pictures import look_at_members
+from plugin.stages.cohort_summary import matches_nothing, summarise
 from plugin.stages.complete import Completeness
 from plugin.stages.ground import ground_of
-from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of, superseded
-from training.impact import ERASURE
-from training.membership import Ground, standing_of
+from training.cohort import freeze, manifest
 from training.models import Cohort
+from training.query import CohortQuery
 from training.settings import PredictionRule
-from training.standing import counted, in_words
 
 SHORTCOMINGS = ("uncalibrated", "unqualified")
 """What a person can accept of a labeler whose labels enter a cohort; it is written into it."""
@@ -44,48 +46,52 @@ _REMEDY = {
 
 
 def freeze_cohort(
-    context: Context, name: str, labeler: str, accepted: Sequence[str] = ()
+    context: Context,
+    name: str,
+    labeler: str,
+    accepted: Sequence[str] = (),
+    request: CohortRequest | None = None,
+    progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
     """Freeze the studies that the labeler's newest run has labels for.
 
     Labels count as calibrated where a threshold was fitted for every observation that the cohort
     takes, and for its sites where it has some; one that is missing is a shortcoming, by name.
 
-    The image rule is that of the first [[prediction]] section, so that a model is trained on what
-    it will see; without one, the schema's modality and body parts decide.
+    Where the request does not say otherwise, the image rule is that of the first [[prediction]]
+    section, so that a model is trained on what it will see; without one, the schema's modality and
+    body parts decide.
+
+    The members' images are looked at before the freeze, outside of any transaction: the node goes
+    on meanwhile.
 
     Args:
         context: the open node.
         name: what people call the cohort.
         labeler: whose newest run labels it.
         accepted: shortcomings of the labeler that may be (``SHORTCOMINGS``).
+        request: what the cohort is asked for; None: what the settings say.
+        progress: told how many images were looked at.
 
     Returns:
-        The cohort's digest, members by fold, exclusions by reason, and the manifest's path.
+        The cohort's digest, members by fold, exclusions by reason, what of the request
+        ``matches_nothing``, and the manifest's path.
 
     Raises:
         Permanent: the labeler has not read any report yet, or is not calibrated or not qualified
-            and nobody accepted that.
+            and nobody accepted that; or the request cannot be met.
+        training.leaks.LeakFound: a person or a picture may be on two sides.
     """
-    schema = context.schema()
-    rules = context.settings.prediction
-    rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
+    request = request or CohortRequest()
     Completeness(context).sweep()
     ground = ground_of(context.settings)
+    look_at_members(
+        context,
+        lambda session: _query(context, session, name, labeler, accepted, request),
+        progress,
+    )
     with context.database.write() as session:
-        run_id = newest_run(session, labeler, schema)
-        found = _accepted(session, run_id, schema, accepted)
-        query = CohortQuery(
-            name=name,
-            schema=schema,
-            run_id=run_id,
-            accepted=found.shortcomings,
-            uncalibrated=found.uncalibrated,
-            unjudged=found.unjudged,
-            modality=rule.modality,
-            body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
-            series_description=rule.series_description,
-        )
+        query = _query(context, session, name, labeler, accepted, request)
         cohort = freeze(
             session,
             query,
@@ -94,13 +100,43 @@ def freeze_cohort(
             ground.salt,
             complete_studies(session),
             ground.name_of,
+            code_identity(),
         )
         record = manifest(session, cohort)
         summary = summarise(session, cohort, ground)
+        nothing = matches_nothing(session, query, cohort, ground, request.body_parts or ())
         # In the transaction: an erasure that follows finds the file.
         path = context.folder.cohorts / f"{cohort.digest}.json"
         write_durably(path, json.dumps(record, indent=1).encode())
-    return {**summary, "manifest": str(_relative(path, context))}
+    return {**summary, "matches_nothing": nothing, "manifest": str(_relative(path, context))}
+
+
+def _query(
+    context: Context,
+    session: Session,
+    name: str,
+    labeler: str,
+    accepted: Sequence[str],
+    request: CohortRequest,
+) -> CohortQuery:
+    schema = context.schema()
+    rules = context.settings.prediction
+    rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
+    run_id = newest_run(session, request.labeler or labeler, schema)
+    found = _accepted(session, run_id, schema, accepted)
+    return query_of(
+        request,
+        name,
+        schema,
+        run_id,
+        accepted=found.shortcomings,
+        uncalibrated=found.uncalibrated,
+        unjudged=found.unjudged,
+        modality=rule.modality,
+        body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
+        series_description=rule.series_description,
+        device_names=(context.settings.reporting.device_name,),
+    )
 
 
 @dataclass(frozen=True)
@@ -150,42 +186,6 @@ def _covers(verdict: Qualification, schema: LabelSchema) -> bool:
     """Tell whether a verdict speaks of everything that a cohort takes; an early one of no sites."""
     known = {*verdict.figures.get("observations", ()), *verdict.figures.get("unjudged", ())}
     return known >= set(conditions(schema))
-
-
-def summarise(session: Session, cohort: Cohort, ground: Ground) -> dict[str, Any]:
-    """Return digest, members by fold and exclusions by reason of a cohort, JSON-ready.
-
-    ``superseded`` says how many members no longer stand and why, as the tables are now; it is
-    empty where all do. The digest stays what it was.
-    """
-    folds: dict[str, int] = {}
-    for member in members_of(session, cohort):
-        if not member.exclusion_reason:
-            folds[member.fold] = folds.get(member.fold, 0) + 1
-    return {
-        "name": cohort.name,
-        "digest": cohort.digest,
-        "frozen_at": cohort.frozen_at.isoformat(),
-        "superseded": _superseded(session, cohort, ground),
-        "accepted": ", ".join(cohort.query.get("accepted", [])),
-        "uncalibrated": ", ".join(cohort.query.get("uncalibrated", [])),
-        "unjudged": ", ".join(cohort.query.get("unjudged", [])),
-        "members": sum(folds.values()),
-        "folds": folds,
-        "exclusions": exclusions(session, cohort),
-    }
-
-
-def _superseded(session: Session, cohort: Cohort, ground: Ground) -> str:
-    found = standing_of(session, ground, cohort)
-    erased = sum(
-        each["members"] for each in superseded(session, cohort) if each["cause"] == ERASURE
-    )
-    parts = (
-        in_words(counted(found), len(found)),
-        f"{erased} members were erased" if erased else "",
-    )
-    return "; ".join(part for part in parts if part)
 
 
 def newest_run(session: Session, labeler: str, schema: LabelSchema) -> int:

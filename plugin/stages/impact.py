@@ -35,7 +35,8 @@ from training.cohort import manifest
 from training.impact import ERASURE, Artefact, Scope, cohorts_of, note
 from training.impact_models import ImpactNote, ImpactPosition
 from training.membership import Ground
-from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
+from training.models import Cohort, CohortMember, Model, OptOut, Prediction, TrainingRun
+from training.optouts import opted_out_studies
 from training.patients import studies_of_patients
 from training.standing import Fault
 
@@ -190,6 +191,11 @@ def _of_transmissions(session: Session, _ground: Ground, after: int) -> Scope:
     return Scope(set(session.exec(query)))
 
 
+def _of_opt_outs(session: Session, ground: Ground, after: int) -> Scope:
+    keys = set(session.exec(select(OptOut.patient_key).where(col(OptOut.id) > after)))
+    return Scope(opted_out_studies(session, ground.salt, ground.name_of, keys))
+
+
 SOURCES: dict[str, Read] = {
     "link_event": _of_links,
     "report": _of_reports,
@@ -203,6 +209,7 @@ SOURCES: dict[str, Read] = {
     "model": _of_models,
     "prediction": _of_predictions,
     "transmission": _of_transmissions,
+    "opt_out": _of_opt_outs,
 }
 """The tables whose new rows are changes."""
 

@@ -27,6 +27,7 @@ _CX = "^^^"
 _LISTED_NOTES = 50
 
 _SINCE = {
+    Fault.OPTED_OUT: "patients who have opted out since",
     Fault.TWO_FOLDS: "patients in two folds",
     Fault.WITHDRAWN: "reports since withdrawn",
     Fault.LINK: "links since withdrawn or suspended",

@@ -42,7 +42,10 @@ log = logging.getLogger("radloop")
 _FIRST_SECONDS = 3600.0
 _DAY_SECONDS = 86400.0
 _LARGEST_DRIFT_SECONDS = 3600.0
-_BY_DIGEST = ("decoded_content", "misplaced_file", "quarantine_decision", "quarantined")
+_BY_DIGEST = (
+    *("decoded_content", "misplaced_file", "quarantine_decision", "quarantined"),
+    "series_picture",
+)
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,7 @@ def promote_model(context: Context, model: str, by: str, reason: str) -> dict[st
 
 def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[str, Any]]:
     store = DicomStore(context.folder.root)
-    query = cohort.query
-    rule = SeriesRule(query["modality"], tuple(query["body_parts"]), query["series_description"])
+    rule = SeriesRule.of_record(cohort.query)
     found = []
     for member in members_of(session, cohort):
         if member.exclusion_reason or is_frozen(session, member.study_instance_uid):

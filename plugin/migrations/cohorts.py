@@ -1,0 +1,16 @@
+"""Cohorts that say what they were made of: texts, labels, images, code; opt-outs; pictures."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from plugin.migrations.changes import add_missing_columns, add_missing_tables
+
+
+def add_provenance_of_cohorts(connection: sa.Connection) -> None:
+    """Add what new cohorts hold; earlier ones leave it empty and keep their digests."""
+    add_missing_tables(connection)
+    add_missing_columns(connection, "cohort", {"provenance": "{}"})
+    add_missing_columns(
+        connection, "cohort_member", {"report_sha256": "", "labels_sha256": "", "images": "[]"}
+    )
