@@ -152,6 +152,73 @@ def cohort_show(
     _read(config, "cohort", as_json, name=name)
 
 
+@cohort.command("export")
+def cohort_export(
+    name: Annotated[str, typer.Argument(help="Of a frozen cohort: the newest of this name.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder; it must not hold anything else.")],
+    config: ConfigOption,
+    formats: Annotated[
+        str, typer.Option("--format", help="parquet, datalist, nifti, dicom; with commas.")
+    ] = "parquet",
+    options: Annotated[
+        str,
+        typer.Option(
+            "--options",
+            help="clean-descriptors, modified-dates, patient-characteristics, device-identity, "
+            "accept-unstated-annotation, accept-faces; with commas. Without: the Basic Profile.",
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Export the newest cohort of a name, de-identified by DICOM PS3.15: deploy/exports.md.
+
+    Exit status 1 where no member could be exported.
+    """
+    result = _operate(
+        config,
+        "cohort export",
+        as_json,
+        name=name,
+        to=str(to.absolute()),
+        formats=[each.strip() for each in formats.split(",") if each.strip()],
+        options=[each.strip() for each in options.split(",") if each.strip()],
+    )
+    if not result["members"]:
+        typer.echo("warning: the export has no members: `left_out` says why", err=True)
+        raise typer.Exit(1)
+
+
+@cohort.command("exports")
+def cohort_exports(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the exports, what was withdrawn from each since, and whether its cohort still stands."""
+    _read(config, "exports", as_json)
+
+
+@cohort.command("opt-out")
+def cohort_opt_out(
+    patient_id: Annotated[str, typer.Option(help="Patient ID (0010,0020).")],
+    issuer: Annotated[str, typer.Option(help="Its issuer, declared or assumed; may be ''.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept and must not name the patient.")],
+    config: ConfigOption,
+    by: Annotated[str, typer.Option(help="Who decides; it is kept.")] = "",
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="The patient objects no longer.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a patient who objects out of all exports, and keep them out of those that follow."""
+    _operate(
+        config,
+        "cohort opt-out",
+        as_json,
+        patient_id=patient_id,
+        issuer=issuer,
+        by=by or getpass.getuser(),
+        reason=reason,
+        revoke=revoke,
+    )
+
+
 def train_command(
     cohort: Annotated[str, typer.Argument(help="Name of a frozen cohort.")],
     config: ConfigOption,

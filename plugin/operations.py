@@ -73,6 +73,27 @@ def _freeze(context: Context, arguments: Arguments, progress: Progress) -> dict[
     )
 
 
+def _export(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.export import export_cohort
+
+    return export_cohort(
+        context,
+        arguments["name"],
+        arguments["to"],
+        arguments["formats"],
+        arguments["options"],
+        progress,
+    )
+
+
+def _object_to_exports(
+    context: Context, arguments: Arguments, progress: Progress
+) -> dict[str, Any]:
+    from plugin.stages.export_objections import object_to_exports
+
+    return object_to_exports(context, **arguments)
+
+
 def _train(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.train import train_model
 
@@ -215,6 +236,8 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "labeler calibrate": _calibrate,
     "labeler qualify": _qualify,
     "cohort freeze": _freeze,
+    "cohort export": _export,
+    "cohort opt-out": _object_to_exports,
     "train": _train,
     "promote": _promote,
     "predict": _predict,

@@ -103,6 +103,13 @@ def _cohort(session: Session, settings: Settings, arguments: Arguments) -> dict[
     return summarise(session, newest_cohort(session, arguments["name"]), ground_of(settings))
 
 
+def _exports(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.export import list_exports
+    from plugin.stages.ground import ground_of
+
+    return list_exports(session, ground_of(settings))
+
+
 def _impact(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.ground import ground_of
     from plugin.stages.impact_question import impact_of
@@ -263,6 +270,7 @@ QUESTIONS: dict[str, Question] = {
     "comparison": _comparison,
     "disagreements": _disagreements,
     "cohort": _cohort,
+    "exports": _exports,
     "impact": _impact,
     "models": _models,
     "reports": _reports,
