@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dicom_node import sandbox_answers
 from dicom_node.confinement import EVERY_RESTRICTION, Limits
 from dicom_node.content import Undecodable
+from dicom_node.deidentification.profile import Profile
 from dicom_node.errors import Transient
 from dicom_node.headers import Elements, Header, Unreadable
 from dicom_node.hl7.parsed import EmbeddedDocument
@@ -54,6 +55,7 @@ __all__ = ["Sandbox", "SandboxUnavailable"]
 _START_SECONDS = 60.0
 _FILES_OF_A_WORKER = 4096
 _STEP = 1024 * 1024
+_LARGEST_HEADER = 8 * 1024 * 1024
 # Bytes that the slowest decoder of a slow machine gets through in a second.
 _SLOWEST = 512 * 1024
 
@@ -196,6 +198,32 @@ class Sandbox:
             return self._decode(path, job, take)
         finally:
             os.close(descriptor)
+
+    def deidentified(
+        self, path: Path, profile: Profile, maximum_bytes: int = LARGEST_IMAGE
+    ) -> bytes:
+        """Return the bytes of the de-identified file of an image.
+
+        See :func:`dicom_node.deidentification.objects.deidentified`.
+
+        Raises:
+            Undecodable: it cannot be de-identified; the reason names no value of it.
+            OSError: the disk cannot be read.
+            SandboxUnavailable: see there.
+        """
+        job = {
+            "task": "deidentified",
+            "profile": profile.to_job(),
+            "maximum_bytes": maximum_bytes,
+        }
+        # The header stands beside the pixels.
+        largest = maximum_bytes + _LARGEST_HEADER
+
+        def take(worker: _Worker, deadline: float) -> bytes:
+            answer = worker.answer(deadline)
+            return sandbox_answers.binary(worker.socket, answer, largest, deadline)
+
+        return self._decode(path, job, take)
 
     def _parse(
         self,

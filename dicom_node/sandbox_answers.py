@@ -143,6 +143,22 @@ def document_text(answer: Answer) -> str:
     return _text(answer.get("text"), _LONGEST_DOCUMENT)
 
 
+def binary(sock: socket.socket, answer: Answer, maximum_bytes: int, deadline: float) -> bytes:
+    """Receive the bytes of a file that the worker made.
+
+    Raises:
+        Undecodable: it made none.
+    """
+    _raise_refusal(answer)
+    size = _number(answer.get("bytes"), 1, maximum_bytes)
+    kind, length = receive_head(sock, deadline)
+    if kind != BINARY or length != size:
+        raise Nonsense
+    payload = bytearray(length)
+    receive_into(sock, memoryview(payload), deadline)
+    return bytes(payload)
+
+
 def form(answer: Answer, maximum_bytes: int) -> Form:
     """Return the form of an image that is about to come.
 

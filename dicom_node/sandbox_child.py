@@ -23,6 +23,9 @@ from typing import Any, BinaryIO
 from dicom_node import content, functional_groups, headers
 from dicom_node.confinement import Limits, drop_namespaces, lock_down
 from dicom_node.content import Undecodable
+from dicom_node.deidentification import attributes
+from dicom_node.deidentification.objects import deidentified
+from dicom_node.deidentification.profile import Profile
 from dicom_node.greyscale import Rendition, grey_frames
 from dicom_node.hl7 import embedded
 from dicom_node.hl7.parsed import EmbeddedDocument
@@ -181,6 +184,16 @@ def _document_text(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> 
         send_json(sock, {"refused": str(found)})
 
 
+def _deidentified(sock: socket.socket, file: BinaryIO, job: dict[str, Any]) -> None:
+    profile = Profile.from_job(job["profile"])
+    found = _expected(lambda: deidentified(file, profile, job["maximum_bytes"]))
+    if isinstance(found, bytes):
+        send_json(sock, {"bytes": len(found)})
+        send(sock, BINARY, found)
+    else:
+        send_json(sock, {"refused": str(found)})
+
+
 def _expected(work: Callable[[], Any]) -> Any:
     """Return the result or the expected refusal; the disk's own errors end the worker."""
     try:
@@ -197,6 +210,7 @@ _TASKS: dict[str, Callable[[socket.socket, BinaryIO, dict[str, Any]], None]] = {
     "frames": _frames,
     "grey": _grey,
     "document_text": _document_text,
+    "deidentified": _deidentified,
 }
 
 
@@ -211,6 +225,8 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(importlib.import_module("pypdf").__path__, "pypdf."):
         if not module.name.startswith("pypdf._crypt_providers."):  # need libraries of others
             importlib.import_module(module.name)
+    attributes.table()
+    attributes.words()
     for codec in set(python_encoding.values()):
         codecs.lookup(codec)
 

@@ -166,6 +166,48 @@ def cohort_verify(
         raise typer.Exit(1)
 
 
+@cohort.command("export")
+def cohort_export(
+    name: Annotated[str, typer.Argument(help="Of a frozen cohort: the newest of this name.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder; it must not hold anything else.")],
+    config: ConfigOption,
+    formats: Annotated[
+        str, typer.Option("--format", help="parquet, datalist, nifti, dicom; with commas.")
+    ] = "parquet",
+    options: Annotated[
+        str,
+        typer.Option(
+            "--options",
+            help="clean-descriptors, modified-dates, patient-characteristics, device-identity, "
+            "accept-unstated-annotation, accept-faces; with commas. Without: the Basic Profile.",
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Export the newest cohort of a name, de-identified by DICOM PS3.15: deploy/exports.md.
+
+    Exit status 1 where no member could be exported.
+    """
+    result = operate(
+        config,
+        "cohort export",
+        name=name,
+        to=str(to.absolute()),
+        formats=[each.strip() for each in formats.split(",") if each.strip()],
+        options=[each.strip() for each in options.split(",") if each.strip()],
+    )
+    show(result, as_json)
+    if not result["members"]:
+        typer.echo("warning: the export has no members: `left_out` says why", err=True)
+        raise typer.Exit(1)
+
+
+@cohort.command("exports")
+def cohort_exports(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the exports, what was withdrawn from each since, and whether its cohort still stands."""
+    show(ask(config, "exports"), as_json)
+
+
 @cohort.command("opt-out")
 def cohort_opt_out(
     patient_id: Annotated[str, typer.Argument(help="Patient ID.")],

@@ -92,6 +92,19 @@ def _opt_out(context: Context, arguments: Arguments, progress: Progress) -> dict
     )
 
 
+def _export(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.export import export_cohort
+
+    return export_cohort(
+        context,
+        arguments["name"],
+        arguments["to"],
+        arguments["formats"],
+        arguments["options"],
+        progress,
+    )
+
+
 def _train(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.train import train_model
 
@@ -235,6 +248,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "labeler calibrate": _calibrate,
     "labeler qualify": _qualify,
     "cohort freeze": _freeze,
+    "cohort export": _export,
     "cohort opt-out": _opt_out,
     "train": _train,
     "promote": _promote,

@@ -127,6 +127,13 @@ def _verification(session: Session, settings: Settings, arguments: Arguments) ->
     )
 
 
+def _exports(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.export import list_exports
+    from plugin.stages.ground import ground_of
+
+    return list_exports(session, ground_of(settings))
+
+
 def _impact(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.ground import ground_of
     from plugin.stages.impact_question import impact_of
@@ -297,6 +304,7 @@ QUESTIONS: dict[str, Question] = {
     "cohort": _cohort,
     "cohorts": _cohorts,
     "cohort verify": _verification,
+    "exports": _exports,
     "impact": _impact,
     "models": _models,
     "reports": _reports,

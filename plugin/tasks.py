@@ -144,8 +144,41 @@ def _adapt(job: dict[str, Any], emit: Emit) -> None:
     emit("item", learn(job, lambda line: emit("progress", line)))
 
 
+def _export(job: dict[str, Any], emit: Emit) -> None:
+    from dicom_node.sandbox import Sandbox
+    from training.exports.members import ExportMember, LeftOut
+    from training.exports.options import parse_options
+    from training.exports.writing import Ordered, write_export
+
+    choices = job["choices"]
+    ordered = Ordered(
+        cohort=job["cohort"],
+        key=bytes.fromhex(job["key"]),
+        software=job["software"],
+        options=parse_options(choices["formats"], [*choices["options"], *choices["accepted"]]),
+        members=tuple(ExportMember.from_job(each) for each in job["members"]),
+        left_out=tuple(LeftOut(**each) for each in job["left_out"]),
+        opted_out=job["opted_out"],
+    )
+    with Sandbox(
+        memory_bytes=job["memory_bytes"],
+        largest_object=job["largest_object"],
+        deadline_seconds=job["deadline_seconds"],
+    ) as sandbox:
+        write_export(ordered, Path(job["folder"]), sandbox, lambda line: emit("progress", line))
+
+
+def _withdraw_export(job: dict[str, Any], emit: Emit) -> None:
+    from training.exports.withdrawal import withdraw
+
+    pairs = {(patient, study) for patient, study in job["pairs"]}
+    found = withdraw(Path(job["folder"]), job["cohort_digest"], pairs, job["cause"], job["at"])
+    emit("item", found)
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "adapt": _adapt,
+    "export": _export,
     "identify_labeler": _identify_labeler,
     "label": _label,
     "peak_memory": _peak_memory,
@@ -154,4 +187,5 @@ TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "predict": _predict,
     "student_lessons": _student_lessons,
     "train_student": _train_student,
+    "withdraw_export": _withdraw_export,
 }

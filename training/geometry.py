@@ -67,10 +67,10 @@ def stack_slices(
     Raises:
         Permanent: the geometry is no even sagittal stack.
     """
-    row, column, normal = _directions(orientation)
-    distances = np.asarray([np.asarray(p) @ normal for p in positions])
-    order = np.argsort(distances, kind="stable")
-    gap = _even_gap(distances[order]) if len(order) > 1 else thickness
+    row, column, normal = directions(orientation)
+    if abs(normal[0]) < np.cos(np.radians(_SAGITTAL_DEGREES)):
+        raise Permanent("the series is not sagittal")
+    order, gap = order_slices(positions, normal, thickness)
     volume = Volume(
         array=np.stack([slices[i] for i in order]).astype(np.float32, copy=False),
         spacing=(gap, pixel_spacing[0], pixel_spacing[1]),
@@ -80,7 +80,15 @@ def stack_slices(
     return _canonical(volume)
 
 
-def _directions(orientation: Floats) -> tuple[Floats, Floats, Floats]:
+def directions(orientation: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the unit vectors along a row, along a column, and the normal of an image.
+
+    Args:
+        orientation: ImageOrientationPatient; values that are rounded are made unit vectors.
+
+    Raises:
+        Permanent: the vectors are no unit vectors or not perpendicular.
+    """
     row, column = np.asarray(orientation[:3], float), np.asarray(orientation[3:], float)
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if any(abs(length - 1) > _UNIT_TOLERANCE for length in lengths):
@@ -89,9 +97,24 @@ def _directions(orientation: Floats) -> tuple[Floats, Floats, Floats]:
         raise Permanent("rows and columns of the image are not perpendicular")
     row, column = row / lengths[0], column / lengths[1]
     normal = np.cross(row, column)
-    if abs(normal[0]) < np.cos(np.radians(_SAGITTAL_DEGREES)):
-        raise Permanent("the series is not sagittal")
     return row, column, normal / np.linalg.norm(normal)
+
+
+def order_slices(
+    positions: list[Floats], normal: Floats, thickness: float
+) -> tuple[NDArray[np.intp], float]:
+    """Order slices along the normal by where they lie.
+
+    Returns:
+        Their indices from the first to the last slice, and the mm between two of them, which for
+        a single one are ``thickness``.
+
+    Raises:
+        Permanent: two slices lie at one position, or the gaps differ.
+    """
+    distances = np.asarray([np.asarray(each) @ normal for each in positions])
+    order = np.argsort(distances, kind="stable")
+    return order, _even_gap(distances[order]) if len(order) > 1 else thickness
 
 
 def _even_gap(distances: Floats) -> float:

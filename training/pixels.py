@@ -9,8 +9,9 @@ from __future__ import annotations
 import atexit
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,25 @@ Attributes = Mapping[str, Sequence[str]]
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True)
+class Slices:
+    """The images of one series as they were stored, in the order of their files.
+
+    Attributes:
+        images: float32 (rows, columns) each, rescaled.
+        positions: ImagePositionPatient of each, mm.
+        orientation: ImageOrientationPatient, common to all.
+        spacing: mm between rows, mm between columns.
+        thickness: mm that a single image stands for along the normal.
+    """
+
+    images: list[NDArray[np.float32]]
+    positions: list[NDArray[np.floating[Any]]]
+    orientation: NDArray[np.floating[Any]]
+    spacing: tuple[float, float]
+    thickness: float
+
+
 def read_volume(paths: Sequence[Path], decoder: Decoder | None = None) -> Volume:
     """Read the files of one series, in any order, as a canonical sagittal volume.
 
@@ -59,9 +79,17 @@ def read_volume(paths: Sequence[Path], decoder: Decoder | None = None) -> Volume
             holds no value from the files.
         Transient: a file could not be read from disk, or no process can be had to read it.
     """
+    found = read_slices(paths, decoder)
+    return stack_slices(
+        found.images, found.positions, found.orientation, found.spacing, found.thickness
+    )
+
+
+def read_slices(paths: Sequence[Path], decoder: Decoder | None = None) -> Slices:
+    """Read the files of one series; arguments and errors are those of :func:`read_volume`."""
     if not paths:
         raise Permanent("the series has no images")
-    decoder = decoder or _confined_decoder()
+    decoder = decoder or confined_decoder()
     images = [_read(decoder, path) for path in paths]
     _check_one_series(images)
     size = sum(_integer(image, "Rows") * _integer(image, "Columns") * 4 for image in images)
@@ -71,7 +99,7 @@ def read_volume(paths: Sequence[Path], decoder: Decoder | None = None) -> Volume
     spacing = _numbers(images[0], "PixelSpacing", 2)
     if min(spacing) <= 0:
         raise Permanent("Pixel Spacing is not positive")
-    return stack_slices(
+    return Slices(
         [_decode(decoder, path, image) for path, image in zip(paths, images, strict=True)],
         [np.asarray(_numbers(image, "ImagePositionPatient", 3)) for image in images],
         np.asarray(orientation),
@@ -127,7 +155,8 @@ def rough_picture(path: Path, decoder: Decoder) -> NDArray[np.float32]:
 
 
 @functools.cache
-def _confined_decoder() -> Sandbox:
+def confined_decoder() -> Sandbox:
+    """Return the confined process that this one keeps for reading images."""
     sandbox = Sandbox()
     atexit.register(sandbox.close)
     return sandbox

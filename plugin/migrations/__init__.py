@@ -22,6 +22,7 @@ import dicom_node.linking.models
 import dicom_node.models
 import dicom_node.reports.models
 import labeling.models
+import training.exports.models
 import training.impact_models
 import training.models
 from dicom_node.database import Database, UtcDateTime, utc_now
@@ -41,6 +42,7 @@ TABLES = (
     dicom_node.linking.models,
     dicom_node.reports.models,
     labeling.models,
+    training.exports.models,
     training.impact_models,
     training.models,
 )
@@ -63,6 +65,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_calibrated_labels,
     add_missing_tables,  # runs in force
     add_provenance_of_cohorts,
+    add_missing_tables,  # exports of cohorts
 )
 
 

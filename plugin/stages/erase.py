@@ -49,6 +49,7 @@ from plugin.stages.erase_rows import (
     models_trained_on,
 )
 from plugin.stages.erase_whom import Subject, find_subject
+from plugin.stages.export_withdrawals import finish_withdrawals, note_withdrawals
 from plugin.stages.file_messages import file_waiting
 from plugin.stages.impact import forget_positions
 from training.cohort import manifest
@@ -59,6 +60,7 @@ NOT_REACHED = (
     "backups and copies of the data folder",
     "what archives and other systems were sent",
     "copies that `radloop sr show --html` or a person made elsewhere",
+    "copies that somebody made of exports: their tombstones.json says what to remove",
     "weights of models that were trained on the patient's data: see models",
 )
 """What no command of the node can erase; said with every erasure."""
@@ -87,9 +89,10 @@ def erase_patient(
     Returns:
         Identities and companions, ``issuers_of_this_id`` where nobody was found, ``counts`` of
         rows by table and of files, ``cohorts`` that were rewritten, ``models`` that were trained
-        on the patient's data, ``sent`` (what archives hold), ``not_reached``, ``not_finished``
-        (empty, or what the node still waits for) and ``files_that_still_mention`` (empty, or look
-        there).
+        on the patient's data, ``exports`` that held the patient and how many of them are out of
+        reach (``exports_out_of_reach``), ``sent`` (what archives hold), ``not_reached``,
+        ``not_finished`` (empty, or what the node still waits for) and
+        ``files_that_still_mention`` (empty, or look there).
 
     Raises:
         Permanent: an argument is missing, or ``by`` or ``reason`` names the patient.
@@ -109,8 +112,10 @@ def erase_patient(
             finish_erasures(context)
         except WaitsForJournal as error:
             not_finished = str(error)
+        away = finish_withdrawals(context)
         return {
             **found,
+            "exports_out_of_reach": away,
             "not_finished": not_finished,
             "files_that_still_mention": files_that_mention(context.folder, uids),
         }
@@ -170,6 +175,7 @@ def attend_erasures(context: Context) -> int:
     Returns:
         How many erased patients came again; 0 where the settings do not keep them out.
     """
+    finish_withdrawals(context)
     if _unfinished(context) and not _waits_for_journal(context):
         with context.still(), context.database.filing:
             finish_erasures(context)
@@ -247,6 +253,7 @@ def _erase(
     counts = delete_rows(session, subject)
     cohorts = mend_cohorts(session, members)
     mend_training_runs(session, subject)
+    exports = note_withdrawals(context, session, subject.patient_keys, subject.studies)
     digests = session.exec(select(Cohort.digest)).all()
     paths |= documents_about(context.folder, subject, digests)
     paths |= {
@@ -279,6 +286,7 @@ def _erase(
         "counts": counts,
         "cohorts": cohorts,
         "models": models,
+        "exports": exports,
         "sent": sent,
         "not_reached": list(NOT_REACHED),
         "issuers_of_this_id": [] if anything else _issuers(session, subject),

@@ -62,7 +62,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
 }
 """Table -> column -> the set of :class:`Subject` whose values make a row the patient's."""
 
-MENDED = frozenset({"cohort", "imported_file", "training_run"})
+MENDED = frozenset({"cohort", "cohort_export", "imported_file", "training_run"})
 """Tables whose rows stay and lose what they say about the patient."""
 
 KEPT = frozenset(
