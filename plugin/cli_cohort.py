@@ -220,8 +220,8 @@ def cohort_opt_out(
 ) -> None:
     """Record that a patient has opted out of research: no cohort takes the patient in any more.
 
-    Cohorts and models that hold data of the patient say so, and such a cohort does not train.
-    Nothing is deleted; see `radloop erase`.
+    Cohorts and models that hold data of the patient say so, such a cohort does not train, and the
+    patient leaves its exports. Nothing else is deleted; see `radloop erase`.
     """
     result = operate(
         config,

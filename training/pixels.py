@@ -121,7 +121,7 @@ def read_picture(
         Permanent: the file is no single grey image.
         Transient: it could not be read from disk, or no process can be had to read it.
     """
-    decoder = decoder or _confined_decoder()
+    decoder = decoder or confined_decoder()
     image = _read(decoder, path)
     between_rows, between_columns = (1.0, 1.0)
     if any(text.strip() for text in image.get("PixelSpacing", ())):

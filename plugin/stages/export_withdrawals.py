@@ -1,4 +1,4 @@
-"""What becomes of exports when a patient is erased or opts out: noted in the erasure, done in folders after.
+"""What becomes of exports when a patient is erased or opts out: noted then, done in folders after.
 
 A folder that cannot be reached now (a disk that is not mounted, a share that is away) is asked for
 again by the node, so its patients leave it when it comes back under its name.

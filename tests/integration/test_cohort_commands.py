@@ -243,7 +243,7 @@ def test_what_matches_nothing_is_named_by_its_line(context: Context, tmp_path: P
 
 
 def test_an_opt_out_is_a_tombstone_that_stops_training_and_export(context: Context) -> None:
-    first, second = send(context, 1, picture(1)), send(context, 2, picture(2))
+    first, _ = send(context, 1, picture(1)), send(context, 2, picture(2))
     digest = freeze(context)["digest"]
     words = {"issuer": "SITE", "patient_id": "P1", "by": "officer"}
     with pytest.raises(Permanent, match="must not name the patient"):
