@@ -29,6 +29,7 @@ from plugin.score_rows import (
     means,
     site_rows,
 )
+from plugin.stages.basis import AGREEMENT
 from plugin.stages.calibrate import fitted, threshold_rows
 
 FEW = 5
@@ -114,9 +115,19 @@ def score(job: ScoreJob) -> dict[str, Any]:
 
 
 def fit(
-    labels: Path, truth: Path, schema: LabelSchema, rule: FitRule, folds: int, output: Path
+    labels: Path,
+    truth: Path,
+    schema: LabelSchema,
+    rule: FitRule,
+    folds: int,
+    output: Path,
+    *,
+    accept_unsampled: bool = False,
 ) -> dict[str, Any]:
     """Fit thresholds on a file of labels and write them for ``radloop label --thresholds``.
+
+    What readers say in a file is of no stored sample, so a person has to accept it; what generated
+    reports say is known.
 
     Returns:
         ``labeler``, ``reports``, ``digest``, ``thresholds`` (a row for each condition) and
@@ -124,18 +135,25 @@ def fit(
 
     Raises:
         Permanent: a file cannot be used, thresholds decided the labels already, or what is known
-            is too little for every condition.
+            is too little for every condition, or it is of readers and nobody accepted that.
     """
     own = read_labels(labels, schema)
     holds_for = fitted_for(own)
     _refuse_decided(own, "thresholds are fitted on labels that none decided")
-    [judged] = _judged(read_truth(truth, schema), {own.name: own}).values()
+    known = read_truth(truth, schema)
+    if not (known.generated or accept_unsampled):
+        raise Permanent(
+            "readers' labels of a file are of no stored sample, so they calibrate nothing: in a "
+            "node `radloop reference sample --reports` draws one; or --accept-unsampled"
+        )
+    [judged] = _judged(known, {own.name: own}).values()
     cases = _bare(judged)
     thresholds = fitted(cases, rule, own.labeler)
     write_durably(output, to_file(thresholds, holds_for).encode())
     return {
         "labeler": own.labeler,
         "reports": len(cases),
+        "rests_on": "what generated reports say" if known.generated else AGREEMENT,
         "digest": thresholds.digest,
         "thresholds": threshold_rows(cases, schema, thresholds, rule, folds, UNCALIBRATED),
         "output": str(output),

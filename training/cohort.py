@@ -2,7 +2,8 @@
 
 A training or validation member has a confirmed link to one current, final report that the given
 labeling run has read. A test member's targets come from image-level reference labels of human
-readers and from nothing else.
+readers and from nothing else: those that were sampled, blinded and adjudicated, unless a person
+accepted others.
 """
 
 from __future__ import annotations
@@ -174,6 +175,10 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
         (evidence.frozen, "study frozen: an object of it is in quarantine"),
         (not evidence.complete, "study not complete"),
         (not evidence.images_digest, "no image series that fits"),
+        (
+            test and evidence.other_reference,
+            "reference labels that were not sampled, blinded and adjudicated",
+        ),
         (test and not evidence.reference, "test patient without reference labels"),
         (needs_report and evidence.report is None, _report_fault(evidence.links)),
         (not test and not evidence.labels, "report not labelled by this run"),

@@ -12,6 +12,7 @@ from dicom_node.models import Link, Study
 from dicom_node.studies import frozen_studies
 from labeling.models import Label
 from labeling.reference import reference_states
+from labeling.reference_samples import drawn_subjects
 from labeling.vocabulary import LabelSchema, State
 from training.folds import Fold, assign_fold
 from training.patients import NameOfIssuer, read_patients
@@ -26,6 +27,9 @@ from training.settings import TrainingSettings
 from training.targets import Place, UncertainPolicy
 
 States = dict[Place, State | None]
+
+UNSAMPLED = "unsampled"
+"""The shortcoming of a test fold whose labels were not sampled, blinded and adjudicated."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class CohortQuery:
         lock_reference_patients: whether the test fold is exactly the patients with image-level
             reference labels; otherwise the patient's key alone decides the fold.
         accepted: shortcomings of the labels that a person accepted ("uncalibrated",
-            "unqualified"); they stand in the cohort for good.
+            "unqualified", ``UNSAMPLED``); they stand in the cohort for good.
         uncalibrated: what has no fitted threshold where others have: observations, and "... at its
             sites"; written into the cohort, too.
         unjudged: in the same way what the verdict let pass without enough readers' labels.
@@ -73,7 +77,8 @@ class Evidence:
     complete: bool
     links: tuple[LinkedReport, ...]
     labels: States | None  # of the one final report; None: the run did not read it
-    reference: States | None
+    reference: States | None  # of readers; those that deserve to test, or were accepted
+    other_reference: bool = False  # readers labelled its images, and none of that may test
 
     @property
     def report(self) -> LinkedReport | None:
@@ -101,10 +106,16 @@ def gather(
         name_of: the one name of an issuer.
     """
     keys = _patient_keys(session, salt, name_of)
-    references = _references(session, query.schema)
+    read = _references(session, query.schema)
+    accepted = UNSAMPLED in query.accepted
+    references = read if accepted else _references(session, query.schema, deserving=True)
     locked = None
     if query.lock_reference_patients:
-        locked = {keys[uid] for uid in references if keys.get(uid)}
+        # Whoever was drawn for the test fold trains nothing, read or not.
+        held_out = read.keys() | drawn_subjects(
+            session, "image", {each.id for each in query.schema.observations}
+        )
+        locked = {keys[uid] for uid in held_out if keys.get(uid)}
     rule = SeriesRule(query.modality, query.body_parts, query.series_description)
     fitting, frozen = images(session, rule), frozen_studies(session)
     links, labels = linked_reports(session), _labels(session, query.run_id)
@@ -122,16 +133,22 @@ def gather(
             links=tuple(links.get(uid, ())),
             labels=labels.get(finals[0].report_id) if len(finals) == 1 else None,
             reference=references.get(uid),
+            other_reference=uid in read and uid not in references,
         )
     return gathered
 
 
-def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
-    """Return the readers' image-level states by study, for the observations of the schema."""
+def _references(
+    session: Session, schema: LabelSchema, *, deserving: bool = False
+) -> dict[str, States]:
+    """Return the readers' image-level states by study, for the observations of the schema.
+
+    ``deserving``: only those that were sampled, blinded and adjudicated.
+    """
     known = {each.id for each in schema.observations}
     found = {
         uid: {place: state for place, state in states.items() if place[0] in known}
-        for uid, states in reference_states(session, "image").items()
+        for uid, states in reference_states(session, "image", deserving=deserving).items()
     }
     return {uid: states for uid, states in found.items() if states}
 
