@@ -35,6 +35,7 @@ from plugin.stages.calibrate import fitted, threshold_rows
 FEW = 5
 """Positives or negatives below which a figure says little."""
 
+_GENERATED = "agreement with what generated reports say: nobody wrote them"
 _NOT_CALIBRATED = (
     "uncalibrated: the labeler's own states, for a language model the cut at margin 0; AUROC needs "
     "no cut"
@@ -70,7 +71,8 @@ def score(job: ScoreJob) -> dict[str, Any]:
     All files are judged on the reports that all of them have.
 
     Returns:
-        ``schema``, ``truth``, ``readers``, ``reports``, ``patients``, ``judged_by`` (by labeler),
+        ``schema``, ``truth``, ``readers``, ``reports``, ``patients``, ``called`` (what figures on
+        this truth are), ``judged_by`` (by labeler),
         ``figures`` (a row for each observation, whole and at its sites, and labeler), ``means``,
         ``differences`` (the first file and each other, paired), ``each_site``, ``evidence``,
         ``confusion``, ``missing`` (ids by file that have no labels there), ``without_truth`` (ids
@@ -100,6 +102,7 @@ def score(job: ScoreJob) -> dict[str, Any]:
         "readers": list(truth.readers),
         "reports": len(next(iter(judged.values()))),
         "patients": len({each.patient for each in next(iter(judged.values()))}),
+        "called": _GENERATED if truth.generated else AGREEMENT,
         "judged_by": {name: _judged_by(each, job.folds) for name, each in files.items()},
         "intervals": f"95 %, {job.resamples} bootstrap samples" if job.resamples else "none",
         "figures": rows,
@@ -153,7 +156,7 @@ def fit(
     return {
         "labeler": own.labeler,
         "reports": len(cases),
-        "rests_on": "what generated reports say" if known.generated else AGREEMENT,
+        "rests_on": _GENERATED if known.generated else AGREEMENT,
         "digest": thresholds.digest,
         "thresholds": threshold_rows(cases, schema, thresholds, rule, folds, UNCALIBRATED),
         "output": str(output),

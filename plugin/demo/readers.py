@@ -117,11 +117,16 @@ def _filled(path: Path, truth: Truth, errors: np.random.Generator | None) -> Pat
 
 
 def _of_report(plan: HospitalPlan, number: str) -> Mapping[Place, State]:
-    """Return what the report says that is the only one with this accession number."""
-    [uid] = [
-        uid for uid in plan.report_states if plan.studies[uid].header.accession_number == number
+    """Return what the one report with this accession number says.
+
+    Of reports that belong to no study the plan does not know it: nobody reads them.
+    """
+    said = [
+        states
+        for uid, states in plan.report_states.items()
+        if plan.studies[uid].header.accession_number == number
     ]
-    return plan.report_states[uid]
+    return said[0] if len(said) == 1 else {}
 
 
 def _of_images(plan: HospitalPlan, uid: str) -> Mapping[Place, State]:

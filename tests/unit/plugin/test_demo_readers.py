@@ -71,6 +71,7 @@ def test_readers_err_on_their_own_and_what_is_settled_is_true(tmp_path: Path) ->
     node = FakeNode(plan)
     found = read_samples(node, plan, tmp_path)
     assert (found["report"]["n"], found["image"]["n"]) == (10, 6)
+    assert _of_report(plan, "a number of no study") == {}
     assert found["report"]["adjudicated"] + found["image"]["adjudicated"] > 0
     for level, truth in (("report", _of_report), ("image", _of_images)):
         assert found[level]["agreed"] + found[level]["adjudicated"] == len(node.said[level])

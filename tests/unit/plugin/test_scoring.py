@@ -189,6 +189,8 @@ def test_generated_truth_is_called_so(tmp_path: Path) -> None:
     truth.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
     found = score(job(tmp_path, truth=truth))
     assert any("say nothing of how real ones are read" in each for each in found["cautions"])
+    assert found["called"].startswith("agreement with what generated reports say")
+    assert score(job(tmp_path))["called"].startswith("agreement with report labels")
     assert found["evidence"][0]["touched"] == 1.0
     assert found["figures"][1]["present"] == 0
     assert found["figures"][1]["auroc"] is None
