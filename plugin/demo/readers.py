@@ -46,8 +46,9 @@ def read_samples(node: DemoNode, plan: HospitalPlan, folder: Path) -> dict[str, 
         Permanent: a label was refused, or something is still in dispute.
     """
     drawn: tuple[tuple[str, int, tuple[str, ...], Truth], ...] = (
-        ("report", REPORTS, (), lambda subject: _of_report(plan, subject)),
+        # The test fold first: of its patients no report is drawn then.
         ("image", len(plan.awaiting), ("--without-report",), lambda uid: _of_images(plan, uid)),
+        ("report", REPORTS, (), lambda subject: _of_report(plan, subject)),
     )
     return {
         level: _read(node, plan.seed, folder / level, level, n, more, truth)
