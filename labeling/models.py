@@ -90,9 +90,45 @@ class ReferenceLabel(SQLModel, table=True):
     severity: str = ""
     quote: str = ""  # words of the report that the reader rests on
     blinded: str = ""  # "yes": the reader saw no machine's label; "no"; empty: not said
-    sampling: str = ""  # how the report came to be read: "random", "enriched", ...
+    sampling: str = ""  # how the report came to be read: "random", "stratified", ...
+    role: str = ""  # "adjudicator": settles what readers dispute; empty: a reader
+    sample_digest: str = ""  # reference_sample.digest; empty: of no sample, whatever the file says
     source_digest: str = ""  # SHA-256 of the imported file
     imported_at: dt.datetime = _time()
+
+
+class ReferenceSample(SQLModel, table=True):
+    """A sample of reports or studies that was drawn for human readers, before anybody read it."""
+
+    __tablename__ = "reference_sample"
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)  # SHA-256 over the draw and every subject with its probability
+    level: str  # "report", "image" or "file"
+    design: str  # "random" or "stratified"
+    seed: int
+    frame_size: int  # subjects that could have been drawn
+    frame: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # what was in it, what not
+    n: int
+    readers: int  # who must agree where nobody adjudicates; 1: one reader suffices by design
+    strata: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # name, size, drawn
+    planning: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # how n was computed
+    places: list[list[str]] = Field(default_factory=list, sa_type=JSON)  # [observation, site], read
+    drawn_by: str = ""
+    drawn_at: dt.datetime = _time()
+
+
+class SampledSubject(SQLModel, table=True):
+    """A subject of a sample, with the probability with which it came into it."""
+
+    __tablename__ = "reference_sample_subject"
+    __table_args__ = (UniqueConstraint("sample_id", "subject"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    sample_id: int = Field(foreign_key="reference_sample.id", index=True)
+    subject: str = Field(index=True)  # as reference_label.subject
+    stratum: str
+    probability: float  # of inclusion, in (0, 1]
 
 
 class Calibration(SQLModel, table=True):

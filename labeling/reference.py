@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlmodel import Session, col, select
 
-from dicom_node.database import Clock
-from labeling.models import ReferenceLabel
-from labeling.reference_file import Key, Place, Row, content_of, fault_of, rows_of
+from dicom_node.database import Clock, chunks
+from labeling.models import ReferenceLabel, ReferenceSample
+from labeling.reader_labels import ReaderLabel, reader_labels, reference_states
+from labeling.reference_file import Key, Row, content_of, fault_of, rows_of
+from labeling.reference_samples import find_sample, subjects_of
 from labeling.reference_subjects import unknown_subjects
-from labeling.vocabulary import LabelSchema, State
+from labeling.vocabulary import LabelSchema
 
-
-@dataclass(frozen=True)
-class ReaderLabel:
-    """What the readers of one subject say of one observation at one site.
-
-    Args:
-        state: None where they disagree: that is no truth.
-        severity: where all who name one name the same.
-        quotes: words of the report on which those rest who gave a quote.
-        ids: rows of the reference labels.
-        blinded: "yes" or "no" where all readers said the same of it, else empty.
-        sampling: in the same way how the report came to be read.
-    """
-
-    state: State | None
-    severity: str = ""
-    quotes: tuple[str, ...] = ()
-    ids: tuple[int, ...] = ()
-    readers: tuple[str, ...] = ()
-    blinded: str = ""
-    sampling: str = ""
+__all__ = [
+    "ImportResult",
+    "Problem",
+    "ReaderLabel",
+    "import_reference_labels",
+    "reader_labels",
+    "reference_states",
+]
 
 
 class Problem(NamedTuple):
@@ -51,18 +39,22 @@ class Problem(NamedTuple):
 class ImportResult:
     """What an import did: rows added, rows already known with the same state, rows refused.
 
-    ``unknown`` has by level the subjects of taken rows that the node holds neither as a report nor
-    as a study: they may come later, or be misspelt. What level "file" names is never known.
+    ``tied`` are rows that were known and are of the sample from now on; ``unread`` are rows of a
+    sample's worksheet without a state. ``unknown`` has by level the subjects of taken rows that the
+    node holds neither as a report nor as a study: they may come later, or be misspelt. What level
+    "file" names is never known.
     """
 
     imported: int
     unchanged: int
     problems: tuple[Problem, ...]
     unknown: Mapping[str, int] = field(default_factory=dict)
+    tied: int = 0
+    unread: int = 0
 
 
 def import_reference_labels(
-    session: Session, path: Path, clock: Clock, schema: LabelSchema
+    session: Session, path: Path, clock: Clock, schema: LabelSchema, sample: str = ""
 ) -> ImportResult:
     """Import the reference labels of a CSV or JSONL file; importing it again changes nothing.
 
@@ -73,121 +65,108 @@ def import_reference_labels(
     the reader was blinded to machines ("yes" or "no") and how the report came to be read.
     A row whose key is known with another state or severity is a problem, never an overwrite.
 
+    With a sample, rows are tied to it: each subject must have been drawn, how it was sampled is
+    what the sample's record says, and it was read blinded unless the row says "no": the worksheet
+    shows no machine's label. A label that came before the sample was drawn is none of its readings.
+
     Args:
         session: a writing session; the caller commits.
         path: a file that ends in .csv or .jsonl, in UTF-8, with ``reference_file.COLUMNS``.
         clock: gives the time of import.
         schema: the observations and sites that are allowed.
+        sample: the beginning of a stored sample's digest; empty: of none.
 
     Raises:
-        Permanent: the file cannot be read as a whole (unknown ending, not UTF-8, column missing).
+        Permanent: the file cannot be read as a whole (unknown ending, not UTF-8, column missing),
+            or there is no such sample.
     """
     content = content_of(path)
     rows = list(rows_of(path.suffix.lower(), content))
+    of = None if not sample else _Sample.read(session, sample)
     known = _known(session, {row.subject for _, row in rows if not isinstance(row, str)})
     digest, now = hashlib.sha256(content).hexdigest(), clock()
-    imported = unchanged = 0
+    counts = {"imported": 0, "unchanged": 0, "tied": 0, "unread": 0}
     problems: list[Problem] = []
+    taken: list[Row] = []
     for line, row in rows:
         if isinstance(row, str):
             problems.append(Problem(line, row))
-        elif reason := fault_of(row, schema) or _conflict(row, known):
+            continue
+        if of is not None and not row.state:
+            counts["unread"] += 1
+            continue
+        reason = fault_of(row, schema) or _conflict(row, known) or (of.fault(row) if of else "")
+        reason = reason or (of.fault_of_known(known.get(row.key)) if of else "")
+        if reason:
             problems.append(Problem(line, reason))
-        elif row.key in known:
-            unchanged += 1
-        else:
-            known[row.key] = row.said
-            session.add(_label(row, digest, now))
-            imported += 1
+            continue
+        taken.append(row)
+        if row.key in known:
+            counts["tied" if of and of.tie(known[row.key]) else "unchanged"] += 1
+            continue
+        label = ReferenceLabel(**row._asdict(), source_digest=digest, imported_at=now)
+        if of is not None:
+            of.tie(label)
+        known[row.key] = label
+        session.add(label)
+        counts["imported"] += 1
     session.flush()
-    refused = {problem.line for problem in problems}
-    taken = [row for line, row in rows if line not in refused and not isinstance(row, str)]
     unknown = unknown_subjects(session, ((row.level, row.subject) for row in taken))
-    return ImportResult(imported, unchanged, tuple(problems), unknown)
+    return ImportResult(problems=tuple(problems), unknown=unknown, **counts)
 
 
-def reference_states(
-    session: Session, level: str, subjects: Iterable[str] | None = None
-) -> dict[str, dict[Place, State | None]]:
-    """Return by subject what the readers say; None where readers disagree: that is no truth.
+@dataclass(frozen=True)
+class _Sample:
+    """A stored sample and its subjects, for rows that are to be tied to it."""
 
-    Args:
-        session: any session.
-        level: "report", "image" or "file".
-        subjects: accession numbers, Study Instance UIDs or ids; None: all that have labels.
-    """
-    return {
-        subject: {place: label.state for place, label in places.items()}
-        for subject, places in reader_labels(session, level, subjects).items()
-    }
+    record: ReferenceSample
+    subjects: Collection[str]
 
+    @classmethod
+    def read(cls, session: Session, digest: str) -> _Sample:
+        record = find_sample(session, digest)
+        return cls(record, {each.subject for each in subjects_of(session, record)})
 
-def reader_labels(
-    session: Session, level: str, subjects: Iterable[str] | None = None
-) -> dict[str, dict[Place, ReaderLabel]]:
-    """Return by subject and place what the readers say together; arguments as above."""
-    rows: dict[str, dict[Place, list[ReferenceLabel]]] = {}
-    for label in _labels(session, level, subjects):
-        places = rows.setdefault(label.subject, {})
-        places.setdefault((label.observation, label.site), []).append(label)
-    return {
-        subject: {place: _together(labels) for place, labels in places.items()}
-        for subject, places in rows.items()
-    }
+    def fault(self, row: Row) -> str:
+        """Return why a row cannot be of the sample."""
+        drawn = row.level == self.record.level and row.subject in self.subjects
+        return "" if drawn else "the subject was not drawn for this sample"
 
+    def fault_of_known(self, label: ReferenceLabel | None) -> str:
+        """Return why a label that is known already cannot be of the sample."""
+        if label is None or label.sample_digest == self.record.digest:
+            return ""
+        if label.sample_digest:
+            return "this reader gave this label for another sample"
+        early = label.imported_at < self.record.drawn_at
+        return "this reader gave this label before the sample was drawn" if early else ""
 
-def _together(labels: list[ReferenceLabel]) -> ReaderLabel:
-    states = {State(each.state) for each in labels}
-    return ReaderLabel(
-        state=states.pop() if len(states) == 1 else None,
-        severity=_only({each.severity for each in labels} - {""}),
-        quotes=tuple(each.quote for each in labels if each.quote),
-        ids=tuple(each.id for each in labels if each.id is not None),
-        readers=tuple(sorted({each.reader for each in labels})),
-        blinded=_only({each.blinded for each in labels}),
-        sampling=_only({each.sampling for each in labels}),
-    )
+    def tie(self, label: ReferenceLabel) -> bool:
+        """Tie a label to the sample; return whether it was not before."""
+        if label.sample_digest == self.record.digest:
+            return False
+        label.sample_digest = self.record.digest
+        label.sampling = self.record.design
+        label.blinded = "no" if label.blinded == "no" else "yes"
+        return True
 
 
-def _only(values: set[str]) -> str:
-    return next(iter(values)) if len(values) == 1 else ""
-
-
-def _labels(
-    session: Session, level: str, subjects: Iterable[str] | None
-) -> Iterator[ReferenceLabel]:
-    query = (
-        select(ReferenceLabel).where(ReferenceLabel.level == level).order_by(col(ReferenceLabel.id))
-    )
-    if subjects is None:
-        yield from session.exec(query)
-        return
-    for batch in _batches(subjects):
-        yield from session.exec(query.where(col(ReferenceLabel.subject).in_(batch)))
-
-
-def _conflict(row: Row, known: dict[Key, tuple[str, str]]) -> str:
-    same = known.get(row.key, row.said) == row.said
-    if same:
+def _conflict(row: Row, known: Mapping[Key, ReferenceLabel]) -> str:
+    label = known.get(row.key)
+    if label is None:
         return ""
-    return f"this reader gave another state or severity here before, at level {row.level}"
+    if (label.state, label.severity) != row.said:
+        return f"this reader gave another state or severity here before, at level {row.level}"
+    if label.role != row.role:
+        return "this person is known here in the other role: an adjudicator is none of the readers"
+    return ""
 
 
-def _known(session: Session, subjects: Iterable[str]) -> dict[Key, tuple[str, str]]:
-    known: dict[Key, tuple[str, str]] = {}
-    for batch in _batches(subjects):
+def _known(session: Session, subjects: Iterable[str]) -> dict[Key, ReferenceLabel]:
+    known: dict[Key, ReferenceLabel] = {}
+    for batch in chunks(sorted(subjects)):
         for label in session.exec(
             select(ReferenceLabel).where(col(ReferenceLabel.subject).in_(batch))
         ):
-            row = Row(*(getattr(label, name) for name in Row._fields))
-            known[row.key] = row.said
+            known[Row(*(getattr(label, name) for name in Row._fields)).key] = label
     return known
-
-
-def _batches(subjects: Iterable[str], size: int = 500) -> Iterator[list[str]]:
-    ordered = sorted(set(subjects))
-    yield from (ordered[start : start + size] for start in range(0, len(ordered), size))
-
-
-def _label(row: Row, digest: str, now: dt.datetime) -> ReferenceLabel:
-    return ReferenceLabel(**row._asdict(), source_digest=digest, imported_at=now)

@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from labeling.errors import Permanent
 from labeling.vocabulary import WHOLE, LabelSchema, State
@@ -16,7 +16,7 @@ from labeling.vocabulary import WHOLE, LabelSchema, State
 COLUMNS = ("level", "subject", "observation", "site", "reader", "state")
 """The columns (CSV) or keys (JSONL) that a file of reference labels must have."""
 
-OPTIONAL_COLUMNS = ("severity", "quote", "blinded", "sampling")
+OPTIONAL_COLUMNS = ("severity", "quote", "blinded", "sampling", "role")
 """Columns that it may have; an empty value says nothing."""
 
 READER_STATES = frozenset(State) - {State.FAILED}
@@ -38,6 +38,11 @@ _SAMPLING = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
 _BLINDED = frozenset({"", "yes", "no"})
 _LONGEST_QUOTE = 2_000
 
+ADJUDICATOR = "adjudicator"
+"""The role of a person who settles what readers say differently; the others are readers."""
+
+_ROLES = {"": "", "reader": "", ADJUDICATOR: ADJUDICATOR}
+
 Key = tuple[str, str, str, str, str]
 Place = tuple[str, str]
 """Observation and site."""
@@ -56,6 +61,7 @@ class Row(NamedTuple):
     quote: str = ""
     blinded: str = ""
     sampling: str = ""
+    role: str = ""
 
     @property
     def key(self) -> Key:
@@ -137,7 +143,13 @@ def _row(record: dict[str, object]) -> Row | str:
         if not isinstance(value, str):
             return "a column is missing or not text"
         values[name] = value.strip()
-    return Row(**values)
+    row = Row(**values)
+    return row._replace(role=_ROLES.get(row.role, row.role))
+
+
+def names_subject(level: str, subject: str) -> bool:
+    """Tell whether a text can name a subject of a level in a file of reference labels."""
+    return _SUBJECTS[level].fullmatch(subject) is not None
 
 
 def fault_of(row: Row, schema: LabelSchema) -> str:
@@ -167,7 +179,29 @@ def _optional_fault(row: Row, schema: LabelSchema) -> str:
         return "quote is too long"
     if row.blinded not in _BLINDED:
         return "blinded is neither yes nor no"
+    if row.role not in _ROLES:
+        return f"role is neither reader nor {ADJUDICATOR}"
     return "" if _SAMPLING.fullmatch(row.sampling) else "sampling is too long or not printable"
+
+
+class Said(Protocol):
+    """What a reader or an adjudicator says of one place."""
+
+    @property
+    def state(self) -> str:
+        """The state."""
+
+    @property
+    def role(self) -> str:
+        """``ADJUDICATOR``, or empty."""
+
+
+_Said = TypeVar("_Said", bound=Said)
+
+
+def settling(labels: Sequence[_Said]) -> list[_Said]:
+    """Return which labels of one place decide: an adjudicator's where there are some, else all."""
+    return [each for each in labels if each.role == ADJUDICATOR] or list(labels)
 
 
 def read_reader_states(path: Path, schema: LabelSchema) -> dict[str, dict[Place, State | None]]:
@@ -180,7 +214,7 @@ def read_reader_states(path: Path, schema: LabelSchema) -> dict[str, dict[Place,
     Raises:
         Permanent: the file cannot be read, or a line cannot be taken; it is named, not quoted.
     """
-    said: dict[str, dict[Place, set[State]]] = {}
+    said: dict[str, dict[Place, list[Row]]] = {}
     for line, row in rows_of(path.suffix.lower(), content_of(path)):
         reason = row if isinstance(row, str) else fault_of(row, schema)
         if isinstance(row, str) or reason:
@@ -188,8 +222,14 @@ def read_reader_states(path: Path, schema: LabelSchema) -> dict[str, dict[Place,
         if row.level == "image":
             raise Permanent(f"{path.name}, line {line}: what images show is not what reports say")
         places = said.setdefault(row.subject, {})
-        places.setdefault((row.observation, row.site), set()).add(State(row.state))
+        places.setdefault((row.observation, row.site), []).append(row)
     return {
-        subject: {place: each.pop() if len(each) == 1 else None for place, each in places.items()}
+        subject: {place: agreed_state(rows) for place, rows in places.items()}
         for subject, places in said.items()
     }
+
+
+def agreed_state(labels: Sequence[_Said]) -> State | None:
+    """Return the state of those labels of one place that decide; None where they differ."""
+    states = {each.state for each in settling(labels)}
+    return State(states.pop()) if len(states) == 1 else None

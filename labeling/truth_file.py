@@ -11,7 +11,15 @@ from typing import Any
 
 from labeling.errors import Permanent
 from labeling.evaluation.cases import Reference
-from labeling.reference_file import Place, Row, content_of, fault_of, rows_of
+from labeling.reference_file import (
+    Place,
+    Row,
+    agreed_state,
+    content_of,
+    fault_of,
+    rows_of,
+    settling,
+)
 from labeling.synthesis.files import READER as GENERATED
 from labeling.vocabulary import WHOLE, LabelSchema, State
 
@@ -92,17 +100,17 @@ def _of_readers(path: Path, content: bytes, schema: LabelSchema) -> FileTruth:
         said.setdefault(row.subject, {}).setdefault((row.observation, row.site), []).append(row)
     reports: dict[str, TruthOf] = {}
     for subject, places in said.items():
-        agreed = {place: rows for place, rows in places.items() if len(_states(rows)) == 1}
+        agreed = {
+            place: settling(rows)
+            for place, rows in places.items()
+            if agreed_state(rows) is not None
+        }
         references = {place: _together(rows) for place, rows in agreed.items()}
         reports[subject] = TruthOf(subject, references)
     by_place = [rows for places in said.values() for rows in places.values()]
     readers = tuple(sorted({row.reader for rows in by_place for row in rows}))
-    disputed = sum(len(_states(rows)) > 1 for rows in by_place)
+    disputed = sum(agreed_state(rows) is None for rows in by_place)
     return FileTruth(path.name, reports, readers, disputed, generated=readers == (GENERATED,))
-
-
-def _states(rows: list[Row]) -> set[str]:
-    return {each.state for each in rows}
 
 
 def _together(rows: list[Row]) -> Reference:

@@ -22,6 +22,7 @@ from plugin import (
     cli_link,
     cli_llm,
     cli_quarantine,
+    cli_reference,
     cli_research,
     cli_schema,
     cli_score,
@@ -125,6 +126,7 @@ cli_send.register(app)
 cli_label.register(app)
 cli_labeler.register(app)
 cli_research.register(app)
+cli_reference.register(app)
 cli_student.register(app)
 cli_generate.register(app)
 cli_studies.register(app)

@@ -77,6 +77,14 @@ def cohort_freeze(
             help="Take labels of a labeler without a good verdict; the cohort says so for good.",
         ),
     ] = False,
+    accept_unsampled: Annotated[
+        bool,
+        typer.Option(
+            "--accept-unsampled",
+            help="Take thresholds, verdicts and a test fold by readers' labels that were not "
+            "sampled, blinded and adjudicated; the cohort says so for good.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Freeze a cohort: every fitting study with its targets, fold, or reason of exclusion.
@@ -107,7 +115,11 @@ def cohort_freeze(
     }
     asked = combined(read_request(query) if query else {}, options)
     request_of(asked, "the options")
-    given = {"uncalibrated": accept_uncalibrated, "unqualified": accept_unqualified}
+    given = {
+        "uncalibrated": accept_uncalibrated,
+        "unqualified": accept_unqualified,
+        "unsampled": accept_unsampled,
+    }
     accepted = [each for each, is_given in given.items() if is_given]
     result = operate(
         config,

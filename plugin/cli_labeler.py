@@ -86,6 +86,14 @@ NowOption = Annotated[
         "then `radloop label` reads each report once, by the thresholds.",
     ),
 ]
+AcceptUnsampledOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unsampled",
+        help="Take also readers' labels that were not sampled, blinded and adjudicated; it is "
+        "recorded, and a cohort that rests on it has to accept it, too.",
+    ),
+]
 ThresholdsFileOption = Annotated[
     Path | None, typer.Option(dir_okay=False, help="The thresholds as JSON go here, too.")
 ]
@@ -112,6 +120,7 @@ def calibrate(
     minimum: MinimumOption = 3,
     folds: FoldsOption = 5,
     now: NowOption = False,
+    accept_unsampled: AcceptUnsampledOption = False,
     output: ThresholdsFileOption = None,
     by: ByOption = "",
     labels: LabelsOption = None,
@@ -122,7 +131,8 @@ def calibrate(
     """Fit thresholds for each condition on the labels of readers; they hold from then on.
 
     They are for this model, these questions and this schema alone; whatever changes makes the
-    labeler uncalibrated again. Patients of the test fold are left out. With --labels, --truth and
+    labeler uncalibrated again. Patients of the test fold are left out, and so are labels that were
+    not sampled (radloop reference sample), blinded and adjudicated. With --labels, --truth and
     --output no node is needed: the thresholds are for `radloop label --reports --thresholds`.
     """
     rule = {
@@ -136,7 +146,9 @@ def calibrate(
     if now and (labels is not None or reports is not None):
         raise typer.BadParameter("--now reads the node's reports, not those of a file")
     if labels is not None:
-        found = _from_files(config, labels, truth, schema, rule, folds, output)
+        found = _from_files(
+            config, labels, truth, schema, rule, folds, output, accept_unsampled=accept_unsampled
+        )
         told = {name: value for name, value in found.items() if as_json or name != "cautions"}
         show(told, as_json)
         for caution in found["cautions"]:
@@ -155,6 +167,7 @@ def calibrate(
         rule=rule,
         folds=folds,
         now=now,
+        accept_unsampled=accept_unsampled,
         output=_path(output),
         by=by or getpass.getuser(),
     )
@@ -169,6 +182,8 @@ def _from_files(
     rule: dict[str, Any],
     folds: int,
     output: Path | None,
+    *,
+    accept_unsampled: bool,
 ) -> dict[str, Any]:
     from labeling.evaluation.calibration import FitRule
     from plugin.scoring import fit
@@ -176,7 +191,15 @@ def _from_files(
     if truth is None or output is None:
         raise typer.BadParameter("--labels needs --truth and --output")
     asked = schema_named(config, schema)
-    return fit(labels, truth, asked, FitRule(**rule), folds, output.absolute())
+    return fit(
+        labels,
+        truth,
+        asked,
+        FitRule(**rule),
+        folds,
+        output.absolute(),
+        accept_unsampled=accept_unsampled,
+    )
 
 
 def evaluate(
@@ -267,6 +290,7 @@ def qualify(
             "that are stored; 0: read all again.",
         ),
     ] = 0,
+    accept_unsampled: AcceptUnsampledOption = False,
     by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -294,6 +318,7 @@ def qualify(
         folds=folds,
         criteria=criteria,
         timed=timed,
+        accept_unsampled=accept_unsampled,
         by=by or getpass.getuser(),
     )
     show(result, as_json)

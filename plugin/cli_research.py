@@ -54,26 +54,6 @@ def _read(config: Path, question: str, as_json: bool, **arguments: Any) -> None:
     show(ask(config, question, **arguments), as_json)
 
 
-@reference.command("import")
-def reference_import(
-    file: Annotated[
-        Path, typer.Argument(exists=True, help="CSV or JSONL; see deploy/evaluation.md.")
-    ],
-    config: ConfigOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Import human labels: level (report, image, file), subject, observation, site, reader, state.
-
-    Optional: severity, quote, blinded (yes or no), sampling. Subjects that the node does not hold
-    are counted: their labels wait until a report or study of that number comes.
-
-    Exit status 1 when a row was refused; the other rows are imported.
-    """
-    result = _operate(config, "reference import", as_json, path=str(file.absolute()))
-    if result["problems"]:
-        raise typer.Exit(1)
-
-
 @labeler.command("list")
 def labeler_list(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List the labelers that are installed and those that the settings allow."""
@@ -82,7 +62,11 @@ def labeler_list(config: ConfigOption, as_json: JsonOption = False) -> None:
 
 @labeler.command("agreement")
 def labeler_agreement(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """Compare each labeler with the readers' report labels and say which one the rule picks."""
+    """Compare each labeler with the readers' report labels and say which one the rule picks.
+
+    Labels that were sampled, blinded and adjudicated judge where there are some; else this is
+    agreement with report labels, and called so.
+    """
     _read(config, "agreement", as_json)
 
 

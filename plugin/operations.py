@@ -30,7 +30,15 @@ def _import_references(
 ) -> dict[str, Any]:
     from plugin.stages.reference import import_references
 
-    return import_references(context, arguments["path"])
+    return import_references(context, arguments["path"], arguments.get("sample") or "")
+
+
+def _sample_references(
+    context: Context, arguments: Arguments, progress: Progress
+) -> dict[str, Any]:
+    from plugin.stages.draw import draft_of, draw_sample
+
+    return draw_sample(context, draft_of(arguments))
 
 
 def _calibrate(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
@@ -245,6 +253,7 @@ def _unmerge(context: Context, arguments: Arguments, progress: Progress) -> dict
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
+    "reference sample": _sample_references,
     "labeler calibrate": _calibrate,
     "labeler qualify": _qualify,
     "cohort freeze": _freeze,

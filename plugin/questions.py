@@ -59,6 +59,34 @@ def _agreement(session: Session, settings: Settings, _arguments: Arguments) -> d
     return agreement_of_labelers(session, settings)
 
 
+def _samples(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.samples import list_samples
+
+    return list_samples(session)
+
+
+def _worksheets(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.samples import write_worksheets
+
+    return write_worksheets(
+        session,
+        arguments["sample"],
+        Path(arguments["output"]),
+        with_text=arguments["with_text"],
+        file=Path(arguments["reports"]) if arguments["reports"] else None,
+        encoding=arguments["encoding"],
+    )
+
+
+def _reader_disagreements(
+    session: Session, _settings: Settings, arguments: Arguments
+) -> dict[str, Any]:
+    from plugin.stages.samples import disagreements_of
+
+    output = Path(arguments["output"]) if arguments["output"] else None
+    return disagreements_of(session, arguments["sample"], output, arguments["limit"])
+
+
 def _evaluation(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.evaluate import evaluate_labeler
     from plugin.stages.readings import wanted_of
@@ -298,6 +326,9 @@ def _export_message(session: Session, _settings: Settings, arguments: Arguments)
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
+    "reference samples": _samples,
+    "reference worksheets": _worksheets,
+    "reference disagreements": _reader_disagreements,
     "evaluation": _evaluation,
     "comparison": _comparison,
     "disagreements": _disagreements,

@@ -29,11 +29,13 @@ from plugin.score_rows import (
     means,
     site_rows,
 )
+from plugin.stages.basis import AGREEMENT
 from plugin.stages.calibrate import fitted, threshold_rows
 
 FEW = 5
 """Positives or negatives below which a figure says little."""
 
+_GENERATED = "agreement with what generated reports say: nobody wrote them"
 _NOT_CALIBRATED = (
     "uncalibrated: the labeler's own states, for a language model the cut at margin 0 or the band "
     "of its adapter; AUROC needs no cut"
@@ -69,7 +71,8 @@ def score(job: ScoreJob) -> dict[str, Any]:
     All files are judged on the reports that all of them have.
 
     Returns:
-        ``schema``, ``truth``, ``readers``, ``reports``, ``patients``, ``judged_by`` (by labeler),
+        ``schema``, ``truth``, ``readers``, ``reports``, ``patients``, ``called`` (what figures on
+        this truth are), ``judged_by`` (by labeler),
         ``figures`` (a row for each observation, whole and at its sites, and labeler), ``means``,
         ``differences`` (the first file and each other, paired), ``each_site``, ``evidence``,
         ``confusion``, ``missing`` (ids by file that have no labels there), ``without_truth`` (ids
@@ -99,6 +102,7 @@ def score(job: ScoreJob) -> dict[str, Any]:
         "readers": list(truth.readers),
         "reports": len(next(iter(judged.values()))),
         "patients": len({each.patient for each in next(iter(judged.values()))}),
+        "called": _GENERATED if truth.generated else AGREEMENT,
         "judged_by": {name: _judged_by(each, job.folds) for name, each in files.items()},
         "intervals": f"95 %, {job.resamples} bootstrap samples" if job.resamples else "none",
         "figures": rows,
@@ -114,9 +118,19 @@ def score(job: ScoreJob) -> dict[str, Any]:
 
 
 def fit(
-    labels: Path, truth: Path, schema: LabelSchema, rule: FitRule, folds: int, output: Path
+    labels: Path,
+    truth: Path,
+    schema: LabelSchema,
+    rule: FitRule,
+    folds: int,
+    output: Path,
+    *,
+    accept_unsampled: bool = False,
 ) -> dict[str, Any]:
     """Fit thresholds on a file of labels and write them for ``radloop label --thresholds``.
+
+    What readers say in a file is of no stored sample, so a person has to accept it; what generated
+    reports say is known.
 
     Returns:
         ``labeler``, ``reports``, ``digest``, ``thresholds`` (a row for each condition),
@@ -124,11 +138,16 @@ def fit(
 
     Raises:
         Permanent: a file cannot be used, thresholds decided the labels already, or what is known
-            is too little for every condition.
+            is too little for every condition, or it is of readers and nobody accepted that.
     """
     own, known = read_labels(labels, schema), read_truth(truth, schema)
     holds_for = fitted_for(own)
     _refuse_decided(own, "thresholds are fitted on labels that none decided")
+    if not (known.generated or accept_unsampled):
+        raise Permanent(
+            "readers' labels of a file are of no stored sample, so they calibrate nothing: in a "
+            "node `radloop reference sample --reports` draws one; or --accept-unsampled"
+        )
     [judged] = _judged(known, {own.name: own}).values()
     cases = _bare(judged)
     thresholds = fitted(cases, rule, own.labeler)
@@ -137,6 +156,7 @@ def fit(
     return {
         "labeler": own.labeler,
         "reports": len(cases),
+        "rests_on": _GENERATED if known.generated else AGREEMENT,
         "digest": thresholds.digest,
         "thresholds": rows,
         "cautions": list(_fit_cautions(known, own, rows)),

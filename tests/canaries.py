@@ -20,6 +20,7 @@ from dicom_node.studies import instances_of, study_digest
 from plugin.context import Context
 from plugin.linking import study_linker
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort, newest_cohort
+from plugin.stages.draw import Draft, draw_sample
 from plugin.stages.label import label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.reference import import_references
@@ -201,6 +202,9 @@ def _freeze_and_predict(context: Context, people: list[Person]) -> None:
         for level, subject in (("report", person.accession), ("image", person.study))
     ]
     labels.write_text("\n".join(["level,subject,observation,site,reader,state", *rows, ""]))
+    for level in ("report", "image"):
+        draft = Draft(level=level, n=len(people), include_read=True, one_per_patient=False)
+        draw_sample(context, draft)
     import_references(context, str(labels))
     for person in people:
         complete(context, person.study)

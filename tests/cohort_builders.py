@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
 
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, select
 
 from dicom_node.database import Database
 from dicom_node.models import Instance, Link, Report, Series, Study
-from labeling.models import Label, LabelingRun, ReferenceLabel
+from labeling.models import (
+    Label,
+    LabelingRun,
+    ReferenceLabel,
+    ReferenceSample,
+    SampledSubject,
+)
 from labeling.vocabulary import Code, LabelSchema, Observation, Site
 from training.models import Cohort, TrainingRun
 
@@ -202,11 +208,18 @@ def add_reference(
     *,
     reader: str = "reader 1",
     level: str = "image",
+    sampled: bool = True,
 ) -> None:
-    """Add a reader's labels of a subject: state by observation and site."""
+    """Add a reader's labels of a subject: state by observation and site; of a sample, blinded."""
+    said = (
+        {"sample_digest": sample_with(session, uid, level, states), "blinded": "yes"}
+        if sampled
+        else {}
+    )
     for (observation, site), state in states.items():
         session.add(
             ReferenceLabel(
+                **said,
                 level=level,
                 subject=uid,
                 observation=observation,
@@ -217,6 +230,34 @@ def add_reference(
             )
         )
     session.flush()
+
+
+def sample_with(
+    session: Session,
+    subject: str,
+    level: str,
+    places: Iterable[tuple[str, str]],
+    readers: int = 1,
+) -> str:
+    """Add a subject to the sample of a level, for which one reader suffices; return its digest."""
+    digest = f"sample of {level}, {readers}"
+    query = select(ReferenceSample).where(ReferenceSample.digest == digest)
+    sample = session.exec(query).first()
+    if sample is None:
+        sample = ReferenceSample(
+            digest=digest, level=level, design="random", seed=1, frame_size=100, n=10,
+            readers=readers, drawn_at=NOW,
+        )  # fmt: skip
+        session.add(sample)
+        session.flush()
+    sample.places = [*sample.places, *map(list, places)]
+    session.add(sample)
+    of = {"sample_id": sample.id or 0, "subject": subject}
+    known = select(SampledSubject).filter_by(**of)
+    if session.exec(known).first() is None:
+        session.add(SampledSubject(**of, stratum="all", probability=0.1))
+        session.flush()
+    return digest
 
 
 def add_training_run(session: Session, metrics: Mapping[str, object] | None = None) -> TrainingRun:

@@ -2,7 +2,8 @@
 
 A training or validation member has a confirmed link to one current, final report that the given
 labeling run has read. A test member's targets come from image-level reference labels of human
-readers and from nothing else.
+readers and from nothing else: those that were sampled, blinded and adjudicated, unless a person
+accepted others.
 """
 
 from __future__ import annotations

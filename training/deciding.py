@@ -42,6 +42,10 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
         (evidence.frozen, "study frozen: an object of it is in quarantine"),
         (not evidence.complete, "study not complete"),
         (not evidence.images_digest, "no image series that fits"),
+        (
+            test and evidence.other_reference,
+            "reference labels that were not sampled, blinded and adjudicated",
+        ),
         (test and not evidence.reference, "test patient without reference labels"),
         (needs_report and evidence.report is None, _report_fault(evidence.links)),
         (_unreviewed(evidence, query), "link not reviewed by a person"),

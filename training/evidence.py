@@ -13,6 +13,7 @@ from dicom_node.models import Link, Study
 from dicom_node.studies import frozen_studies
 from labeling.models import Label
 from labeling.reference import reference_states
+from labeling.reference_samples import drawn_subjects
 from labeling.vocabulary import LabelSchema, State
 from training.folds import Fold, assign_fold
 from training.listed import Listed, names
@@ -27,6 +28,9 @@ __all__ = ["CohortQuery", "Evidence", "States", "gather"]
 
 States = dict[Place, State | None]
 
+UNSAMPLED = "unsampled"
+"""The shortcoming of a test fold whose labels were not sampled, blinded and adjudicated."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -39,9 +43,10 @@ class Evidence:
     complete: bool
     links: tuple[LinkedReport, ...]
     labels: States | None  # of the one final report; None: the run did not read it
-    reference: States | None
+    reference: States | None  # of readers; those that deserve to test, or were accepted
     probabilities: Mapping[Place, float] = field(default_factory=dict)
     refusal: str = ""  # why the query's lists, its dates or the patient leave the study out
+    other_reference: bool = False  # readers labelled its images, and none of that may test
 
     @property
     def report(self) -> LinkedReport | None:
@@ -71,10 +76,16 @@ def gather(
     patients = read_patients(session, name_of)
     studies = _studies(session)
     keys = {uid: patients.key(each.issuer, each.patient_id, salt) for uid, each in studies.items()}
-    references = _references(session, query.schema)
+    by_readers = _references(session, query.schema)
+    accepted = UNSAMPLED in query.accepted
+    references = by_readers if accepted else _references(session, query.schema, deserving=True)
     locked = None
     if query.lock_reference_patients:
-        locked = {keys[uid] for uid in references if keys.get(uid)}
+        # Whoever was drawn for the test fold trains nothing, read or not.
+        held_out = by_readers.keys() | drawn_subjects(
+            session, "image", {each.id for each in query.schema.observations}
+        )
+        locked = {keys[uid] for uid in held_out if keys.get(uid)}
     fitting, frozen = images(session, query.rule), frozen_studies(session)
     links, labels = linked_reports(session), _labels(session, query.run_id)
     shares = (settings.validation_share, settings.test_share)
@@ -97,6 +108,7 @@ def gather(
             reference=references.get(uid),
             probabilities=read.probabilities if read else {},
             refusal=refusals.of(uid, key, studies[uid].date),
+            other_reference=uid in by_readers and uid not in references,
         )
     return gathered
 
@@ -158,12 +170,17 @@ class _Refusals:
         return "" if first <= date and (not last or date <= last) else "study date outside"
 
 
-def _references(session: Session, schema: LabelSchema) -> dict[str, States]:
-    """Return the readers' image-level states by study, for the observations of the schema."""
+def _references(
+    session: Session, schema: LabelSchema, *, deserving: bool = False
+) -> dict[str, States]:
+    """Return the readers' image-level states by study, for the observations of the schema.
+
+    ``deserving``: only those that were sampled, blinded and adjudicated.
+    """
     known = {each.id for each in schema.observations}
     found = {
         uid: {place: state for place, state in states.items() if place[0] in known}
-        for uid, states in reference_states(session, "image").items()
+        for uid, states in reference_states(session, "image", deserving=deserving).items()
     }
     return {uid: states for uid, states in found.items() if states}
 

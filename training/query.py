@@ -28,7 +28,7 @@ class CohortQuery:
         lock_reference_patients: whether the test fold is exactly the patients with image-level
             reference labels; otherwise the patient's key alone decides the fold.
         accepted: shortcomings of the labels that a person accepted ("uncalibrated",
-            "unqualified"); they stand in the cohort for good.
+            "unqualified", "unsampled"); they stand in the cohort for good.
         uncalibrated: what has no fitted threshold where others have: observations, and "... at its
             sites"; written into the cohort, too.
         unjudged: in the same way what the verdict let pass without enough readers' labels.

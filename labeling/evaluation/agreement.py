@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from labeling.evaluation.metrics import (
     estimates,
     reliability,
 )
-from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
+from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision, ratio
+from labeling.evaluation.weights import Design
 from labeling.labeler import is_unasked
 from labeling.vocabulary import WHOLE, State
 
@@ -46,6 +47,8 @@ class Judgement:
     report: str = ""
     site: str = WHOLE
     asked: bool = True  # False: the report names no such site
+    weight: float | None = None  # one over the probability of being drawn; None: was not drawn
+    stratum: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Agreement:
             readers' uncertain labels as positive: it tells suspicion from silence.
         n_not_asked: judged labels of sites that a report does not name; they have no probability.
         brier, calibration_error, curve: of the probabilities; None and empty where there are none.
+        prevalence: of present among the judged.
+        design_effect: 1 where all count alike; else figures are weighted by one over the
+            probability of being drawn, and the labels are worth n over this.
     """
 
     observation: str
@@ -82,6 +88,8 @@ class Agreement:
     brier: Estimate | None
     calibration_error: float | None
     curve: tuple[Bin, ...]
+    prevalence: Estimate
+    design_effect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -108,13 +116,24 @@ def judgements(cases: Iterable[Case], *, at_sites: bool = False) -> Iterator[Jud
                     report=case.report,
                     site=result.site,
                     asked=not is_unasked(result),
+                    weight=reference.weight,
+                    stratum=reference.stratum,
                 )
+
+
+def unweighted(judgements: Iterable[Judgement]) -> Iterator[Judgement]:
+    """Yield the judgements as if all had been drawn alike: the figures of the mixture itself."""
+    for each in judgements:
+        yield replace(each, weight=None, stratum="")
 
 
 def agreement(
     judgements: Iterable[Judgement], *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Agreement]:
     """Return the agreement by observation; intervals by resampling patients, not reports.
+
+    Where every judged label of an observation was drawn with a known probability, and these differ,
+    figures are weighted (``evaluation.weights``); counts never are.
 
     Args:
         judgements: labels beside references, of any number of observations.
@@ -128,11 +147,18 @@ def agreement(
     return {name: _of_observation(name, own, bootstrap) for name, own in by_observation.items()}
 
 
-def choose_labeler(by_labeler: Mapping[str, Sequence[Judgement]]) -> Choice:
+def choose_labeler(
+    by_labeler: Mapping[str, Sequence[Judgement]],
+    labels: str = "the reference labels of training patients",
+) -> Choice:
     """Choose the labeler with the highest mean balanced accuracy; ties go to the rules.
 
     Give judgements of training patients only: whoever chooses by the test set has used it up.
     Observations without both positives and negatives among the references do not count.
+
+    Args:
+        by_labeler: judgements of each.
+        labels: what the reference labels are called, for the sentence.
 
     Raises:
         ValueError: no labeler, or none that any observation can tell apart.
@@ -152,8 +178,8 @@ def choose_labeler(by_labeler: Mapping[str, Sequence[Judgement]]) -> Choice:
     chosen = BASELINE if BASELINE in tied else tied[0]
     figures = ", ".join(f"{name} {mean:.3f}" for name, mean in sorted(means.items()))
     sentence = (
-        f"{chosen} is used: highest mean balanced accuracy on the reference labels of training "
-        f"patients, ties to {BASELINE} ({figures})."
+        f"{chosen} is used: highest mean balanced accuracy on {labels}, ties to {BASELINE} "
+        f"({figures})."
     )
     return Choice(chosen, means, sentence)
 
@@ -163,11 +189,23 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
     target = _present(each.reference for each in used)
     said = _present(each.label for each in used) > 0
     patients = [each.patient for each in used]
-    decided = estimates(lambda weights: decision(target, said, weights), patients, bootstrap)
+    design = _design(used)
+
+    def figures(weights: Floats) -> dict[str, Floats]:
+        prevalence = ratio(weights @ target, weights.sum(axis=1))
+        return {**decision(target, said, weights), "prevalence": prevalence}
+
+    decided = estimates(figures, patients, bootstrap, design)
     asked = [each for each in used if each.asked]
     probabilities = _numbers(asked, lambda each: each.probability, missing=0.0)
     asked_target = _present(each.reference for each in asked)
-    curve = () if probabilities is None else tuple(reliability(asked_target, probabilities))
+    drawn = _design(asked)
+    counts = None if drawn is None else drawn.weights
+    curve = (
+        ()
+        if probabilities is None
+        else tuple(reliability(asked_target, probabilities, weights=counts))
+    )
     return Agreement(
         observation=name,
         n=len(used),
@@ -180,9 +218,10 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
         **decided,
         auroc=_area(used, {State.PRESENT}, bootstrap),
         auroc_possible=_area(given, {State.PRESENT, State.UNCERTAIN}, bootstrap),
-        brier=_brier(asked_target, probabilities, [each.patient for each in asked], bootstrap),
+        brier=_brier(asked_target, probabilities, asked, bootstrap),
         calibration_error=calibration_error(curve) if curve else None,
         curve=curve,
+        design_effect=1.0 if design is None else design.effect,
     )
 
 
@@ -206,16 +245,29 @@ def _area(
         return None
     target = np.array([each.reference in positive for each in given], dtype=np.float64)
     patients = [each.patient for each in given]
-    return estimates(lambda w: {"auroc": auroc(target, scores, w)}, patients, bootstrap)["auroc"]
+    found = estimates(
+        lambda w: {"auroc": auroc(target, scores, w)}, patients, bootstrap, _design(given)
+    )
+    return found["auroc"]
 
 
 def _brier(
-    target: Floats, probabilities: Floats | None, patients: Sequence[str], bootstrap: Bootstrap
+    target: Floats,
+    probabilities: Floats | None,
+    given: Sequence[Judgement],
+    bootstrap: Bootstrap,
 ) -> Estimate | None:
     if probabilities is None:
         return None
-    said = probabilities
-    return estimates(lambda w: {"brier": brier(target, said, w)}, patients, bootstrap)["brier"]
+    said, patients = probabilities, [each.patient for each in given]
+    found = estimates(
+        lambda w: {"brier": brier(target, said, w)}, patients, bootstrap, _design(given)
+    )
+    return found["brier"]
+
+
+def _design(given: Sequence[Judgement]) -> Design | None:
+    return Design.of([each.weight for each in given], [each.stratum for each in given])
 
 
 def _present(states: Iterable[State]) -> Floats:

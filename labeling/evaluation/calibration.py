@@ -4,7 +4,8 @@ Margins of two models, prompts or conditions share no zero, so nothing fitted on
 another. The probability is Platt's (Advances in Large Margin Classifiers, 1999, with his smoothed
 targets); the cut is found by balanced accuracy, by F1 where a condition is rare and a false
 finding costs as much as a missed one, or by the equal error rate as in Park et al. (MICCAI 2024).
-Fit on training patients only.
+Labels of a sample with unequal probabilities count by their weights (``evaluation.weights``), but
+for the uncertain band. Fit on training patients only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scipy.optimize import minimize
 from labeling.evaluation.cases import Case, decided, folds_by_patient
 from labeling.evaluation.metrics import numbered
 from labeling.evaluation.resampling import Bootstrap, Floats
+from labeling.evaluation.weights import Design
 from labeling.thresholds import Threshold, Thresholds
 from labeling.vocabulary import WHOLE, LabelSchema, State
 
@@ -70,6 +72,8 @@ class Measured(NamedTuple):
     margin: float
     mention_margin: float | None
     reference: State
+    weight: float | None = None
+    stratum: str = ""
 
 
 def fit_thresholds(cases: Sequence[Case], rule: FitRule | None = None) -> Thresholds:
@@ -82,7 +86,14 @@ def fit_thresholds(cases: Sequence[Case], rule: FitRule | None = None) -> Thresh
         for result, reference in case.pairs():
             if result.margin is None or result.state is State.FAILED:
                 continue
-            measured = Measured(case.patient, result.margin, result.mention_margin, reference.state)
+            measured = Measured(
+                case.patient,
+                result.margin,
+                result.mention_margin,
+                reference.state,
+                reference.weight,
+                reference.stratum,
+            )
             groups.setdefault((result.observation, result.site == WHOLE), []).append(measured)
     whole = rule or FitRule()
     site = replace(whole, cut=whole.site_cut)
@@ -109,7 +120,10 @@ def fit_threshold(measured: Sequence[Measured], rule: FitRule | None = None) -> 
     if min(positives, len(present) - positives) < rule.minimum:
         return None
     margins = np.array([each.margin for each in judged], dtype=np.float64)
-    slope, intercept = fit_probability(margins, present)
+    design = Design.of([each.weight for each in judged], [each.stratum for each in judged])
+    # Their mean is 1, so that Platt's smoothed targets keep their meaning.
+    weights = np.ones(len(judged)) if design is None else design.weights / design.weights.mean()
+    slope, intercept = fit_probability(margins, present, weights)
     fitted = Threshold(
         slope=slope,
         intercept=intercept,
@@ -119,14 +133,13 @@ def fit_threshold(measured: Sequence[Measured], rule: FitRule | None = None) -> 
     )
     if _is_an_order(margins):
         return fitted
-    [cut] = best_cuts(margins, present, np.ones((1, len(margins))), rule.cut)
+    [cut] = best_cuts(margins, present, weights[None, :], rule.cut)
     doubted = [each.margin for each in measured if each.reference is State.UNCERTAIN]
     low, high = _band(float(cut), margins, present, np.array(doubted), rule)
     patients = numbered([each.patient for each in judged])
-    drawn = [
-        best_cuts(margins, present, weights, rule.cut)
-        for weights in Bootstrap(rule.resamples, rule.seed).weights(patients)
-    ]
+    bootstrap = Bootstrap(rule.resamples, rule.seed)
+    rows = bootstrap.weights(patients) if design is None else design.resampled(bootstrap, patients)
+    drawn = [best_cuts(margins, present, each, rule.cut) for each in rows]
     interval = _interval(np.concatenate(drawn)) if drawn else None
     return replace(fitted, low=low, high=high, cut_interval=interval)
 
@@ -166,21 +179,25 @@ def cross_fitted(
     return [found[index] for index in range(len(cases))]
 
 
-def fit_probability(margins: Floats, present: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return slope and intercept of Platt's sigmoid.
+def fit_probability(
+    margins: Floats, present: NDArray[np.bool_], weights: Floats | None = None
+) -> tuple[float, float]:
+    """Return slope and intercept of Platt's sigmoid; weights have the mean 1, None: all alike.
 
     The slope is 0 (no probability) where greater margins do not go with present: such margins say
     nothing that a probability could express.
     """
     centre, width = float(margins.mean()), float(margins.std()) or 1.0
     scaled = (margins - centre) / width
-    positives, negatives = int(present.sum()), int((~present).sum())
+    counts = np.ones(len(margins)) if weights is None else weights
+    positives, negatives = float(counts[present].sum()), float(counts[~present].sum())
     target = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         score = parameters[0] * scaled + parameters[1]
         error = 1 / (1 + np.exp(-np.clip(score, -500, 500))) - target
-        value = float((np.logaddexp(0, score) - target * score).sum())
+        value = float((counts * (np.logaddexp(0, score) - target * score)).sum())
+        error = counts * error
         return value, np.array([float((error * scaled).sum()), float(error.sum())])
 
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x

@@ -25,11 +25,15 @@ class Reference:
         state: the readers' state; where they disagree there is no reference.
         severity: id of the observation's scale; empty: not said.
         quotes: where the words that they rest on stand in the stored text.
+        weight: one over the probability with which it was drawn; None: it was not.
+        stratum: of which sample and stratum.
     """
 
     state: State
     severity: str = ""
     quotes: tuple[Span, ...] = ()
+    weight: float | None = None
+    stratum: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from scipy.stats import norm, rankdata
 from labeling.evaluation.agreement import NOT_JUDGED, Judgement, scores_of
 from labeling.evaluation.metrics import Estimate, estimates
 from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
+from labeling.evaluation.weights import Design
 from labeling.vocabulary import State
 
 _COMPARED = ("balanced_accuracy", "f1", "sensitivity", "specificity")
@@ -32,7 +33,7 @@ class Comparison:
         differences: by figure; above 0 where the first is better. An interval that holds 0 shows
             no difference.
         p_auroc: two-sided, of DeLong's test; None without margins of both or where patients have
-            several reports.
+            several reports, or where cases were drawn with unequal probabilities.
         same: share of these reports about which both say the same state.
     """
 
@@ -102,14 +103,21 @@ def _compared(
             found["auroc"] = auroc(goal, first, weights) - auroc(goal, second, weights)
         return found
 
+    ours = [each for each, _ in pairs]
+    design = Design.of([each.weight for each in ours], [each.stratum for each in ours])
     p_auroc = None
-    if len(set(patients)) == len(patients) and first is not None and second is not None:
+    if (
+        design is None
+        and len(set(patients)) == len(patients)
+        and first is not None
+        and second is not None
+    ):
         p_auroc = delong(target, first, second)
     return Comparison(
         observation=name,
         n=len(pairs),
         n_present=int(target.sum()),
-        differences=estimates(ahead, patients, bootstrap),
+        differences=estimates(ahead, patients, bootstrap, design),
         p_auroc=p_auroc,
         same=sum(ours.label is theirs.label for ours, theirs in pairs) / len(pairs),
     )

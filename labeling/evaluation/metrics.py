@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from labeling.evaluation.resampling import Bootstrap, Floats, Integers, ratio
+from labeling.evaluation.weights import Design
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,26 @@ def numbered(patients: Sequence[str]) -> Integers:
 
 
 def estimates(
-    figures: Figures, patients: Sequence[str], bootstrap: Bootstrap
+    figures: Figures,
+    patients: Sequence[str],
+    bootstrap: Bootstrap,
+    design: Design | None = None,
 ) -> dict[str, Estimate]:
-    """Return each figure with its percentile interval; whole patients are drawn."""
-    point = figures(np.ones((1, len(patients))))
-    drawn = [figures(weights) for weights in bootstrap.weights(numbered(patients))]
+    """Return each figure with its percentile interval; whole patients are drawn.
+
+    Args:
+        figures: from weights to figures.
+        patients: of the cases.
+        bootstrap: how often is drawn.
+        design: how the cases were drawn; None: all count alike.
+    """
+    if design is None:
+        point = figures(np.ones((1, len(patients))))
+        rows = bootstrap.weights(numbered(patients))
+    else:
+        point = figures(design.weights[None, :])
+        rows = design.resampled(bootstrap, numbered(patients))
+    drawn = [figures(weights) for weights in rows]
     found = {}
     for name, value in point.items():
         draws = np.concatenate([each[name] for each in drawn]) if drawn else np.empty(0)
@@ -56,14 +72,20 @@ def brier(target: Floats, probability: Floats, weights: Floats) -> Floats:
 
 
 class Bin(NamedTuple):
-    """One point of a reliability curve: mean probability said, share that is present, reports."""
+    """One point of a reliability curve: mean probability said, share that is present, reports.
+
+    ``weight`` is the share of all reports of the frame that it stands for; 0: each counts alike.
+    """
 
     said: float
     seen: float
     n: int
+    weight: float = 0.0
 
 
-def reliability(target: Floats, probability: Floats, bins: int = 10) -> list[Bin]:
+def reliability(
+    target: Floats, probability: Floats, bins: int = 10, weights: Floats | None = None
+) -> list[Bin]:
     """Return the reliability curve over bins of equal numbers of reports, the lowest first.
 
     Equal probabilities stay in one bin: which of their reports stands first is chance, and a curve
@@ -75,15 +97,27 @@ def reliability(target: Floats, probability: Floats, bins: int = 10) -> list[Bin
     wanted = np.cumsum([len(part) for part in np.array_split(order, min(bins, target.size))])
     edges = np.searchsorted(probability[order], probability[order][wanted - 1], side="right")
     parts = np.split(order, np.unique(edges)[:-1])
+    if weights is None:
+        return [
+            Bin(float(probability[part].mean()), float(target[part].mean()), len(part))
+            for part in parts
+        ]
     return [
-        Bin(float(probability[part].mean()), float(target[part].mean()), len(part))
+        Bin(
+            float(np.average(probability[part], weights=weights[part])),
+            float(np.average(target[part], weights=weights[part])),
+            len(part),
+            float(weights[part].sum() / weights.sum()),
+        )
         for part in parts
     ]
 
 
 def calibration_error(curve: Sequence[Bin]) -> float:
     """Return the expected calibration error: the mean gap of a reliability curve."""
-    total = sum(each.n for each in curve)
+    counts = [each.weight or each.n for each in curve]
+    total = sum(counts)
     if not total:
         return float("nan")
-    return sum(each.n * abs(each.said - each.seen) for each in curve) / total
+    gaps = (abs(each.said - each.seen) for each in curve)
+    return sum(count * gap for count, gap in zip(counts, gaps, strict=True)) / total

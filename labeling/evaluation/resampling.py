@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
-_CELLS = 250_000  # weights held at once: 2 MB stay in the processor's cache
+CELLS = 250_000
+"""Weights held at once: 2 MB stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Bootstrap:
         if count < 2:
             return
         rng = np.random.default_rng(self.seed)
-        portion = max(1, _CELLS // max(patients.size, count))
+        portion = max(1, CELLS // max(patients.size, count))
         for start in range(0, self.samples, portion):
             rows = min(portion, self.samples - start)
             drawn = rng.multinomial(count, np.full(count, 1 / count), size=rows)

@@ -22,6 +22,7 @@ from plugin.demo.checks import check_labels, check_links
 from plugin.demo.display import Display
 from plugin.demo.feed import Hospital
 from plugin.demo.node import DemoNode, wait_until
+from plugin.demo.readers import read_samples
 from plugin.demo.results import render_reports, render_study
 from plugin.demo.settings import MODEL_NAME, choose_ports, write_settings
 from plugin.demo.tables import print_summary
@@ -186,13 +187,15 @@ def _link(demo: _Demo) -> None:
 
 def _label(demo: _Demo) -> None:
     demo.summary["labels"] = {}
-    with demo.display.stage("reference", "labels of a simulated reader") as say:
-        path = demo.out / "reference_labels.csv"
-        demo.plan.write_reference_csv(path)
-        imported = demo.node.command("reference", "import", str(path))
-        if imported["problems"]:
-            raise Permanent(f"reference labels were refused: {imported['problems'][0]}")
-        say(f"{imported['imported']} labels of a simulated reader")
+    with demo.display.stage("reference", "simulated readers read a drawn sample") as say:
+        read = read_samples(demo.node, demo.plan, demo.out / "reference")
+        demo.summary["reference"] = {"simulated": True, **read}
+        report, image = read["report"], read["image"]
+        say(
+            f"{report['n']} of {report['frame']} reports and {image['n']} studies drawn; "
+            f"{report['labels'] + image['labels']:,} labels of simulated readers, "
+            f"{report['adjudicated'] + image['adjudicated']} adjudicated"
+        )
     _read_by(demo, "rules")
     with demo.display.stage("calibrate", "fitting the language model's thresholds") as say:
         fitted = demo.node.command(
@@ -242,7 +245,7 @@ def _trainer(demo: _Demo) -> dict[str, Any]:
     """Return whose labels train, and how they and the rules' agree with the simulated reader.
 
     A site would take the better one, which the agreement names; this shows what the language model
-    is worth. The reader's labels fitted its thresholds, so each report is judged by thresholds of
+    is worth. The readers' labels fitted its thresholds, so each report is judged by thresholds of
     other patients.
     """
     found = demo.node.command("labeler", "agreement")
@@ -250,7 +253,7 @@ def _trainer(demo: _Demo) -> dict[str, Any]:
     figures = ", ".join(f"{name} {mean:.2f}" for name, mean in sorted(means))
     reason = (
         f"{_LANGUAGE_MODEL}, the embedded language model with its adapter; mean balanced accuracy "
-        f"on a simulated reader's labels of training patients, by thresholds of other patients: "
+        f"on simulated readers' labels of training patients, by thresholds of other patients: "
         f"{figures}; a site would take {found['chosen']}"
     )
     return {**found, "better": found["chosen"], "chosen": _LANGUAGE_MODEL, "reason": reason}

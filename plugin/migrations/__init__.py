@@ -29,7 +29,7 @@ from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
 from plugin.migrations.cohorts import add_provenance_of_cohorts
 from plugin.migrations.duplicates import add_duplicates
-from plugin.migrations.labels import add_calibrated_labels
+from plugin.migrations.labels import add_calibrated_labels, add_reference_samples
 from plugin.migrations.messages import add_reports_as_living_truth
 
 __all__ = ["MIGRATIONS", "SchemaVersion", "layout_of", "migrate"]
@@ -66,6 +66,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,  # runs in force
     add_provenance_of_cohorts,
     add_missing_tables,  # exports of cohorts
+    add_reference_samples,
 )
 
 

@@ -1,4 +1,4 @@
-"""Labels with spans, severity and places; calibrations, qualifications and disagreements."""
+"""Labels with spans, severity and places; calibrations, qualifications, samples for readers."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def add_calibrated_labels(connection: sa.Connection) -> None:
     add_nullable_columns(connection, "label", ("mention_margin",))
     quoted = {"severity": "", "quote": "", "blinded": "", "sampling": ""}
     add_missing_columns(connection, "reference_label", quoted)
+
+
+def add_reference_samples(connection: sa.Connection) -> None:
+    """Add drawn samples; readers' labels of earlier layouts are of none."""
+    add_missing_tables(connection)
+    add_missing_columns(connection, "reference_label", {"role": "", "sample_digest": ""})

@@ -7,16 +7,25 @@ from typing import Any
 
 from sqlmodel import Session
 
-from labeling.evaluation.agreement import Judgement, agreement, choose_labeler, judgements
+from labeling.evaluation.agreement import (
+    Judgement,
+    agreement,
+    choose_labeler,
+    judgements,
+    unweighted,
+)
 from labeling.schema_file import schema_of
 from plugin.errors import Permanent
 from plugin.settings import Settings
+from plugin.stages.basis import REFERENCE, Use
 from plugin.stages.evaluate import states_of
 from plugin.stages.judged import stored_readings
 
+_REPORT_LABELS = "report labels (not sampled, blinded and adjudicated) of training patients"
+
 
 def agreement_of_labelers(
-    session: Session, settings: Settings, *, folds: int = 5
+    session: Session, settings: Settings, *, folds: int = 5, use: Use = Use.FIGURES
 ) -> dict[str, Any]:
     """Compare the run of each allowed labeler with the readers' report-level labels.
 
@@ -28,19 +37,25 @@ def agreement_of_labelers(
     Args:
         session, settings: of the node.
         folds: of that cross-validation, by patient; 0: none.
+        use: which readers' labels count (``plugin.stages.basis.chosen``).
 
     Returns:
-        ``chosen``, ``reason``, ``judged_by`` (by labeler, whose thresholds decided) and
-        ``agreement`` (a row for each labeler and observation).
+        ``chosen``, ``reason``, ``judged_by`` (by labeler, whose thresholds decided), ``called``
+        (whether the labels deserve the name of a reference, or this is agreement with report
+        labels), ``agreement`` (a row for each labeler and observation, weighted where the sample
+        calls for it) and ``unweighted`` (such rows as if all had been drawn alike).
 
     Raises:
         Permanent: there are no reference labels, or no labeler has read those reports.
     """
     found: dict[str, list[Judgement]] = {}
     judged_by: dict[str, str] = {}
+    called: dict[str, str] = {}
     for labeler in settings.labeling.labelers:
         with suppress(Permanent):  # it has read none of these reports
-            standing = states_of(session, stored_readings(session, settings, labeler), folds)
+            judged = stored_readings(session, settings, labeler, use)
+            standing = states_of(session, judged, folds)
+            called[labeler] = judged.called
             found[labeler] = list(judgements(standing.cases))
             judged_by[labeler] = standing.judged_by
     if not found:
@@ -49,19 +64,27 @@ def agreement_of_labelers(
             f"no labeler has read a report that a reader has labelled by schema {name!r}"
         )
     try:
-        choice = choose_labeler(found)
+        deserve = set(called.values()) == {REFERENCE}
+        choice = choose_labeler(found) if deserve else choose_labeler(found, _REPORT_LABELS)
     except ValueError as error:
         raise Permanent(str(error)) from error
     return {
         "chosen": choice.labeler,
         "reason": choice.sentence,
         "judged_by": judged_by,
+        "called": ", ".join(sorted(set(called.values()))),
         "mean_balanced_accuracy": dict(choice.mean_balanced_accuracy),
         "agreement": [row for name, each in found.items() for row in _rows(name, each)],
+        "unweighted": [
+            row
+            for name, each in found.items()
+            if any(row["design_effect"] != 1 for row in _rows(name, each, resamples=0))
+            for row in _rows(name, list(unweighted(each)))
+        ],
     }
 
 
-def _rows(labeler: str, given: list[Judgement]) -> list[dict[str, Any]]:
+def _rows(labeler: str, given: list[Judgement], resamples: int = 1000) -> list[dict[str, Any]]:
     return [
         {
             "labeler": labeler,
@@ -75,8 +98,9 @@ def _rows(labeler: str, given: list[Judgement]) -> list[dict[str, Any]]:
             "high": _number(each.balanced_accuracy.high),
             "macro_f1": _number(each.macro_f1.value),
             "auroc": None if each.auroc is None else _number(each.auroc.value),
+            "design_effect": each.design_effect,
         }
-        for name, each in agreement(given).items()
+        for name, each in agreement(given, resamples=resamples).items()
     ]
 
 

@@ -47,9 +47,11 @@ def calibrate_labeler(
         band, interval, and the balanced accuracy that thresholds of other patients' folds reach.
 
     Raises:
-        Permanent: readers' labels are missing, or too few for every condition.
+        Permanent: readers' labels are missing, or too few for every condition, or none was sampled,
+            blinded and adjudicated and nobody accepted that.
     """
-    judged = judged_of(context.database.read, context.settings, wanted, progress)
+    asked = wanted.to("calibrate")
+    judged = judged_of(context.database.read, context.settings, asked, progress)
     thresholds = fitted(judged.cases, rule, judged.configuration.labeler)
     rows = threshold_rows(judged.cases, judged.schema, thresholds, rule, folds, judged.sought)
     with context.database.write() as session:
@@ -60,6 +62,8 @@ def calibrate_labeler(
         "labeler": wanted.labeler,
         "model": judged.model_name or judged.configuration.model_digest[:16],
         "reports": len(judged.cases),
+        "rests_on": judged.called,
+        "labels_left_out": judged.left_out,
         "digest": thresholds.digest,
         "thresholds": rows,
         "next": "radloop label reads by these thresholds, and decides stored labels anew; those "
@@ -95,6 +99,7 @@ def _calibration(
             "rule": asdict(rule),
             "reference_labels": spans_of(judged.label_ids),
             "texts": sorted(judged.texts),
+            **judged.rests_on,
         },
         fitted_by=by,
         fitted_at=now,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dicom_node.durable import write_durably
 from dicom_node.studies import complete_studies
 from labeling import standing
 from labeling.models import LabelingRun, Qualification
+from labeling.reference import reader_labels
 from labeling.standing import (
     calibration_of,
     configuration_of,
@@ -26,6 +27,7 @@ from plugin.cohort_request import CohortRequest, query_of
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.source_digest import code_identity
+from plugin.stages.basis import HOW, UNSAMPLED, what_lacks
 from plugin.stages.cohort_pictures import look_at_members
 from plugin.stages.cohort_summary import matches_nothing, summarise
 from plugin.stages.complete import Completeness
@@ -35,13 +37,18 @@ from training.models import Cohort
 from training.query import CohortQuery
 from training.settings import PredictionRule
 
-SHORTCOMINGS = ("uncalibrated", "unqualified")
-"""What a person can accept of a labeler whose labels enter a cohort; it is written into it."""
+SHORTCOMINGS = ("uncalibrated", "unqualified", UNSAMPLED)
+"""What a person can accept of the labels that enter a cohort; it is written into it.
+
+The last: thresholds, verdict or test fold rest on readers' labels that were not sampled, blinded
+and adjudicated.
+"""
 
 
 _REMEDY = {
     "uncalibrated": "`radloop labeler calibrate` on reference labels and `radloop label` first",
     "unqualified": "`radloop labeler qualify` on reference labels first",
+    UNSAMPLED: f"{HOW}, and then calibrate and qualify anew",
 }
 
 
@@ -69,7 +76,7 @@ def freeze_cohort(
         context: the open node.
         name: what people call the cohort.
         labeler: whose newest run labels it.
-        accepted: shortcomings of the labeler that may be (``SHORTCOMINGS``).
+        accepted: shortcomings that may be (``SHORTCOMINGS``).
         request: what the cohort is asked for; None: what the settings say.
         progress: told how many images were looked at.
 
@@ -78,8 +85,9 @@ def freeze_cohort(
         ``matches_nothing``, and the manifest's path.
 
     Raises:
-        Permanent: the labeler has not read any report yet, or is not calibrated or not qualified
-            and nobody accepted that; or the request cannot be met.
+        Permanent: the labeler has not read any report yet, or is not calibrated or not qualified,
+            or that or the test fold rests on readers' labels that were not sampled, blinded and
+            adjudicated, and nobody accepted that; or the request cannot be met.
         training.leaks.LeakFound: a person or a picture may be on two sides.
     """
     request = request or CohortRequest()
@@ -123,7 +131,7 @@ def _query(
     rules = context.settings.prediction
     rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
     run_id = newest_run(session, request.labeler or labeler, schema)
-    found = _accepted(session, run_id, schema, accepted)
+    found = _with_test_fold(session, _accepted(session, run_id, schema, accepted), accepted)
     return query_of(
         request,
         name,
@@ -165,21 +173,66 @@ def _accepted(
         )
     verdict = qualification_of(session, configuration_of(run), run.calibration_digest)
     unfitted = thresholds_with(session, run.calibration_digest).unfitted(schema)
+    unqualified = verdict is None or not verdict.qualified or not _covers(verdict, schema)
+    records = [
+        *([] if holds is None or not run.calibration_digest else [holds.summary]),
+        *([] if verdict is None or unqualified else [verdict.figures]),
+    ]
     found = {
         "uncalibrated": bool(unfitted),
-        "unqualified": verdict is None or not verdict.qualified or not _covers(verdict, schema),
+        "unqualified": unqualified,
+        UNSAMPLED: any(_rests_on_others(each) for each in records),
     }
     partly = unfitted if run.calibration_digest else ()
     for shortcoming in SHORTCOMINGS:
         if found[shortcoming] and shortcoming not in accepted:
-            of = f" for {', '.join(partly)}" if partly and shortcoming == "uncalibrated" else ""
-            raise Permanent(
-                f"the labels of {run.labeler!r} are {shortcoming}{of}: no cohort is made of them. "
-                f"{_REMEDY[shortcoming]}, or --accept-{shortcoming}, which the cohort will say"
-            )
+            raise Permanent(_refusal(run.labeler, shortcoming, partly))
     shortcomings = tuple(each for each in SHORTCOMINGS if found[each])
     unjudged = () if verdict is None or found["unqualified"] else verdict.figures["unjudged"]
     return _Accepted(shortcomings, partly, tuple(unjudged))
+
+
+def _refusal(labeler: str, shortcoming: str, partly: Sequence[str]) -> str:
+    of = f" for {', '.join(partly)}" if partly and shortcoming == "uncalibrated" else ""
+    what = f"the labels of {labeler!r} are {shortcoming}{of}"
+    if shortcoming == UNSAMPLED:
+        what = (
+            f"thresholds or verdict of {labeler!r} rest on readers' labels that were not sampled, "
+            "blinded and adjudicated"
+        )
+    return (
+        f"{what}: no cohort is made of them. {_REMEDY[shortcoming]}, or --accept-{shortcoming}, "
+        "which the cohort will say"
+    )
+
+
+def _with_test_fold(session: Session, found: _Accepted, accepted: Sequence[str]) -> _Accepted:
+    """Return the same with the shortcoming of a test fold without one label that deserves it.
+
+    Raises:
+        Permanent: it has it, and nobody accepted that.
+    """
+    if UNSAMPLED in found.shortcomings:
+        return found
+    labels = reader_labels(session, "image")
+    given = [each for places in labels.values() for each in places.values()]
+    if not given or any(not each.lacks for each in given):
+        return found
+    if UNSAMPLED not in accepted:
+        raise Permanent(
+            f"none of {len(given)} labels that readers gave to images may test: "
+            f"{what_lacks(given)}. `radloop reference sample --level image` draws studies for "
+            "readers; or --accept-unsampled, which the cohort will say"
+        )
+    return replace(found, shortcomings=(*found.shortcomings, UNSAMPLED))
+
+
+def _rests_on_others(record: Mapping[str, Any]) -> bool:
+    """Tell whether a calibration or verdict rests on readers' labels that do not deserve it.
+
+    Early records do not say on which: nobody had sampled then.
+    """
+    return UNSAMPLED in record.get("accepted", [UNSAMPLED])
 
 
 def _covers(verdict: Qualification, schema: LabelSchema) -> bool:

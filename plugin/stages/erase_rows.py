@@ -47,6 +47,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "quarantine_decision": {"digest": "digests"},
     "quarantined": {"digest": "digests", "message_id": "messages"},
     "reference_label": {"subject": "reference_subjects"},
+    "reference_sample_subject": {"subject": "reference_subjects"},
     "report": {"id": "reports"},
     "report_input": {"id": "inputs"},
     "reported_accession": {"report_id": "reports"},
@@ -78,6 +79,7 @@ KEPT = frozenset(
         "opt_out",
         "pending_deletion",
         "qualification",
+        "reference_sample",
         "run_in_force",
         "schema_version",
     }

@@ -16,7 +16,7 @@ from typing import Any
 from sqlmodel import Session
 
 from dicom_node.durable import write_durably
-from labeling.evaluation.agreement import Agreement, agreement, judgements
+from labeling.evaluation.agreement import Agreement, agreement, judgements, unweighted
 from labeling.evaluation.calibration import FitRule, cross_fitted
 from labeling.evaluation.cases import Case, decided
 from labeling.evaluation.comparison import Comparison, compare
@@ -112,10 +112,13 @@ def evaluate_labeler(
         "reports": len(judged.cases),
         "patients": len({each.patient for each in judged.cases}),
         "readers": _readers(judged),
+        "called": judged.called,
         "judged_by": standing.judged_by,
         "intervals": f"95 %, {resamples} bootstrap samples of patients" if resamples else "none",
+        "weights": _weights(whole | {f"{name} at its sites": each for name, each in sites.items()}),
         "figures": [figures_row(each) for each in whole.values()],
         "per_site": [figures_row(each) for each in sites.values()],
+        "unweighted": _unweighted(standing.cases, whole, resamples),
         "evidence": [
             {"observation": name, **_numbers(asdict(each))}
             for name, each in evidence_overlap(standing.cases).items()
@@ -130,6 +133,28 @@ def evaluate_labeler(
         title = f"{wanted.labeler}, {len(judged.cases)} reports"
         result["files"] = _write(folder, result, worst, whole, title)
     return {**result, "worst_errors": worst}
+
+
+def _weights(found: Mapping[str, Agreement]) -> str:
+    """Return in words whether figures are weighted."""
+    effects = [each.design_effect for each in found.values() if each.design_effect != 1]
+    if not effects:
+        return "none: all were drawn alike, or nobody knows how"
+    return (
+        "figures are those of the frame, each label counting by one over the probability with "
+        f"which it was drawn; labels are worth 1/{max(effects):.2f} of their number at worst; "
+        "`unweighted` has the figures of the labels as they are"
+    )
+
+
+def _unweighted(
+    cases: Iterable[Case], weighted: Mapping[str, Agreement], resamples: int
+) -> list[dict[str, Any]]:
+    """Return the figures of the mixture that was drawn; none where it is that of the frame."""
+    if all(each.design_effect == 1 for each in weighted.values()):
+        return []
+    plain = agreement(unweighted(judgements(cases)), resamples=resamples)
+    return [figures_row(each) for each in plain.values()]
 
 
 def compare_labelers(
@@ -147,18 +172,16 @@ def compare_labelers(
     Raises:
         Permanent: nothing can be judged.
     """
-    found = [
-        states_of(
-            session,
-            judged_of(lambda: nullcontext(session), settings, each, progress),
-            folds,
-        )
+    judged = [
+        judged_of(lambda: nullcontext(session), settings, each, progress)
         for each in (first, second)
     ]
+    found = [states_of(session, each, folds) for each in judged]
     both = [list(judgements(each.cases)) for each in found]
     return {
         "first": first.labeler,
         "second": second.labeler,
+        "called": ", ".join(sorted({each.called for each in judged})),
         "judged_by": {first.labeler: found[0].judged_by, second.labeler: found[1].judged_by},
         "differences": [
             row
@@ -188,6 +211,7 @@ def figures_row(each: Agreement) -> dict[str, Any]:
         "sensitivity",
         "specificity",
         "precision",
+        "prevalence",
         "brier",
     ):
         estimate: Estimate | None = getattr(each, name)
@@ -197,6 +221,7 @@ def figures_row(each: Agreement) -> dict[str, Any]:
         row[name] = estimate.value
         row[f"{name}_low"], row[f"{name}_high"] = estimate.low, estimate.high
     row["calibration_error"] = each.calibration_error
+    row["design_effect"] = each.design_effect
     return _numbers(row)
 
 
@@ -244,12 +269,13 @@ def _readers(judged: Judged) -> str:
     blinded = sum(each.blinded == "yes" for each in labels)
     apart = sum(each.state is None for each in labels)
     sampling = sorted({each.sampling or "not said" for each in labels})
+    others = f"; {judged.left_out} labels that are no such reference are left out"
     several = f"; {judged.ambiguous} accession numbers of several patients are left out"
     return (
         f"{len(names)}; blinded to machines for {blinded} of {len(labels)} labels; "
         f"{apart} on which they disagree are left out; sampling: {', '.join(sampling)}"
-        + several
-        * bool(judged.ambiguous)
+        + others * bool(judged.left_out)
+        + several * bool(judged.ambiguous)
     )
 
 

@@ -28,6 +28,7 @@ from plugin.folders import DataFolder
 from plugin.labeler_child import LabelerChild
 from plugin.rate import Rate
 from plugin.settings import Settings
+from plugin.stages.basis import AGREEMENT, REFERENCE, UNSAMPLED, Use, chosen
 from plugin.stages.ground import ground_of
 from plugin.stages.labelled import LabelledReports, ReferenceReport, labelled_on_node
 
@@ -50,6 +51,8 @@ class Judged:
         texts: salted keys of the texts, by which the same report is known again elsewhere.
         ambiguous: accession numbers that readers labelled and that stand for several patients.
         unread: reports that readers labelled and of which no labels are stored.
+        sampled: whether every readers' label here was sampled, blinded and adjudicated.
+        left_out: readers' labels that were not, and are not here.
     """
 
     configuration: Configuration
@@ -63,6 +66,20 @@ class Judged:
     texts: frozenset[str] = frozenset()
     ambiguous: int = 0
     unread: int = 0
+    sampled: bool = False
+    left_out: int = 0
+
+    @property
+    def called(self) -> str:
+        """What figures that rest on these labels are called."""
+        return REFERENCE if self.sampled else AGREEMENT
+
+    @property
+    def rests_on(self) -> dict[str, list[str]]:
+        """For records: what a person had to accept of the readers' labels, and their samples."""
+        labels = (each for report in self.reports.values() for each in report.labels.values())
+        samples = {each.sample for each in labels} - {""}
+        return {"accepted": [] if self.sampled else [UNSAMPLED], "samples": sorted(samples)}
 
     @property
     def label_ids(self) -> list[int]:
@@ -81,15 +98,27 @@ class Judged:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def stored_readings(session: Session, settings: Settings, labeler: str) -> Judged:
+def stored_readings(
+    session: Session,
+    settings: Settings,
+    labeler: str,
+    use: Use = Use.FIGURES,
+    purpose: str = "",
+) -> Judged:
     """Return what the newest run of a labeler has stored of the reports that readers labelled.
 
+    Args:
+        session, settings: of the node.
+        labeler: entry-point name.
+        use, purpose: which readers' labels count (``plugin.stages.basis.chosen``).
+
     Raises:
-        Permanent: readers have labelled no report, or the labeler has read none of those.
+        Permanent: readers have labelled no report, the labeler has read none of those, or the
+            labels are to gate and none deserves it.
     """
     schema = schema_of(settings.labeling)
     ground = ground_of(settings)
-    labelled = labelled_on_node(session, ground.name_of)
+    labelled = chosen(labelled_on_node(session, ground.name_of), use, purpose)
     reports = {each.row: each for each in labelled.reports}
     run = newest_run(session, labeler, schema.digest)
     results = {} if run is None else results_of(session, run, reports)
@@ -112,6 +141,8 @@ def stored_readings(session: Session, settings: Settings, labeler: str) -> Judge
         texts=text_keys(found.values(), ground.salt),
         ambiguous=labelled.ambiguous,
         unread=len(reports) - len(results),
+        sampled=labelled.sampled,
+        left_out=labelled.left_out,
     )
 
 
@@ -181,6 +212,8 @@ def fresh_readings(
         effort=Effort(max(len(reports) - 1, 0), seconds, peak),
         texts=text_keys(reports, ground_of(settings).salt),
         ambiguous=labelled.ambiguous,
+        sampled=labelled.sampled,
+        left_out=labelled.left_out,
     )
 
 
@@ -222,6 +255,8 @@ def case_of(report: ReferenceReport, results: Iterable[LabelResult]) -> Case:
             label.state,
             label.severity,
             tuple(span for quote in label.quotes for span in locate_quote(report.text, quote)),
+            label.weight,
+            label.stratum,
         )
         for place, label in report.labels.items()
         if label.state is not None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sqlalchemy import literal
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -18,6 +19,7 @@ from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report, Study
 from labeling.evaluation.cases import Place
 from labeling.reference import ReaderLabel, reader_labels, reference_states
+from labeling.reference_samples import drawn_subjects
 from labeling.report_file import read_reports
 from labeling.runs import READABLE
 from training.folds import Identity
@@ -25,10 +27,16 @@ from training.patients import NameOfIssuer, Patients, read_patients
 
 
 class LabelledReports(NamedTuple):
-    """Reports that readers have labelled, and how many subjects stand for nobody knows which."""
+    """Reports that readers have labelled, and how many subjects stand for nobody knows which.
+
+    ``sampled`` and ``left_out`` are filled by ``plugin.stages.basis.chosen``: whether every label
+    was sampled, blinded and adjudicated, and how many labels were left out that were not.
+    """
 
     reports: list[ReferenceReport]
     ambiguous: int = 0
+    sampled: bool = False
+    left_out: int = 0
 
 
 class ReferenceReport(NamedTuple):
@@ -59,8 +67,8 @@ def labelled_on_node(session: Session, name_of: NameOfIssuer = str) -> LabelledR
     labels = reader_labels(session, "report")
     patients = read_patients(session, name_of)
     held_out = tested_patients(session, patients)
-    by_number: dict[str, list[_Row]] = {}
-    for row in _rows(session, labels):
+    by_number: dict[str, list[NumberedReport]] = {}
+    for row in numbered_reports(session, labels):
         by_number.setdefault(row.accession_number, []).append(row)
     found: list[ReferenceReport] = []
     ambiguous = 0
@@ -98,46 +106,51 @@ def file_reports(session: Session, path: Path, encoding: str) -> LabelledReports
 
 
 def tested_patients(session: Session, patients: Patients) -> set[Identity]:
-    """Return the patients of the test fold: those with image-level reference labels."""
+    """Return the patients of the test fold: with image-level labels, or drawn to get some."""
     found: set[Identity] = set()
-    for batch in chunks(sorted(reference_states(session, "image"))):
+    tested = reference_states(session, "image").keys() | drawn_subjects(session, "image")
+    for batch in chunks(sorted(tested)):
         for study in session.exec(select(Study).where(col(Study.study_instance_uid).in_(batch))):
             found.add(patients.of(study.issuer_of_patient_id, study.patient_id))
     return found
 
 
-class _Row(NamedTuple):
+class NumberedReport(NamedTuple):
     """A current report with the accession number and patient of its study, else its own."""
 
     report_id: int
     text: str
+    result_status: str
     accession_number: str
     accession_issuer: str
     issuer: str
     patient_id: str
 
 
-def _rows(session: Session, numbers: Iterable[str]) -> list[_Row]:
+def numbered_reports(
+    session: Session, numbers: Iterable[str], *, with_text: bool = True
+) -> list[NumberedReport]:
     """Return the reports of these accession numbers, in the order of their ids, each once."""
-    linked: dict[int, _Row] = {}
-    own: dict[int, _Row] = {}
+    text: Any = col(Report.text) if with_text else literal("")
+    linked: dict[int, NumberedReport] = {}
+    own: dict[int, NumberedReport] = {}
     for batch in chunks(sorted(numbers)):
         of_studies = (
-            select_columns(col(Report.id), col(Report.text), *_naming(Study))
+            select_columns(col(Report.id), text, col(Report.result_status), *_naming(Study))
             .join(Link, col(Link.report_id) == col(Report.id))
             .join(Study, col(Study.study_instance_uid) == col(Link.study_instance_uid))
             .where(col(Link.state) == CONFIRMED, col(Study.accession_number).in_(batch), *READABLE)
             .order_by(col(Report.id), col(Link.id))
         )
         for each in session.execute(of_studies):
-            linked.setdefault(each[0], _Row(*each))
+            linked.setdefault(each[0], NumberedReport(*each))
         of_reports = (
-            select_columns(col(Report.id), col(Report.text), *_naming(Report))
+            select_columns(col(Report.id), text, col(Report.result_status), *_naming(Report))
             .where(col(Report.accession_number).in_(batch), *READABLE)
             .order_by(col(Report.id))
         )
         for each in session.execute(of_reports):
-            own.setdefault(each[0], _Row(*each))
+            own.setdefault(each[0], NumberedReport(*each))
     return [row for _, row in sorted({**own, **linked}.items())]
 
 

@@ -49,9 +49,10 @@ def qualify_labeler(
 
     Raises:
         Permanent: the labeler cannot be loaded, readers have labelled no report, or stored labels
-            are to judge that are incomplete or of another configuration.
+            are to judge that are incomplete or of another configuration, or no readers' label was
+            sampled, blinded and adjudicated and nobody accepted that.
     """
-    judged = _judged(context, wanted, timed, progress)
+    judged = _judged(context, wanted.to("qualify"), timed, progress)
     with context.database.read() as session:
         standing = states_of(session, judged, folds)
         calibration = calibration_of(session, judged.configuration)
@@ -66,7 +67,14 @@ def qualify_labeler(
         observations=conditions(judged.schema),
         held_out=standing.judged_by != SAME_LABELS,
     )
-    figures = {**verdict.figures, "reports": len(judged.cases), "judged_by": standing.judged_by}
+    figures = {
+        **verdict.figures,
+        "reports": len(judged.cases),
+        "judged_by": standing.judged_by,
+        "rests_on": judged.called,
+        "labels_left_out": judged.left_out,
+        **judged.rests_on,
+    }
     with context.database.write() as session:
         session.add(
             Qualification(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from labeling.thresholds import Thresholds
 from plugin.context import Progress
 from plugin.errors import Permanent
 from plugin.settings import Settings
+from plugin.stages.basis import Use, chosen
 from plugin.stages.ground import ground_of
 from plugin.stages.judged import Judged, fresh_readings, stored_readings
 from plugin.stages.labelled import LabelledReports, ReferenceReport, file_reports, labelled_on_node
@@ -29,12 +30,21 @@ class Wanted:
         reports: a file of reports whose ids readers labelled (level "file"); None: the node's.
         encoding: of that file.
         now: the node's reports are read now, for their margins alone, and not taken as stored.
+        use: which readers' labels count.
+        purpose: what refuses those that do not, for its sentence.
     """
 
     labeler: str
     reports: Path | None = None
     encoding: str = "utf-8-sig"
     now: bool = False
+    use: Use = Use.FIGURES
+    purpose: str = ""
+
+    def to(self, purpose: str) -> Wanted:
+        """Return the same for labels that calibrate or gate, unless a person accepted others."""
+        use = self.use if self.use is Use.ALL else Use.GATE
+        return replace(self, use=use, purpose=purpose)
 
 
 def wanted_of(arguments: dict[str, Any]) -> Wanted:
@@ -42,7 +52,8 @@ def wanted_of(arguments: dict[str, Any]) -> Wanted:
     file = arguments.get("reports")
     encoding = arguments.get("encoding") or "utf-8-sig"
     now = bool(arguments.get("now"))
-    return Wanted(arguments["labeler"], Path(file) if file else None, encoding, now)
+    use = Use.ALL if arguments.get("accept_unsampled") else Use.FIGURES
+    return Wanted(arguments["labeler"], Path(file) if file else None, encoding, now, use)
 
 
 Read = Callable[[], AbstractContextManager[Session]]
@@ -59,7 +70,7 @@ def judged_of(read: Read, settings: Settings, wanted: Wanted, progress: Progress
         return read_now(read, settings, wanted, progress, evidence=not wanted.now)
     check_allowed(settings, wanted.labeler)
     with read() as session:
-        return stored_readings(session, settings, wanted.labeler)
+        return stored_readings(session, settings, wanted.labeler, wanted.use, wanted.purpose)
 
 
 def read_now(
@@ -85,7 +96,7 @@ def read_now(
     """
     check_allowed(settings, wanted.labeler)
     with read() as session:
-        reports = reports_of(session, settings, wanted)
+        reports = chosen(reports_of(session, settings, wanted), wanted.use, wanted.purpose)
     if most:
         reports = reports._replace(reports=_of_all_lengths(reports.reports, most))
 

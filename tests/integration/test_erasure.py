@@ -80,6 +80,7 @@ def test_no_byte_is_left_and_the_other_patient_is_untouched(context: Context) ->
     assert places >= {"structured_reports", "children.log"}
     tables = set(rows_about(context, GONE))
     assert tables >= {"study", "message", "report", "cohort_member", "prediction", "link"}
+    assert "reference_sample_subject" in tables
 
     found = erase(context)
 

@@ -38,7 +38,9 @@ PRESENT = "L4-L5: severe spinal canal stenosis."
 ABSENT = "L4-L5: no spinal canal stenosis."
 QUOTE = "spinal canal stenosis"
 RULE = {"cut": "balanced_accuracy", "band": "none"}
-CALIBRATE = {"labeler": "token_scores", "rule": RULE, "folds": 5, "by": "me", "output": ""}
+CALIBRATE = {"labeler": "token_scores", "rule": RULE, "folds": 5, "by": "me", "output": ""} | {
+    "accept_unsampled": True
+}
 EVALUATE = {"labeler": "token_scores", "folds": 5, "resamples": 50, "errors": 5, "output": ""}
 
 
@@ -327,7 +329,9 @@ def test_rules_qualify_on_a_file_or_it_is_said_why_not(config: Path, tmp_path: P
     common = ["--config", str(config), "--json"]
     assert runner.invoke(app, ["reference", "import", str(path), *common]).exit_code == 0
     done = runner.invoke(
-        app, ["labeler", "qualify", "--reports", str(reports), *common], catch_exceptions=False
+        app,
+        ["labeler", "qualify", "--reports", str(reports), "--accept-unsampled", *common],
+        catch_exceptions=False,
     )
     assert done.exit_code == 1
     found = json.loads(done.stdout)
@@ -350,7 +354,8 @@ def test_stored_labels_judge_and_some_reports_are_read_again_to_time_it(
     path = references(tmp_path / "read.csv", "report", [f"A{n}" for n in range(COUNT)])
     import_references(context, path)
     asked: dict[str, Any] = {
-        "labeler": "rules", "criteria": {}, "folds": 5, "by": "me", "timed": 4
+        "labeler": "rules", "criteria": {}, "folds": 5, "by": "me", "timed": 4,
+        "accept_unsampled": True,
     }  # fmt: skip
     with pytest.raises(Permanent, match="has read no report"):
         run_operation(context, "labeler qualify", asked, lambda _: None)
@@ -386,6 +391,7 @@ def test_labels_of_another_model_do_not_judge(context: Context, tmp_path: Path) 
                 context.clock,
             )
     asked = {"labeler": "rules", "criteria": {}, "folds": 5, "by": "me", "timed": 2}
+    asked["accept_unsampled"] = True
     with pytest.raises(Permanent, match="of another model"):
         run_operation(context, "labeler qualify", asked, lambda _: None)
 

@@ -84,6 +84,7 @@ def calibrate(context: Context, run: int, thresholds: Thresholds) -> None:
                 digest=thresholds.digest,
                 n_reports=10,
                 reference_digest="of a test",
+                summary={"accepted": []},
                 fitted_at=context.clock(),
             )
         )
@@ -194,6 +195,7 @@ def test_a_verdict_must_speak_of_the_levels_that_a_cohort_takes(context: Context
 
     def verdict(judged: tuple[str, ...], unjudged: tuple[str, ...] = ()) -> None:
         figures = {"observations": {name: {} for name in judged}, "unjudged": list(unjudged)}
+        figures |= {"accepted": []}
         with context.database.write() as session:
             of = configuration_of(session.get_one(LabelingRun, run))
             session.add(

@@ -160,7 +160,11 @@ def test_labels_of_which_nobody_noted_the_labeler_are_judged_and_fit_nothing(
 def test_thresholds_of_files_hold_for_what_made_the_labels(tmp_path: Path) -> None:
     given = job(tmp_path)
     output = tmp_path / "thresholds.json"
-    found = fit(given.labels[0], given.truth, SCHEMA, FitRule(), 5, output)
+    with pytest.raises(Permanent, match="of no stored sample, so they calibrate nothing"):
+        fit(given.labels[0], given.truth, SCHEMA, FitRule(), 5, output)
+    assert not output.exists()
+    found = fit(given.labels[0], given.truth, SCHEMA, FitRule(), 5, output, accept_unsampled=True)
+    assert found["rests_on"].startswith("agreement with report labels")
     content = output.read_text("utf-8")
     assert held_for(content) == {
         name: RUN[name] for name in ("labeler", "schema_digest", "model_digest", "question_digest")
@@ -186,6 +190,8 @@ def test_generated_truth_is_called_so(tmp_path: Path) -> None:
     truth.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
     found = score(job(tmp_path, truth=truth))
     assert any("say nothing of how real ones are read" in each for each in found["cautions"])
+    assert found["called"].startswith("agreement with what generated reports say")
+    assert score(job(tmp_path))["called"].startswith("agreement with report labels")
     assert found["evidence"][0]["touched"] == 1.0
     assert found["figures"][1]["present"] == 0
     assert found["figures"][1]["auroc"] is None

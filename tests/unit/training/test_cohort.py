@@ -21,6 +21,7 @@ from tests.cohort_builders import (
     add_study,
     blank_session,
     clock,
+    sample_with,
 )
 from training.cohort import CohortQuery, exclusions, freeze, manifest, members_of
 from training.errors import Permanent
@@ -254,6 +255,34 @@ def test_report_level_references_lock_nobody(session, run):
     labelled(session, run, "1.1", patient("train"))
     add_reference(session, "1.1", {HERE: "present"}, level="report")
     assert outcome(session, run) == {"1.1": "train"}
+
+
+def test_labels_of_no_sample_test_nothing_unless_accepted_and_their_patients_never_train(
+    session, run
+):
+    for uid, name in (("1.1", patient("train")), ("1.2", patient("train"))):
+        labelled(session, run, uid, name)
+    add_reference(session, "1.1", {HERE: "present"}, sampled=False)
+    assert outcome(session, run) == {
+        "1.1": "reference labels that were not sampled, blinded and adjudicated",
+        "1.2": "test patient without reference labels",
+    }
+    assert outcome(session, run, accepted=("unsampled",))["1.1"] == "test"
+
+
+def test_a_place_that_lacks_a_second_reader_is_unknown_in_a_test(session, run):
+    add_study(session, "1.1", patient("train"))
+    add_reference(session, "1.1", {HERE: "present"})
+    add_reference(session, "1.1", {THERE: "present", ("narrowing", WHOLE): "absent"}, sampled=False)
+    cohort = freeze(session, query(run), SETTINGS, clock, SALT)
+    [member] = members_of(session, cohort)
+    assert member.targets["narrowing"] == {"L4-L5": 1.0, "L5-S1": None}
+
+
+def test_whoever_was_drawn_for_the_test_fold_trains_nothing_before_being_read(session, run):
+    labelled(session, run, "1.1", patient("train"))
+    sample_with(session, "1.1", "image", [HERE])
+    assert outcome(session, run) == {"1.1": "test patient without reference labels"}
 
 
 def test_merged_identities_stay_on_one_side(session, run):
