@@ -108,6 +108,7 @@ class Predictor:
             "weights": str(context.folder.weights / f"{model.weights_digest}.safetensors"),
             "weights_digest": model.weights_digest,
             "classifier": context.settings.training.classifier,
+            "disc_localiser": context.settings.training.disc_localiser,
             "threads": context.settings.training.threads,
             "files": [str(path) for path in files],
             "observations": [each.id for each in schema.observations],
