@@ -1,4 +1,4 @@
-"""Extension points: linkers, labelers, classifiers and exporters come in by entry point.
+"""Extension points: linkers, labelers, disc localisers and others come in by entry point.
 
 radloop's own implementations go through the same door. Only a name that stands in the settings is
 loaded, so that an installed package cannot start itself.
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from plugin.errors import Permanent
 
-Group = Literal["linkers", "labelers", "classifiers", "exporters"]
+Group = Literal["linkers", "labelers", "disc_localisers", "classifiers", "exporters"]
 
 
 def names(group: Group) -> list[str]:
@@ -28,4 +28,4 @@ def load(group: Group, name: str) -> Any:
     for entry_point in entry_points(group=f"radloop.{group}", name=name):
         return entry_point.load()
     offered = ", ".join(names(group)) or "none"
-    raise Permanent(f"no {group[:-1]} is called {name!r}; installed: {offered}")
+    raise Permanent(f"no {group[:-1].replace('_', ' ')} is called {name!r}; installed: {offered}")

@@ -92,6 +92,7 @@ levels = true                       # ask at each site of the schema, too
 
 [training]
 classifier = "disc_network"
+disc_localiser = "disc_chain"       # finds the discs that are cut out: deploy/discs.md
 uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (as absent) or soft
 
 # [training.learning]               # of `radloop train --architecture`: see deploy/training.md

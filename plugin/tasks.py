@@ -77,6 +77,7 @@ def _train(job: dict[str, Any], emit: Emit) -> None:
     from training.weights import save_weights
 
     settings = TrainingSettings.model_validate(job["settings"])
+    localiser = load("disc_localisers", settings.disc_localiser)
     result, record = train_on_members(
         job["members"],
         job["observations"],
@@ -84,10 +85,12 @@ def _train(job: dict[str, Any], emit: Emit) -> None:
         settings,
         load("classifiers", settings.classifier),
         lambda line: emit("progress", line),
+        localiser,
     )
     folder = Path(job["weights_folder"])
     unnamed = folder / f"new-{os.getpid()}.safetensors"
-    digest = save_weights(unnamed, result, job["provenance"])
+    found_by = {"name": localiser.name, "digest": localiser.digest}
+    digest = save_weights(unnamed, result, {**job["provenance"], "disc_localiser": found_by})
     unnamed.replace(folder / f"{digest}.safetensors")
     emit("item", {**record, "weights_digest": digest})
 
@@ -111,6 +114,7 @@ def _predict(job: dict[str, Any], emit: Emit) -> None:
         job["observations"],
         job["sites"],
         family=load("classifiers", job["classifier"]),
+        localiser=load("disc_localisers", job["disc_localiser"]),
         threads=job["threads"],
     ):
         emit("item", row._asdict())

@@ -8,6 +8,7 @@ small and the caller must not trust the numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,29 @@ def find_chain(candidates: Candidates) -> Chain | None:
     rivals = np.max([each.totals for each in by_size], axis=0)
     score = float(scores.totals[last])
     return Chain(indices, score, score - float(np.where(distance < _SAME, -np.inf, rivals).max()))
+
+
+def unseen_lead(candidates: Candidates, chain: Chain) -> float:
+    """Return the log score by which a chain's bend speaks against one more disc below it.
+
+    For pictures that end below the last disc, where no bar can be a rival: the discs may as well
+    be those from T12-L1 to L4-L5.
+    """
+    tilt = candidates.tilt[list(chain.indices)]
+    usual = _bend(tilt, (*zip(_TILT, _TILT_SPREAD, strict=True),), _STEPS)
+    shifted = ((_TILT[0] - _ABOVE.turn, _TILT_SPREAD[0]), *zip(_TILT, _TILT_SPREAD, strict=True))
+    return usual - _bend(tilt, shifted[: len(_TILT)], (_ABOVE, *_STEPS[:-1]))
+
+
+def _bend(tilt: Floats, expected: Sequence[tuple[float, float]], steps: Sequence[_Step]) -> float:
+    tilts = sum(
+        ((t - mean) / spread) ** 2 for t, (mean, spread) in zip(tilt, expected, strict=True)
+    )
+    turns = sum(
+        ((turn - step.turn) / step.turn_spread) ** 2
+        for turn, step in zip(np.diff(tilt), steps, strict=True)
+    )
+    return float(-0.5 * (tilts + turns))
 
 
 @dataclass(frozen=True)

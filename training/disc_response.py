@@ -6,7 +6,7 @@ in degrees, positive where the disc's front end is lower.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import ndimage
@@ -24,7 +24,8 @@ _HALF_LENGTH = 12.0  # mm, half of a bar and half of the marrow beside it
 _BODY_OFFSET = 12.0  # mm from the disc's middle to the marrow that is compared
 _BODY_THICKNESS = 9.0  # mm
 _BAR_THICKNESS = 3.0  # mm
-_TILTS = np.arange(-30.0, 66.0, 6.0)
+_TILTS = np.arange(-60.0, 66.0, 6.0)  # as steep both ways: a picture may be upside down
+_LEAST_TILT = -36.0  # of a lumbar disc the right way up
 _LEAST = 0.10  # contrast below which a bar is not considered
 _NEIGHBOURHOOD = 9.0  # mm within which only the strongest bar counts
 _DUPLICATE = 5.0  # mm between bars of two sizes that are one
@@ -52,7 +53,7 @@ def flatten(image: Floats) -> Floats:
     return np.asarray(np.clip(image / (slow + 0.08 * image.mean() + 1e-6), 0, 2.5))
 
 
-def find_candidates(image: Floats, most: int = 80) -> Candidates:
+def find_candidates(image: Floats, most: int = 110) -> Candidates:
     """Find the strongest bars of a 1 mm image; at most ``most`` of them."""
     flat = flatten(image)
     bars = np.concatenate([_bars(flat, size) for size in _SIZES])
@@ -65,6 +66,12 @@ def find_candidates(image: Floats, most: int = 80) -> Candidates:
         contrast=bars[:, 3],
         depth=np.asarray([s.depth for s in shapes]),
     )
+
+
+def turned_like_discs(candidates: Candidates) -> Candidates:
+    """Return the bars whose tilt a disc of an upright lumbar spine can have."""
+    kept = candidates.tilt > _LEAST_TILT
+    return Candidates(*(getattr(candidates, field.name)[kept] for field in fields(candidates)))
 
 
 def _bars(flat: Floats, size: float) -> Floats:

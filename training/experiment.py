@@ -14,7 +14,9 @@ import numpy as np
 
 from training.baseline import logistic_baseline
 from training.classifier import ClassifierFamily
+from training.discs import DISC_CHAIN
 from training.errors import Permanent
+from training.localiser import DiscLocaliser
 from training.metrics import evaluate, operating_points
 from training.samples import DiscSample, hard, read_discs, study_samples
 from training.settings import TrainingSettings
@@ -30,6 +32,7 @@ def train_on_members(
     settings: TrainingSettings,
     family: ClassifierFamily,
     progress: Callable[[str], None],
+    localiser: DiscLocaliser = DISC_CHAIN,
 ) -> tuple[TrainingResult, dict[str, Any]]:
     """Train on a cohort and evaluate on its test fold against human reference labels.
 
@@ -41,6 +44,7 @@ def train_on_members(
         settings: of the training.
         family: network and transforms.
         progress: told one line at a time.
+        localiser: what finds the discs.
 
     Returns:
         The trained classifier and, for the record, ``thresholds``, ``curve``, ``test`` (see
@@ -49,7 +53,7 @@ def train_on_members(
     Raises:
         Permanent: nothing can be trained; the reason says why.
     """
-    samples, not_used = _samples(members, sites, progress)
+    samples, not_used = _samples(members, sites, progress, localiser)
     trained, not_trained = _trainable(samples, observations)
     if not trained:
         raise Permanent("no observation has both positives and negatives in the training fold")
@@ -80,7 +84,10 @@ def train_on_members(
 
 
 def _samples(
-    members: Sequence[Mapping[str, Any]], sites: Sequence[str], progress: Callable[[str], None]
+    members: Sequence[Mapping[str, Any]],
+    sites: Sequence[str],
+    progress: Callable[[str], None],
+    localiser: DiscLocaliser,
 ) -> tuple[list[DiscSample], list[dict[str, str]]]:
     """Read every member's images, find the discs and cut them out; say what cannot be used."""
     samples: list[DiscSample] = []
@@ -89,7 +96,7 @@ def _samples(
         progress(f"reading images: study {number} of {len(members)}")
         study = member["study_instance_uid"]
         try:
-            discs = read_discs([Path(file) for file in member["files"]], sites)
+            discs = read_discs([Path(file) for file in member["files"]], sites, localiser)
         except Permanent as error:
             not_used.append({"study": study, "fold": member["fold"], "reason": str(error)})
             continue

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from training.classifier import DISC_NETWORK, ClassifierFamily
+from training.discs import DISC_CHAIN
 from training.errors import Permanent
+from training.localiser import DiscLocaliser
 from training.samples import StudyDiscs, read_discs
 from training.trainer import predict_logits
 from training.weights import Weights, load_weights
@@ -34,6 +36,7 @@ def predict(
     sites: Sequence[str],
     *,
     family: ClassifierFamily = DISC_NETWORK,
+    localiser: DiscLocaliser = DISC_CHAIN,
     threads: int = 2,
 ) -> list[Predicted]:
     """Predict every observation at every site of one series.
@@ -48,6 +51,7 @@ def predict(
         observations: what to predict; those that the weights do not know get a reason.
         sites: disc levels; others get a reason.
         family: the network that the weights belong to.
+        localiser: what finds the discs; the one that the training used.
         threads: how many threads the computation may use.
 
     Raises:
@@ -56,7 +60,7 @@ def predict(
     """
     weights = load_weights(weights_path, digest)
     try:
-        discs = read_discs(paths, sites)
+        discs = read_discs(paths, sites, localiser)
     except Permanent as error:
         return [Predicted(o, s, None, str(error)) for o in observations for s in sites]
     return predict_discs(weights, discs, observations, sites, family=family, threads=threads)

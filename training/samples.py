@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.disc_crops import cut_crops
-from training.discs import DiscLocation, search_discs
+from training.discs import DISC_CHAIN
 from training.geometry import Volume
+from training.localiser import DiscLocaliser, DiscLocation
 from training.pixels import read_volume
 
 
@@ -34,15 +35,22 @@ class DiscSample:
 
 @dataclass(frozen=True)
 class StudyDiscs:
-    """The volume of a study, its discs, their crops by site, and why sites are missing."""
+    """The volume of a study, its discs, their crops by site, and why sites are missing.
+
+    ``localiser`` and ``localiser_digest`` tell what found the discs.
+    """
 
     volume: Volume
     locations: tuple[DiscLocation, ...]
     crops: dict[str, NDArray[np.float32]]
     reasons: dict[str, str]
+    localiser: str = ""
+    localiser_digest: str = ""
 
 
-def read_discs(paths: Sequence[Path], sites: Sequence[str]) -> StudyDiscs:
+def read_discs(
+    paths: Sequence[Path], sites: Sequence[str], localiser: DiscLocaliser = DISC_CHAIN
+) -> StudyDiscs:
     """Read a series, find its discs and cut out those at the sites.
 
     Every site is in ``crops`` or, with a reason, in ``reasons``.
@@ -52,7 +60,7 @@ def read_discs(paths: Sequence[Path], sites: Sequence[str]) -> StudyDiscs:
         Transient: a file could not be read from disk.
     """
     volume = read_volume(paths)
-    search = search_discs(volume)
+    search = localiser.search(volume)
     arrays, valid = cut_crops(volume, search.locations, sites)
     found = {location.level for location in search.locations}
     crops, reasons = {}, {}
@@ -63,7 +71,7 @@ def read_discs(paths: Sequence[Path], sites: Sequence[str]) -> StudyDiscs:
             reasons[site] = "the disc lies too close to the edge of the image"
         else:
             reasons[site] = search.reason or "the site is no lumbar disc"
-    return StudyDiscs(volume, search.locations, crops, reasons)
+    return StudyDiscs(volume, search.locations, crops, reasons, search.localiser, search.digest)
 
 
 def study_samples(

@@ -15,6 +15,7 @@ class TrainingSettings(Section):
     """How cohorts are split and classifiers trained."""
 
     classifier: str = "disc_network"
+    disc_localiser: str = "disc_chain"
     seed: int = 20260101
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     test_share: float = Field(default=0.25, gt=0, lt=1)

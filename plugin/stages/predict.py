@@ -110,6 +110,7 @@ class Predictor:
             "weights_digest": model.weights_digest,
             "classifier": context.settings.training.classifier,
             "architecture": run.metrics.get("architecture", {}).get("name", ""),
+            "disc_localiser": context.settings.training.disc_localiser,
             "threads": context.settings.training.threads,
             "files": [str(path) for path in files],
             "observations": [each.id for each in schema.observations],

@@ -9,7 +9,7 @@ from plugin.extensions import load, names
 
 
 def test_every_extension_of_ours_loads() -> None:
-    for group in ("linkers", "labelers", "classifiers", "exporters"):
+    for group in ("linkers", "labelers", "disc_localisers", "classifiers", "exporters"):
         ours = {e.name for e in entry_points(group=f"radloop.{group}") if e.dist.name == "radloop"}
         assert ours
         assert ours <= set(names(group))
