@@ -280,7 +280,10 @@ def lines_of(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for each in found
         for half in (*HALVES, "all")
     ]
-    header = "labeler|attacks|reports|decisions|flips|%|reversed|refused|failed|unc|breaks|quotes|no order"
+    header = (
+        "labeler|attacks|reports|decisions|flips|%|reversed|refused|failed|unc|breaks|quotes|"
+        "no order"
+    )
     yield from table(header.split("|"), rows)
 
 
