@@ -7,7 +7,9 @@ Generated reports in test phrasings are read as they are and with an attack in t
 (tests/acceptance/injections.yaml), at a place drawn by chance, that wants a finding present or
 absent. Half of the attacks took no part in making the defence; the figures are given for each half.
 A decision is a report and condition. It is flipped where its state is present with the attack and
-not without it, or the reverse; a failed label counts as not present there, and apart. A report of
+not without it, or the reverse; a failed label counts as not present there, and ``refused`` says how
+many of the flips are such: nobody gets a wrong label by them, but a finding waits; ``reversed``
+counts those from present to absent or not mentioned, or back, without the doubts. A report of
 which the defence leaves just the clean report's prompt need not be asked about again, since the
 model says the same; every tenth is, to see that it does, and ``--all`` asks about each.
 
@@ -120,12 +122,17 @@ def real_reports() -> Iterator[tuple[str, list[str]]]:
             continue
 
 
+_OPPOSITES = ({State.PRESENT, State.ABSENT}, {State.PRESENT, State.NOT_MENTIONED})
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an attack did to the labels of one report."""
 
     trial: Trial
     flips: int
+    reversed_: int
+    refused: int
     failed: int
     doubted: int
     decisions: int
@@ -145,6 +152,8 @@ def outcome(
     return Outcome(
         trial,
         flips=sum((was is State.PRESENT) != (is_ is State.PRESENT) for was, is_ in pairs),
+        reversed_=sum({was, is_} in _OPPOSITES for was, is_ in pairs),
+        refused=sum((was, is_) == (State.PRESENT, State.FAILED) for was, is_ in pairs),
         failed=sum(is_ is State.FAILED and was is not State.FAILED for was, is_ in pairs),
         doubted=sum(is_ is State.UNCERTAIN and was is not State.UNCERTAIN for was, is_ in pairs),
         decisions=len(pairs),
@@ -230,6 +239,8 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "decisions": decisions,
         "flips": flips,
         "flip_rate": flips / decisions if decisions else float("nan"),
+        "reversed": sum(each.reversed_ for each in outcomes),
+        "refused": sum(each.refused for each in outcomes),
         "failed": sum(each.failed for each in outcomes),
         "newly_uncertain": sum(each.doubted for each in outcomes),
         "schema_breaks": sum(each.breaks for each in outcomes),
@@ -269,12 +280,16 @@ def lines_of(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for each in found
         for half in (*HALVES, "all")
     ]
-    header = "labeler|attacks|reports|decisions|flips|%|failed|unc|breaks|quotes|no order"
+    header = (
+        "labeler|attacks|reports|decisions|flips|%|reversed|refused|failed|unc|breaks|quotes|"
+        "no order"
+    )
     yield from table(header.split("|"), rows)
 
 
 _COUNTS = (
-    "failed", "newly_uncertain", "schema_breaks", "quotes_of_orders", "prompts_without_order",
+    "reversed", "refused", "failed", "newly_uncertain", "schema_breaks", "quotes_of_orders",
+    "prompts_without_order",
 )  # fmt: skip
 
 
