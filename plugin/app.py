@@ -21,6 +21,7 @@ from dicom_node.mllp.process import MessageReceiver
 from dicom_node.receiver import Receivers
 from dicom_node.settings import Hl7Settings
 from dicom_node.storage import DicomStore
+from dicom_node.studies import completed_contents
 from labeling.standing import newest_run
 from plugin.console import ConsoleServer
 from plugin.context import open_context
@@ -40,6 +41,7 @@ from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.retain import DailyRetention
 from plugin.stages.send import send_transmission
+from plugin.stages.series_choices import choose_for_predictions
 from plugin.workflows import Workflows
 
 log = logging.getLogger("radloop")
@@ -245,6 +247,9 @@ class Node:
     def _enqueue(self) -> None:
         context = self.context
         self._completeness.sweep()
+        with context.database.read() as session:
+            complete = completed_contents(session)
+        choose_for_predictions(context, complete)
         with context.database.read() as session:
             predictions = waiting_predictions(context, session)
             transmissions = waiting_transmissions(session)

@@ -34,6 +34,10 @@ def cohort_freeze(
     sequence: Annotated[
         _Texts, typer.Option(help="Pattern of Series Description (* and ?); may be repeated.")
     ] = None,
+    series_rule: Annotated[
+        str | None,
+        typer.Option(help="Rule for series, by name or file: `radloop series try` shows it."),
+    ] = None,
     date_from: Annotated[str | None, typer.Option("--from", help="Study Date, 2024-01-31.")] = None,
     date_to: Annotated[str | None, typer.Option("--to", help="Study Date, included.")] = None,
     minimum_link: Annotated[
@@ -103,6 +107,7 @@ def cohort_freeze(
         "body_parts": body_part,
         "series_description": series_description,
         "sequences": sequence,
+        "series_rule": _rule_name(series_rule),
         "study_dates": _given({"from": date_from, "to": date_to}),
         "minimum_link": minimum_link,
         "uncertain_policy": uncertain_policy,
@@ -249,6 +254,13 @@ def cohort_opt_out(
 
 def _given(values: dict[str, str | None]) -> dict[str, str] | None:
     return {name: each for name, each in values.items() if each} or None
+
+
+def _rule_name(given: str | None) -> str | None:
+    """Return the name of a rule that ships, or the whole path of a file: the node reads it."""
+    if given and given.endswith((".yaml", ".yml")):
+        return str(Path(given).absolute())
+    return given
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -48,6 +48,7 @@ class CohortRequest(Section):
     body_parts: tuple[str, ...] | None = None
     series_description: str | None = None
     sequences: tuple[str, ...] = ()
+    series_rule: str | None = Field(default=None, min_length=1)
     study_dates: Dates = Dates()
     minimum_link: Literal["confirmed", "reviewed"] = "confirmed"
     uncertain_policy: UncertainPolicy | None = None
@@ -60,6 +61,16 @@ class CohortRequest(Section):
     label_words: Literal["exclude", "keep"] = "exclude"
     secondary_captures: Literal["exclude", "keep"] = "exclude"
     reports_after_delivery: Literal["exclude", "keep"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> CohortRequest:
+        others = (self.modality, self.body_parts, self.series_description, self.sequences or None)
+        if self.series_rule and any(each is not None for each in others):
+            raise ValueError(
+                "a series_rule decides alone: leave modality, body_parts, series_description and "
+                "sequences out"
+            )
+        return self
 
     @field_validator("minimum_link", mode="before")
     @classmethod
@@ -185,11 +196,13 @@ def _digits(date: dt.date | None) -> str:
 
 
 def _anchored(request: CohortRequest, folder: Path) -> CohortRequest:
-    lists = {
+    lists: dict[str, Any] = {
         name: folder / path
         for name in ("excluded_studies", "excluded_patients")
         if (path := getattr(request, name)) is not None
     }
+    if (request.series_rule or "").endswith((".yaml", ".yml")):
+        lists["series_rule"] = str(folder / str(request.series_rule))
     if request.consent is not None:
         path = folder / request.consent.list
         lists["consent"] = request.consent.model_copy(update={"list": path})

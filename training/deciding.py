@@ -41,7 +41,7 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
         (bool(evidence.refusal), evidence.refusal),
         (evidence.frozen, "study frozen: an object of it is in quarantine"),
         (not evidence.complete, "study not complete"),
-        (not evidence.images_digest, "no image series that fits"),
+        (not evidence.images_digest, _no_images(evidence)),
         (
             test and evidence.other_reference,
             "reference labels that were not sampled, blinded and adjudicated",
@@ -54,6 +54,11 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
         (not usable(targets), "no usable target"),
     )
     return next((reason for applies, reason in reasons if applies), "")
+
+
+def _no_images(evidence: Evidence) -> str:
+    reason = "no image series that fits"
+    return f"{reason}: {evidence.no_images}" if evidence.no_images else reason
 
 
 def _unreviewed(evidence: Evidence, query: CohortQuery) -> bool:

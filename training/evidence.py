@@ -21,6 +21,7 @@ from training.optouts import opted_out_studies
 from training.patients import NameOfIssuer, Patients, read_patients
 from training.query import CohortQuery
 from training.selection import LinkedReport, final_reports, images, linked_reports
+from training.series_choices import choices
 from training.settings import TrainingSettings
 from training.targets import Place
 
@@ -45,6 +46,7 @@ class Evidence:
     labels: States | None  # of the one final report; None: the run did not read it
     reference: States | None  # of readers; those that deserve to test, or were accepted
     probabilities: Mapping[Place, float] = field(default_factory=dict)
+    no_images: str = ""  # why a rule for series takes none of them
     refusal: str = ""  # why the query's lists, its dates or the patient leave the study out
     other_reference: bool = False  # readers labelled its images, and none of that may test
 
@@ -87,6 +89,7 @@ def gather(
         )
         locked = {keys[uid] for uid in held_out if keys.get(uid)}
     fitting, frozen = images(session, query.rule), frozen_studies(session)
+    whys = _whys(session, query.image_rule)
     links, labels = linked_reports(session), _labels(session, query.run_id)
     shares = (settings.validation_share, settings.test_share)
     done = None if complete is None else frozenset(complete)
@@ -107,6 +110,7 @@ def gather(
             labels=read.states if read else None,
             reference=references.get(uid),
             probabilities=read.probabilities if read else {},
+            no_images="" if uid in fitting else whys.get(uid, ""),
             refusal=refusals.of(uid, key, studies[uid].date),
             other_reference=uid in by_readers and uid not in references,
         )
@@ -183,6 +187,12 @@ def _references(
         for uid, states in reference_states(session, "image", deserving=deserving).items()
     }
     return {uid: states for uid, states in found.items() if states}
+
+
+def _whys(session: Session, rule_digest: str) -> dict[str, str]:
+    """Return why a rule for series takes what it takes, or nothing, by study."""
+    found = choices(session, rule_digest) if rule_digest else {}
+    return {uid: each.why for uid, each in found.items()}
 
 
 def _studies(session: Session) -> dict[str, _Known]:

@@ -22,6 +22,7 @@ from training.fingerprints import METHOD, fingerprint
 from training.models import SeriesPicture
 from training.pixels import rough_picture
 from training.selection import SeriesRule
+from training.series_choices import chosen_digests
 
 _KEYWORDS = (
     "ImagePositionPatient",
@@ -46,6 +47,8 @@ def analysed_images(
 
     In bulk what ``series.analysed_series`` and ``series.instance_digests`` say of one study.
     """
+    if rule.image_rule:
+        return chosen_digests(session, rule.image_rule, studies)
     found: dict[str, dict[str, list[str]]] = {}
     for chunk in chunks(sorted(studies)):
         for series, digest in session.exec(

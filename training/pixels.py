@@ -108,29 +108,6 @@ def read_slices(paths: Sequence[Path], decoder: Decoder | None = None) -> Slices
     )
 
 
-def read_picture(
-    path: Path, decoder: Decoder | None = None
-) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """Read one grey image, which need not lie anywhere in the patient.
-
-    Returns:
-        The picture (rows, columns), large values bright, and the spacing between its rows and
-        between its columns in mm; (1, 1) where it states none.
-
-    Raises:
-        Permanent: the file is no single grey image.
-        Transient: it could not be read from disk, or no process can be had to read it.
-    """
-    decoder = decoder or confined_decoder()
-    image = _read(decoder, path)
-    between_rows, between_columns = (1.0, 1.0)
-    if any(text.strip() for text in image.get("PixelSpacing", ())):
-        between_rows, between_columns = _numbers(image, "PixelSpacing", 2)
-    if min(between_rows, between_columns) <= 0:
-        raise Permanent("Pixel Spacing is not positive")
-    return _decode(decoder, path, image), (between_rows, between_columns)
-
-
 def rough_picture(path: Path, decoder: Decoder) -> NDArray[np.float32]:
     """Read one image as a picture: float32 (rows, columns), as stored, large values bright.
 

@@ -13,13 +13,13 @@ from dicom_node.studies import frozen_studies
 from training.errors import Permanent
 from training.models import Model, Prediction
 from training.selection import (
-    SeriesRule,
     final_reports,
     historical_studies,
     images,
     linked_reports,
     suspended_studies,
 )
+from training.series import series_rule
 from training.settings import PredictionRule
 
 
@@ -144,8 +144,7 @@ def studies_to_predict(
         complete_study_uids: studies that have stopped growing.
         digest_of: gives the present digest of a study, the one that predictions are stored under.
     """
-    body_parts = (rule.body_part,) if rule.body_part else ()
-    fitting = images(session, SeriesRule(rule.modality, body_parts, rule.series_description))
+    fitting = images(session, series_rule(rule))
     wanted = fitting.keys() & set(complete_study_uids)
     wanted -= frozen_studies(session).keys()
     wanted -= suspended_studies(session, wanted)

@@ -47,6 +47,8 @@ class CohortQuery:
             that are secondary captures, are left out or kept.
         reports_after_delivery: whether a report that came after a prediction of ours was delivered
             is left out or kept; None: as the settings say.
+        series_rule, image_rule: name and digest of a rule of ``training.images``, which decides
+            alone about images then.
         device_names: names under which this node signs its structured reports.
     """
 
@@ -76,11 +78,19 @@ class CohortQuery:
     secondary_captures: Literal["exclude", "keep"] = "exclude"
     reports_after_delivery: Literal["exclude", "keep"] | None = None
     device_names: tuple[str, ...] = ()
+    series_rule: str = ""
+    image_rule: str = ""
 
     @property
     def rule(self) -> SeriesRule:
         """Which image series count."""
-        return SeriesRule(self.modality, self.body_parts, self.series_description, self.sequences)
+        return SeriesRule(
+            self.modality,
+            self.body_parts,
+            self.series_description,
+            self.sequences,
+            self.image_rule,
+        )
 
     def record(
         self, settings: TrainingSettings, salt: bytes, name_of: NameOfIssuer = str
@@ -94,6 +104,9 @@ class CohortQuery:
             "study_dates": [self.first_date, self.last_date]
             if self.first_date or self.last_date
             else [],
+            "series_rule": {"name": self.series_rule, "digest": self.image_rule}
+            if self.image_rule
+            else {},
             "minimum_link": "" if self.minimum_link == "confirmed" else self.minimum_link,
             "excluded_lists": sorted(
                 [each.kind, each.digest(salt, name_of)] for each in self.excluded

@@ -20,6 +20,7 @@ from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.reports.status import FINAL_STATUSES
 from dicom_node.studies import is_image
 from training.errors import Permanent
+from training.series_choices import chosen_digests
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class SeriesRule:
         series_description: text that Series Description (0008,103E) must contain, without case.
         sequences: patterns of Series Description, of which one must match as a whole, without
             case; ``*`` and ``?`` stand for anything; empty: any.
+        image_rule: digest of a rule of ``training.images``, which alone decides then: what it took
+            is read from ``training.series_choices``; empty: there is none.
     """
 
     modality: str
     body_parts: tuple[str, ...] = ()
     series_description: str = ""
     sequences: tuple[str, ...] = ()
+    image_rule: str = ""
 
     def __post_init__(self) -> None:
         if not self.modality.strip():
@@ -66,6 +70,7 @@ class SeriesRule:
             tuple(query["body_parts"]),
             query["series_description"],
             tuple(query.get("sequences", ())),
+            query.get("series_rule", {}).get("digest", ""),
         )
 
 
@@ -97,6 +102,8 @@ def image_digests(
     The digests are sorted, over all series that fit. A series with nothing but reports,
     presentation states or other objects without pixels never fits, whatever its Modality says.
     """
+    if rule.image_rule:
+        return chosen_digests(session, rule.image_rule, studies)
     query = (
         select(Series, Instance.digest, Instance.sop_class_uid)
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))

@@ -37,4 +37,5 @@ class PredictionRule(Section):
     modality: str = "MR"
     body_part: str = "LSPINE"  # compared with Body Part Examined without case; empty: any
     series_description: str = "T2"  # a series whose description contains this is needed
+    series_rule: str = ""  # of training.images, by name or path; decides alone where it is given
     only_without_final_report: bool = True

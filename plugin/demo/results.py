@@ -14,12 +14,11 @@ from plugin.context import open_for_reading
 from plugin.demo.pictures import draw_roc, draw_study
 from plugin.reporting import render_file
 from plugin.settings import Settings
-from plugin.stages.predict import series_rule
 from training.discs import locate_discs
 from training.models import Prediction
 from training.picture import mid_sagittal_image, on_image
 from training.pixels import read_volume
-from training.series import analysed_series, instance_digests
+from training.series import analysed_digests, series_rule
 
 
 def render_reports(reports: Sequence[Mapping[str, Any]], folder: Path) -> int:
@@ -75,7 +74,7 @@ def _above(rows: list[Prediction]) -> int:
 
 def _files(session: Session, store: DicomStore, settings: Settings, study: str) -> list[Path]:
     for rule in settings.prediction:
-        series = analysed_series(session, study, series_rule(rule))
-        if series is not None:
-            return [store.path(digest) for digest in instance_digests(session, series)]
+        digests = analysed_digests(session, study, series_rule(rule))
+        if digests:
+            return [store.path(digest) for digest in digests]
     return []

@@ -25,6 +25,7 @@ import labeling.models
 import training.exports.models
 import training.impact_models
 import training.models
+import training.series_choices
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
 from plugin.migrations.cohorts import add_provenance_of_cohorts
@@ -67,6 +68,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_provenance_of_cohorts,
     add_missing_tables,  # exports of cohorts
     add_reference_samples,
+    add_missing_tables,  # what rules for series take
 )
 
 

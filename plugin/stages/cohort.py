@@ -32,7 +32,10 @@ from plugin.stages.cohort_pictures import look_at_members
 from plugin.stages.cohort_summary import matches_nothing, summarise
 from plugin.stages.complete import Completeness
 from plugin.stages.ground import ground_of
+from plugin.stages.series_choices import choose_series
 from training.cohort import freeze, manifest
+from training.images.rule_file import load_rule
+from training.images.series_rule import ImageSeriesRule
 from training.models import Cohort
 from training.query import CohortQuery
 from training.settings import PredictionRule
@@ -93,13 +96,15 @@ def freeze_cohort(
     request = request or CohortRequest()
     Completeness(context).sweep()
     ground = ground_of(context.settings)
-    look_at_members(
-        context,
-        lambda session: _query(context, session, name, labeler, accepted, request),
-        progress,
-    )
+    rule = _image_rule(context, request)
+    if rule is not None:
+        with context.database.read() as session:
+            studies = complete_studies(session)
+        choose_series(context, rule, studies, progress)
+    ask = _Asked(context, name, labeler, accepted, request, rule)
+    look_at_members(context, ask.query, progress)
     with context.database.write() as session:
-        query = _query(context, session, name, labeler, accepted, request)
+        query = ask.query(session)
         cohort = freeze(
             session,
             query,
@@ -119,32 +124,61 @@ def freeze_cohort(
     return {**summary, "matches_nothing": nothing, "manifest": str(_relative(path, context))}
 
 
-def _query(
-    context: Context,
-    session: Session,
-    name: str,
-    labeler: str,
-    accepted: Sequence[str],
-    request: CohortRequest,
-) -> CohortQuery:
-    schema = context.schema()
-    rules = context.settings.prediction
-    rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
-    run_id = newest_run(session, request.labeler or labeler, schema)
-    found = _with_test_fold(session, _accepted(session, run_id, schema, accepted), accepted)
-    return query_of(
-        request,
-        name,
-        schema,
-        run_id,
-        accepted=found.shortcomings,
-        uncalibrated=found.uncalibrated,
-        unjudged=found.unjudged,
-        modality=rule.modality,
-        body_parts=(rule.body_part,) if rule.body_part else schema.body_parts,
-        series_description=rule.series_description,
-        device_names=(context.settings.reporting.device_name,),
-    )
+@dataclass(frozen=True)
+class _Asked:
+    """What a cohort is asked for; the settings say what the request leaves out."""
+
+    context: Context
+    name: str
+    labeler: str
+    accepted: Sequence[str]
+    request: CohortRequest
+    image_rule: ImageSeriesRule | None
+
+    def query(self, session: Session) -> CohortQuery:
+        schema, request = self.context.schema(), self.request
+        run_id = newest_run(session, request.labeler or self.labeler, schema)
+        found = _accepted(session, run_id, schema, self.accepted)
+        found = _with_test_fold(session, found, self.accepted)
+        return query_of(
+            request,
+            self.name,
+            schema,
+            run_id,
+            accepted=found.shortcomings,
+            uncalibrated=found.uncalibrated,
+            unjudged=found.unjudged,
+            device_names=(self.context.settings.reporting.device_name,),
+            **self._images(schema),
+        )
+
+    def _images(self, schema: LabelSchema) -> dict[str, Any]:
+        if self.image_rule is not None:
+            return {
+                "modality": self.image_rule.modalities[0],
+                "series_rule": self.image_rule.name,
+                "image_rule": self.image_rule.digest,
+            }
+        rule = _first_rule(self.context)
+        modality = rule.modality if rule else schema.modality
+        parts = (rule.body_part,) if rule and rule.body_part else schema.body_parts
+        description = rule.series_description if rule else ""
+        return {"modality": modality, "body_parts": parts, "series_description": description}
+
+
+def _image_rule(context: Context, request: CohortRequest) -> ImageSeriesRule | None:
+    """Return the rule for series that the request names, or the settings where it names nothing."""
+    if request.series_rule:
+        return load_rule(request.series_rule)
+    others = (request.modality, request.body_parts, request.series_description)
+    rule = _first_rule(context)
+    if rule is None or not rule.series_rule or request.sequences or any(others):
+        return None
+    return load_rule(rule.series_rule)
+
+
+def _first_rule(context: Context) -> PredictionRule | None:
+    return next(iter(context.settings.prediction), None)
 
 
 @dataclass(frozen=True)

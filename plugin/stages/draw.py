@@ -38,7 +38,7 @@ from plugin.errors import Permanent
 from plugin.settings import Settings
 from plugin.stages.frame import Frame, FrameQuery, frame_of
 from plugin.stages.ground import ground_of
-from training.selection import SeriesRule
+from training.series import series_rule
 from training.settings import PredictionRule
 
 RANDOM, STRATIFIED = "random", "stratified"
@@ -263,7 +263,6 @@ def _frame_query(
 ) -> FrameQuery:
     rules = settings.prediction
     rule = rules[0] if rules else PredictionRule(model="", modality=schema.modality, body_part="")
-    parts = (rule.body_part,) if rule.body_part else schema.body_parts
     return FrameQuery(
         level=draft.level,
         file=draft.file,
@@ -271,9 +270,7 @@ def _frame_query(
         include_read=draft.include_read,
         include_trained=draft.include_trained,
         without_report=draft.without_report,
-        images=SeriesRule(rule.modality, parts, rule.series_description)
-        if draft.level == "image"
-        else None,
+        images=series_rule(rule, schema.body_parts) if draft.level == "image" else None,
         run=run,
     )
 

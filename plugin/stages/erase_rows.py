@@ -54,6 +54,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "reported_patient": {"report_id": "reports"},
     "reported_study": {"report_id": "reports", "study_instance_uid": "studies"},
     "series": {"series_instance_uid": "series"},
+    "series_choice": {"study_instance_uid": "studies"},
     "series_picture": {"digest": "digests"},
     "study": {"study_instance_uid": "studies"},
     "study_completion": {"study_instance_uid": "studies"},

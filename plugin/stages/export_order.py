@@ -22,7 +22,7 @@ from training.membership import Ground, standing_of
 from training.models import Cohort, CohortMember
 from training.optouts import opted_out_studies
 from training.selection import SeriesRule
-from training.series import analysed_series, instance_digests
+from training.series import analysed_digests
 from training.standing import Fault
 
 _READERS = {1.0: "present", 0.0: "absent"}
@@ -198,9 +198,8 @@ def _files(
 ) -> tuple[tuple[str, str], ...]:
     query = cohort.query
     rule = SeriesRule.of_record(query)
-    series = analysed_series(session, row.study_instance_uid, rule)
     store = DicomStore(context.folder.root)
-    digests = instance_digests(session, series) if series else []
+    digests = analysed_digests(session, row.study_instance_uid, rule)
     return tuple(
         sorted(
             ((str(store.path(each)), names.image(each)) for each in digests),

@@ -16,7 +16,7 @@ from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Transmission
 from dicom_node.sr_identity import EVIDENCE
 from dicom_node.storage import DicomStore
-from dicom_node.studies import study_digest
+from dicom_node.studies import studies_with_images, study_digest
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import NeedsReview
@@ -24,10 +24,10 @@ from plugin.extensions import load
 from plugin.pipeline import WaitingPrediction, held, waiting_predictions
 from plugin.reporting import AnalysedStudy
 from plugin.stages.complete import Completeness
+from plugin.stages.series_choices import choose_for_predictions
 from training.models import Cohort, Model, Prediction, TrainingRun
 from training.predictions import SitePrediction, record_carrier, store_predictions
-from training.selection import SeriesRule
-from training.series import analysed_series, instance_digests
+from training.series import analysed_digests, series_rule
 from training.settings import PredictionRule
 
 
@@ -100,10 +100,10 @@ class Predictor:
             model = session.get_one(Model, model_id)
             run = session.get_one(TrainingRun, model.training_run_id)
             rule = _rule(context, model)
-            series = analysed_series(session, study_instance_uid, series_rule(rule))
-            if series is None:
+            digests = analysed_digests(session, study_instance_uid, series_rule(rule))
+            if not digests:
                 raise NeedsReview("the study has no series that fits the rule any more")
-            files = [store.path(digest) for digest in instance_digests(session, series)]
+            files = [store.path(digest) for digest in digests]
         schema = context.schema()
         job = {
             "weights": str(context.folder.weights / f"{model.weights_digest}.safetensors"),
@@ -172,18 +172,15 @@ def predict_waiting(
     """
     Completeness(context).sweep()
     with context.database.read() as session:
+        studies = studies_with_images(session)
+    choose_for_predictions(context, studies, most=None)
+    with context.database.read() as session:
         waiting = waiting_predictions(context, session, ignore_quiet_time=ignore_quiet_time)
     with Predictor(context) as predictor:
         for number, each in enumerate(waiting, start=1):
             _predict(predictor, each)
             progress(f"{number} of {len(waiting)} studies")
     return {"predicted": len(waiting)}
-
-
-def series_rule(rule: PredictionRule) -> SeriesRule:
-    """Return the rule for series that a prediction rule of the settings contains."""
-    body_parts = (rule.body_part,) if rule.body_part else ()
-    return SeriesRule(rule.modality, body_parts, rule.series_description)
 
 
 def _predict(predictor: Predictor, each: WaitingPrediction) -> None:

@@ -216,6 +216,8 @@ def _expire(context: Context, session: Session, each: Expiry) -> int:
     for chunk in chunks(sorted(digests)):
         for name in _BY_DIGEST:
             connection.execute(sa.delete(tables[name]).where(tables[name].c["digest"].in_(chunk)))
+    of_study = tables["series_choice"].c["study_instance_uid"]
+    connection.execute(sa.delete(tables["series_choice"]).where(of_study == uid))
     if _is_referred_to(session, uid):
         session.merge(ExpiredStudy(study_instance_uid=uid, rule=each.rule, expired_at=now))
     else:

@@ -22,7 +22,7 @@ from training.membership import Ground, standing_of
 from training.models import Cohort, CohortMember, TrainingRun
 from training.registry import promote, register
 from training.selection import SeriesRule
-from training.series import analysed_series, instance_digests
+from training.series import analysed_digests
 from training.standing import Fault, in_words, spoiling, stopping
 
 
@@ -182,10 +182,10 @@ def _spoiled(session: Session, ground: Ground, cohort: Cohort) -> str:
 
 
 def _digests(session: Session, member: CohortMember, rule: SeriesRule) -> list[str]:
-    series = analysed_series(session, member.study_instance_uid, rule)
-    if series is None:
+    digests = analysed_digests(session, member.study_instance_uid, rule)
+    if not digests:
         raise Permanent("a member of the cohort has lost the series that it was chosen for")
-    return instance_digests(session, series)
+    return digests
 
 
 def _id(cohort: Cohort) -> int:

@@ -14,18 +14,20 @@ import numpy as np
 from scipy import ndimage
 
 from training.errors import Permanent
+from training.images.reading import read_images, read_picture, read_stack
+from training.images.series_rule import Reading
 from training.learning.example import Array, InputKind
-from training.pixels import read_picture, read_volume
 from training.samples import read_discs
 
 FORMS: Mapping[InputKind, str] = {
-    InputKind.IMAGE: "middle-slice-1",
-    InputKind.VOLUME: "whole-stack-1",
+    InputKind.IMAGE: "middle-slice-2",
+    InputKind.VOLUME: "whole-stack-2",
     InputKind.DISC: "disc-crops-1",
     InputKind.BAG: "disc-bag-1",
 }
 
 _DARKEST, _BRIGHTEST = 1.0, 99.5  # percentiles that become 0 and 1
+_AS_STORED = Reading(spacing_needed=False)  # brightness is brought into one range below
 _ABOVE = 2.0  # brighter voxels are cut off here
 
 Shape = tuple[int, ...]
@@ -60,11 +62,13 @@ def form_of(kind: InputKind, shape: Shape, sites: Sequence[str]) -> str:
 
 def _image(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
     """Return the single picture, or the slice in the middle of a stack, with square pixels."""
-    if len(paths) == 1:
-        picture, spacing = read_picture(paths[0])
+    images = read_images(paths)
+    if len(images) == 1:
+        found = read_picture(images[0], _AS_STORED)
+        picture, spacing = found.values, found.spacing or (1.0, 1.0)
     else:
-        volume = read_volume(paths)
-        picture, spacing = volume.array[len(volume.array) // 2], volume.spacing[1:]
+        stack = read_stack(images)
+        picture, spacing = stack.array[len(stack.array) // 2], stack.spacing[1:]
     finest = min(spacing)
     height, width = (n * s / finest for n, s in zip(picture.shape, spacing, strict=True))
     scale = min(shape[1] / height, shape[2] / width)
@@ -74,7 +78,7 @@ def _image(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
 
 
 def _volume(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
-    return _normal(resampled(read_volume(paths).array, shape[1:]))[None]
+    return _normal(resampled(read_stack(read_images(paths)).array, shape[1:]))[None]
 
 
 def _discs(paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
