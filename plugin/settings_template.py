@@ -104,6 +104,7 @@ uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (a
 # modality = "MR"
 # body_part = "LSPINE"
 # series_description = "T2"
+# series_rule = "lumbar_sagittal_t2" # decides alone, see deploy/images.md
 # only_without_final_report = true
 
 [reporting]                         # the structured report that goes back to the archive

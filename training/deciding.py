@@ -8,6 +8,7 @@ from training.models import CohortMember
 from training.query import CohortQuery
 from training.selection import LinkedReport, final_reports
 from training.targets import Targets, targets_of, usable
+from training.typed_targets import Details, details_of
 
 
 def decided(uid: str, evidence: Evidence, query: CohortQuery) -> CohortMember:
@@ -28,6 +29,7 @@ def decided(uid: str, evidence: Evidence, query: CohortQuery) -> CohortMember:
         images_digest="" if reason else evidence.images_digest,
         fold="" if reason or evidence.fold is None else evidence.fold,
         targets={} if reason else targets,
+        details={} if reason or test else _details(evidence, query),
         exclusion_reason=reason,
     )
 
@@ -54,6 +56,10 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
         (not usable(targets), "no usable target"),
     )
     return next((reason for applies, reason in reasons if applies), "")
+
+
+def _details(evidence: Evidence, query: CohortQuery) -> Details:
+    return details_of(evidence.labels or {}, evidence.said, query.schema)
 
 
 def _no_images(evidence: Evidence) -> str:

@@ -24,6 +24,7 @@ from training.selection import LinkedReport, final_reports, images, linked_repor
 from training.series_choices import choices
 from training.settings import TrainingSettings
 from training.targets import Place
+from training.typed_targets import Said
 
 __all__ = ["CohortQuery", "Evidence", "States", "gather"]
 
@@ -46,6 +47,7 @@ class Evidence:
     labels: States | None  # of the one final report; None: the run did not read it
     reference: States | None  # of readers; those that deserve to test, or were accepted
     probabilities: Mapping[Place, float] = field(default_factory=dict)
+    said: Mapping[Place, Said] = field(default_factory=dict)  # severity and words of place
     no_images: str = ""  # why a rule for series takes none of them
     refusal: str = ""  # why the query's lists, its dates or the patient leave the study out
     other_reference: bool = False  # readers labelled its images, and none of that may test
@@ -110,6 +112,7 @@ def gather(
             labels=read.states if read else None,
             reference=references.get(uid),
             probabilities=read.probabilities if read else {},
+            said=read.said if read else {},
             no_images="" if uid in fitting else whys.get(uid, ""),
             refusal=refusals.of(uid, key, studies[uid].date),
             other_reference=uid in by_readers and uid not in references,
@@ -132,6 +135,7 @@ class _Read:
 
     states: States = field(default_factory=dict)
     probabilities: dict[Place, float] = field(default_factory=dict)
+    said: dict[Place, Said] = field(default_factory=dict)
 
 
 class _Refusals:
@@ -210,16 +214,21 @@ def _studies(session: Session) -> dict[str, _Known]:
 def _labels(session: Session, run_id: int) -> dict[int, _Read]:
     """Return what the run says by report, for reports with a confirmed link."""
     linked = select(Link.report_id).where(Link.state == CONFIRMED)
-    columns = (Label.report_id, Label.observation, Label.site, Label.state, Label.probability)
+    columns = (
+        *(Label.report_id, Label.observation, Label.site, Label.state, Label.probability),
+        *(Label.severity, Label.locations),
+    )
     rows = session.execute(
         plain_select(*(col(each) for each in columns)).where(
             col(Label.run_id) == run_id, col(Label.report_id).in_(linked)
         )
     )
     found: dict[int, _Read] = {}
-    for report_id, observation, site, state, probability in rows:
+    for report_id, observation, site, state, probability, severity, locations in rows:
         read = found.setdefault(report_id, _Read())
         read.states[observation, site] = State(state)
         if probability is not None:
             read.probabilities[observation, site] = probability
+        if severity or locations:
+            read.said[observation, site] = Said(severity, tuple(locations))
     return found

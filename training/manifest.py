@@ -39,6 +39,8 @@ def _member(member: CohortMember) -> dict[str, Any]:
         "report_id": member.report_id,
         "images_digest": member.images_digest,
         "targets": member.targets,
+        # Earlier cohorts have none and keep their digests.
+        **({"details": member.details} if member.details else {}),
         **_made_of(member),
     }
 

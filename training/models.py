@@ -49,6 +49,7 @@ class CohortMember(SQLModel, table=True):
     images_digest: str = ""  # SHA-256 over the digests of the images in the series that fit
     fold: str = ""  # "train", "validation", "test"; empty when excluded
     targets: dict[str, Any] = _json(dict)  # training.targets.Targets
+    details: dict[str, Any] = _json(dict)  # training.typed_targets.Details
     exclusion_reason: str = ""
     report_sha256: str = ""  # of the text of the report version
     labels_sha256: str = ""  # training.manifest.labels_digest of what the targets were made of

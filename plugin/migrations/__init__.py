@@ -28,7 +28,7 @@ import training.models
 import training.series_choices
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
-from plugin.migrations.cohorts import add_provenance_of_cohorts
+from plugin.migrations.cohorts import add_details_of_members, add_provenance_of_cohorts
 from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.labels import add_calibrated_labels, add_reference_samples
 from plugin.migrations.messages import add_reports_as_living_truth
@@ -68,7 +68,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_provenance_of_cohorts,
     add_missing_tables,  # exports of cohorts
     add_reference_samples,
-    add_missing_tables,  # what rules for series take
+    add_details_of_members,
 )
 
 

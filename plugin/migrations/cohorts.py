@@ -14,3 +14,9 @@ def add_provenance_of_cohorts(connection: sa.Connection) -> None:
     add_missing_columns(
         connection, "cohort_member", {"report_sha256": "", "labels_sha256": "", "images": "[]"}
     )
+
+
+def add_details_of_members(connection: sa.Connection) -> None:
+    """Add severities and places that members learn from, and what rules for series take."""
+    add_missing_tables(connection)
+    add_missing_columns(connection, "cohort_member", {"details": "{}"})

@@ -142,6 +142,7 @@ def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[st
                 "patient_key": member.patient_key,
                 "fold": member.fold,
                 "targets": member.targets,
+                "details": member.details,
                 "files": [str(store.path(digest)) for digest in digests],
                 "digests": digests,
             }

@@ -33,7 +33,14 @@ from training.learning.members import Examples, examples_of
 from training.learning.options import Options
 from training.learning.predicting import Floats, logits_of, probabilities_of
 from training.learning.preparing import form_of
-from training.learning.targets import counts, hard, heads_for, presence_matrix
+from training.learning.targets import (
+    counts,
+    hard,
+    heads_for,
+    locations_learned,
+    presence_matrix,
+    steps_learned,
+)
 from training.metrics import evaluate, operating_points
 from training.settings import TrainingSettings
 
@@ -131,6 +138,7 @@ def train_architecture(
         "not_trained": not_trained,
         "counts": _counts(given),
         "targets": counts(given.examples, trained),
+        "heads": asdict(learned.heads),
         "architecture": _about(architecture, form),
         "baseline": {"name": NAME, **_figures(baseline)},
         "estimate": estimate,
@@ -152,7 +160,14 @@ def _learned(
 ) -> tuple[Learned, dict[str, Any]]:
     """Estimate, refuse what does not fit, and learn."""
     options = options_of(settings)
-    heads = heads_for(examples, trained, most_weight=options.most_positive_weight)
+    heads = heads_for(
+        examples,
+        trained,
+        most_weight=options.most_positive_weight,
+        locations=locations_learned(examples, trained),
+        severities=steps_learned(examples, trained),
+        weights={str(k): v for k, v in settings.learning.head_weights.items()},
+    )
     memory = memory_of(architecture, examples, heads, options)
     device = group.device(options.device)
     shared = 1 if device.type == "cuda" else group.size  # one memory for all processes

@@ -15,6 +15,7 @@ from training.errors import Permanent
 from training.learning.cache import InputCache, key_of
 from training.learning.example import Array, Example, InputKind
 from training.learning.preparing import form_of, prepare
+from training.typed_targets import Details, Typed, site_details, whole_details
 
 Targets = Mapping[str, Mapping[str, float | None]]
 """{observation: {site: 1.0, 0.0, or None for unknown}}, as a cohort freezes them."""
@@ -67,13 +68,14 @@ def examples_of_study(
     """Return the examples of one study: one, or for discs one for each usable disc."""
     if kind is not InputKind.DISC:
         presence = {name: whole(by_site) for name, by_site in member["targets"].items()}
-        return [_example(member, WHOLE, given, presence)]
+        return [_example(member, WHOLE, given, presence, whole_details(_details(member)))]
     return [
         _example(
             member,
             site,
             crop,
             {name: _known(by_site.get(site)) for name, by_site in member["targets"].items()},
+            site_details(_details(member), site),
         )
         for site, crop in zip(sites, given, strict=True)
         if not np.isnan(crop).any()
@@ -99,8 +101,17 @@ def _known(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
+def _details(member: Mapping[str, Any]) -> Details:
+    found: Details = member.get("details", {})
+    return found
+
+
 def _example(
-    member: Mapping[str, Any], site: str, given: Array, presence: Mapping[str, float]
+    member: Mapping[str, Any],
+    site: str,
+    given: Array,
+    presence: Mapping[str, float],
+    typed: Typed,
 ) -> Example:
     study = member["study_instance_uid"]
     return Example(
@@ -109,6 +120,8 @@ def _example(
         fold=member["fold"],
         input=given,
         presence=presence,
+        locations=typed.locations,
+        severities=typed.severities,
         site=site,
         study=study,
     )

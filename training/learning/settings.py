@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from dicom_node.setting_values import Section
+
+Head = Literal["presence", "location", "severity"]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class LearningSettings(Section):
@@ -21,6 +24,8 @@ class LearningSettings(Section):
         mixed_precision: compute in half precision on CUDA.
         clip: greatest norm of the gradient.
         most_positive_weight: bound of what rare positives weigh in the loss.
+        head_weights: of "presence", "location" and "severity" in the loss of architectures with
+            such heads; one that is missing is the architecture's own.
         least_of_a_class: positives, and negatives, that train and validation must each hold of an
             observation.
         memory_bytes: that a training may take; 0: what is free.
@@ -35,6 +40,7 @@ class LearningSettings(Section):
     mixed_precision: bool = True
     clip: float = Field(default=1.0, gt=0)
     most_positive_weight: float = Field(default=8.0, ge=1)
+    head_weights: dict[Head, Weight] = Field(default_factory=dict)
     least_of_a_class: int = Field(default=5, ge=1)
     memory_bytes: int = Field(default=0, ge=0)
     cache_bytes: int = Field(default=20 * 2**30, ge=0)

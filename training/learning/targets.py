@@ -57,6 +57,36 @@ def heads_for(
     )
 
 
+def locations_learned(
+    examples: Sequence[Example], observations: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return by observation the places that training examples both say and contradict."""
+    found: dict[str, dict[str, set[float]]] = {name: {} for name in observations}
+    for each in (e for e in examples if e.fold == "train"):
+        for name, places in each.locations.items():
+            for place, value in places.items():
+                if name in found:
+                    found[name].setdefault(place, set()).add(value)
+    kept = {
+        name: tuple(sorted(place for place, values in places.items() if len(values) > 1))
+        for name, places in found.items()
+    }
+    return {name: places for name, places in kept.items() if places}
+
+
+def steps_learned(examples: Sequence[Example], observations: Sequence[str]) -> dict[str, int]:
+    """Return by observation how many steps its scale has, up to the greatest that was learned.
+
+    One of which the training examples hold a single step has none to tell apart.
+    """
+    found: dict[str, set[int]] = {name: set() for name in observations}
+    for each in (e for e in examples if e.fold != "test"):
+        for name, step in each.severities.items():
+            if name in found:
+                found[name].add(step)
+    return {name: max(steps) + 1 for name, steps in found.items() if len(steps) > 1}
+
+
 def counts(
     examples: Sequence[Example], observations: Sequence[str]
 ) -> dict[str, dict[str, dict[str, int]]]:
