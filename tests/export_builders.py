@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.storage import DicomStore
+from plugin.cohort_request import request_of
 from plugin.context import Context, open_context
 from plugin.settings import load_settings
 from plugin.settings_template import render
@@ -74,13 +76,27 @@ class Grid:
         }
 
 
-def series(person: Person, grid: Grid, **attributes: object) -> list[Dataset]:
-    """Return a series whose files and instance numbers say nothing about the order."""
+def series(
+    person: Person, grid: Grid, *, own_pictures: bool = False, **attributes: object
+) -> list[Dataset]:
+    """Return a series whose files and instance numbers say nothing about the order.
+
+    With ``own_pictures`` nobody has those of another: such people may not stand on two sides of a
+    cohort.
+    """
     order = np.random.default_rng(7).permutation(grid.slices)
+    own = np.arange(grid.rows * grid.columns)
+    if own_pictures:
+        np.random.default_rng(int(person.number)).shuffle(own)
     return [
-        person.image(number + 1, **{**grid.attributes(int(place)), **attributes})
+        person.image(number + 1, **{**_own(grid.attributes(int(place)), own), **attributes})
         for number, place in enumerate(order)
     ]
+
+
+def _own(attributes: dict[str, object], order: np.ndarray) -> dict[str, object]:
+    values = np.frombuffer(cast(bytes, attributes["PixelData"]), dtype=np.uint16)
+    return {**attributes, "PixelData": values[order].tobytes()}
 
 
 def add_person(context: Context, person: Person, images: Sequence[Dataset]) -> None:
@@ -103,7 +119,8 @@ def freeze(context: Context, readers: Sequence[Person] = ()) -> str:
         path = context.folder.root.parent / "labels.csv"
         path.write_text("\n".join(["level,subject,observation,site,reader,state", *rows, ""]))
         import_references(context, str(path))
-    found = freeze_cohort(context, "spine", "rules", SHORTCOMINGS)
+    kept = request_of({"secondary_captures": "keep"})  # exports look for burned-in text themselves
+    found = freeze_cohort(context, "spine", "rules", SHORTCOMINGS, kept)
     return str(found["digest"])
 
 

@@ -51,7 +51,10 @@ def opt_out(
         subject = find_subject(
             session, issuer, patient_id, ground.salt, context.linking().issuers_of()
         )
-        if words_of(session, subject) & set(WORDS.findall(f"{by} {reason}".casefold())):
+        said = f"{by} {reason}".casefold()
+        if patient_id.casefold() in said.split() or (
+            words_of(session, subject) & set(WORDS.findall(said))
+        ):
             raise Permanent("who decides and why are kept: they must not name the patient")
         patients = read_patients(session, ground.name_of)
         identities = {(issuer, patient_id), *subject.identities}

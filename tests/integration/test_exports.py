@@ -51,7 +51,7 @@ def fill(context: Context) -> None:
         }
         if person is STAMPED:
             attributes["BurnedInAnnotation"] = "YES"
-        images = series(person, GRID, **attributes)
+        images = series(person, GRID, own_pictures=True, **attributes)
         for each in images:
             each.private_block(0x0029, "RADLOOP TEST", create=True).add_new(1, "LO", person.mark)
         add_person(context, person, images)
