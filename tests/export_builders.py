@@ -12,7 +12,6 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.storage import DicomStore
-from plugin.cohort_request import request_of
 from plugin.context import Context, open_context
 from plugin.settings import load_settings
 from plugin.settings_template import render
@@ -119,8 +118,7 @@ def freeze(context: Context, readers: Sequence[Person] = ()) -> str:
         path = context.folder.root.parent / "labels.csv"
         path.write_text("\n".join(["level,subject,observation,site,reader,state", *rows, ""]))
         import_references(context, str(path))
-    kept = request_of({"secondary_captures": "keep"})  # exports look for burned-in text themselves
-    found = freeze_cohort(context, "spine", "rules", SHORTCOMINGS, kept)
+    found = freeze_cohort(context, "spine", "rules", SHORTCOMINGS)
     return str(found["digest"])
 
 

@@ -30,6 +30,10 @@ from tests.nodes import radloop
 from tests.peers import REQUIRE
 from tests.unit.dicom_node.test_deidentification import EVERYTHING
 from training.exports.models import CohortExport
+from training.image_text import SCREENS
+from training.standing import Fault
+
+OPTED_OUT = str(Fault.OPTED_OUT)
 
 GONE = Person("KANARI", "7391")
 STAYS = Person("SPERLING", "6482")
@@ -102,7 +106,7 @@ def words_in(folder: Path, unpacked: Path, words: list[str]) -> list[tuple[str, 
 def test_an_export_holds_all_formats_and_nobodys_name(context: Context, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     found = export(context, folder)
-    assert (found["members"], found["left_out"]) == (3, {"text is burned into the image": 1})
+    assert (found["members"], found["left_out"]) == (3, {SCREENS: 1})
     assert found["folds"]["test"] == 1  # type: ignore[index]
     words = [word for person in PEOPLE for word in (*person.words(), person.mark.lower())]
     assert words_in(folder, tmp_path / "unpacked", words) == []
@@ -122,7 +126,7 @@ def test_an_export_holds_all_formats_and_nobodys_name(context: Context, tmp_path
     ]
     assert (judged["target"], judged["state"], judged["fold"]) == (1.0, "present", "test")
     (left,) = pq.read_table(folder / "exclusions.parquet").to_pylist()
-    assert (left["reason"], left["stage"]) == ("text is burned into the image", "export")
+    assert (left["reason"], left["stage"]) == (SCREENS, "cohort")
 
 
 def test_images_of_one_member_agree_in_every_format(context: Context, tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ def test_nothing_else_is_overwritten(context: Context, tmp_path: Path) -> None:
 
 def test_parquet_alone_needs_no_images(context: Context, tmp_path: Path) -> None:
     found = export(context, tmp_path / "out", ("parquet",), ())
-    assert (found["members"], found["files"]) == (4, 2)
+    assert (found["members"], found["files"]) == (3, 2)
     rows = pq.read_table(tmp_path / "out" / "members.parquet").to_pylist()
     assert {(row["image"], row["dicom"]) for row in rows} == {(None, None)}
 
@@ -355,11 +359,11 @@ def test_a_patient_who_opts_out_leaves_exports_and_is_in_none_that_follow(
     assert not list((before / "images").rglob(f"{stone['study']}*"))
     assert export(own_context, before, ("parquet", "nifti", "datalist"), ())["already_there"]
     left = export(own_context, after, ("parquet",), ())
-    assert (left["members"], left["left_out"]) == (3, {"its patient has opted out of research": 1})
+    assert (left["members"], left["left_out"]) == (2, {OPTED_OUT: 1, SCREENS: 1})
     rows = pq.read_table(after / "exclusions.parquet").to_pylist()
-    assert rows == []  # not even among those who were left out
+    assert [row["reason"] for row in rows] == [SCREENS]  # who opted out is not even named here
     opt_out(True)
-    assert export(own_context, again, ("parquet",), ())["members"] == 4
+    assert export(own_context, again, ("parquet",), ())["members"] == 3
     assert record_of(before)["members"] == 2
 
 
@@ -385,7 +389,7 @@ def test_what_does_not_stand_any_more_is_left_out_with_its_reason(
     )
     receive(own_context, correction)
     found = export(own_context, tmp_path / "after", ("parquet",), ())
-    assert found["left_out"] == {"its report has a later version": 1}
+    assert found["left_out"] == {"its report has a later version": 1, SCREENS: 1}
     assert "later version" in str(listed(own_context)[0]["superseded"])
 
 
