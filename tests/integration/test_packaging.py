@@ -34,6 +34,8 @@ DOORS = {
     "py3langid": {"labeling/language_detection.py"},
     "monai": {
         "training/architectures/common.py",
+        "training/architectures/disc_grading.py",
+        "training/architectures/multi_type.py",
         "training/architectures/resnet50_multilabel.py",
         "training/architectures/volume3d.py",
         "training/classifier.py",
