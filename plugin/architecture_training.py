@@ -20,6 +20,7 @@ from typing import Any
 from dicom_node.confinement import end_with_parent
 from dicom_node.durable import write_durably
 from plugin.errors import ChildFailed, Permanent
+from plugin.extensions import load
 from training.errors import TrainingError
 
 Say = Callable[[str], None]
@@ -61,6 +62,7 @@ def _trained(job: dict[str, Any], group: Any, say: Say) -> dict[str, Any]:
         (Path(job["prepared_folder"]), Path(job["trainings_folder"])),
         say,
         group=group,
+        localiser=load("disc_localisers", settings.disc_localiser),
     )
     if not group.leads:
         return {}

@@ -125,7 +125,8 @@ def _predict_with_architecture(job: dict[str, Any], emit: Emit) -> None:
 
     found = loaded(Path(job["weights"]), job["weights_digest"], job["threads"])
     files = [Path(file) for file in job["files"]]
-    for row in found.predict(files, job["observations"], job["sites"]):
+    localiser = load("disc_localisers", job["disc_localiser"])
+    for row in found.predict(files, job["observations"], job["sites"], localiser):
         emit("item", row._asdict())
 
 

@@ -114,7 +114,7 @@ def test_the_record_tells_everything_beside_the_baseline(trained: Trained, folde
     assert record["estimate"]["memory"]["parameters"] > 10_000
     assert record["estimate"]["duration"]["whole"] > 0
     assert record["cache"]["made"] == PATIENTS
-    assert record["architecture"]["preparation"] == "whole-stack-1/1x4x16x16"
+    assert record["architecture"]["preparation"] == "whole-stack-2/1x4x16x16"
     assert not list((folder / "checkpoints").iterdir())  # it is over
 
 

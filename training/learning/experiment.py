@@ -15,6 +15,7 @@ import torch
 
 from training.architectures import registry
 from training.architectures.protocol import Architecture
+from training.discs import DISC_CHAIN
 from training.learning.baseline import NAME, Baseline, linear_baseline
 from training.learning.cache import InputCache
 from training.learning.checkpoint import UnusableCheckpoint
@@ -41,6 +42,7 @@ from training.learning.targets import (
     presence_matrix,
     steps_learned,
 )
+from training.localiser import DiscLocaliser
 from training.metrics import evaluate, operating_points
 from training.settings import TrainingSettings
 
@@ -90,6 +92,7 @@ def train_architecture(
     progress: Progress,
     *,
     group: Group = ALONE,
+    localiser: DiscLocaliser = DISC_CHAIN,
 ) -> Trained:
     """Train on a cohort and evaluate on its test fold against human reference labels.
 
@@ -107,6 +110,7 @@ def train_architecture(
         folders: of the cache and of the checkpoints.
         progress: told one line at a time.
         group: the processes that learn together.
+        localiser: what finds the discs of inputs that are cut at discs.
 
     Returns:
         The network; ``record`` holds ``thresholds``, ``curve``, ``test`` (see
@@ -117,7 +121,7 @@ def train_architecture(
         Permanent: nothing can be trained, or it would not fit into memory; with the numbers.
     """
     cache = InputCache(folders[0], settings.learning.cache_bytes)
-    given = examples_of(members, architecture, sites, cache, progress)
+    given = examples_of(members, architecture, sites, cache, progress, localiser)
     trained, not_trained = refuse_too_small(
         given.examples, observations, settings.learning.least_of_a_class
     )
@@ -129,7 +133,7 @@ def train_architecture(
     probabilities = held_out_probabilities(architecture, learned, given.examples, device)
     baseline = linear_baseline(architecture, given.examples, trained, settings.seed)
     thresholds = thresholds_of(given.examples, trained, probabilities)
-    form = form_of(architecture.kind, architecture.input_shape, sites)
+    form = form_of(architecture.kind, architecture.input_shape, sites, localiser)
     record = {
         "thresholds": thresholds,
         "curve": [asdict(each) for each in learned.curve],

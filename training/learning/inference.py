@@ -12,6 +12,7 @@ from torch import nn
 from labeling.vocabulary import WHOLE
 from training.architectures import registry
 from training.architectures.protocol import Architecture
+from training.discs import DISC_CHAIN
 from training.errors import Permanent
 from training.inference import Predicted
 from training.learning.example import Example, InputKind
@@ -19,6 +20,7 @@ from training.learning.members import examples_of_study
 from training.learning.predicting import Floats, logits_of, probabilities_of
 from training.learning.preparing import form_of, prepare
 from training.learning.weights import Network, load_network
+from training.localiser import DiscLocaliser
 
 
 class Loaded:
@@ -45,7 +47,11 @@ class Loaded:
         return probabilities_of(logits, self.network.offsets, self.network.temperature)
 
     def predict(
-        self, paths: Sequence[Path], observations: Sequence[str], sites: Sequence[str]
+        self,
+        paths: Sequence[Path],
+        observations: Sequence[str],
+        sites: Sequence[str],
+        localiser: DiscLocaliser = DISC_CHAIN,
     ) -> list[Predicted]:
         """Predict one series: at the whole study, or disc by disc.
 
@@ -56,11 +62,11 @@ class Loaded:
             Transient: a file could not be read from disk.
         """
         kind, shape = self.architecture.kind, self.architecture.input_shape
-        if form_of(kind, shape, sites) != self.network.preparation:
+        if form_of(kind, shape, sites, localiser) != self.network.preparation:
             raise Permanent("inputs are prepared otherwise now than when this network learned")
         places = list(sites) if kind is InputKind.DISC else [WHOLE]
         try:
-            given = prepare(kind, paths, shape, sites)
+            given = prepare(kind, paths, shape, sites, localiser)
         except Permanent as error:
             return [Predicted(o, s, None, str(error)) for o in observations for s in places]
         unlabelled = {"study_instance_uid": "", "patient_key": "", "fold": "", "targets": {}}

@@ -11,10 +11,12 @@ import numpy as np
 
 from labeling.vocabulary import WHOLE
 from training.architectures.protocol import Architecture
+from training.discs import DISC_CHAIN
 from training.errors import Permanent
 from training.learning.cache import InputCache, key_of
 from training.learning.example import Array, Example, InputKind
 from training.learning.preparing import form_of, prepare
+from training.localiser import DiscLocaliser
 from training.typed_targets import Details, Typed, site_details, whole_details
 
 Targets = Mapping[str, Mapping[str, float | None]]
@@ -35,6 +37,7 @@ def examples_of(
     sites: Sequence[str],
     cache: InputCache,
     progress: Callable[[str], None],
+    localiser: DiscLocaliser = DISC_CHAIN,
 ) -> Examples:
     """Prepare the input of every member; what cannot be prepared is left out and named.
 
@@ -44,15 +47,16 @@ def examples_of(
         sites: of the schema.
         cache: keeps prepared inputs.
         progress: told one line at a time.
+        localiser: what finds the discs.
     """
-    form = form_of(architecture.kind, architecture.input_shape, sites)
+    form = form_of(architecture.kind, architecture.input_shape, sites, localiser)
     found: list[Example] = []
     not_used: list[dict[str, str]] = []
     for number, member in enumerate(members, start=1):
         progress(f"preparing inputs: study {number} of {len(members)}")
         try:
             given = cache.get(
-                key_of(member["digests"], form), _Prepared(architecture, member, sites)
+                key_of(member["digests"], form), _Prepared(architecture, member, sites, localiser)
             )
         except Permanent as error:
             reason = {"study": member["study_instance_uid"], "fold": member["fold"]}
@@ -129,11 +133,16 @@ def _example(
 
 class _Prepared:
     def __init__(
-        self, architecture: Architecture, member: Mapping[str, Any], sites: Sequence[str]
+        self,
+        architecture: Architecture,
+        member: Mapping[str, Any],
+        sites: Sequence[str],
+        localiser: DiscLocaliser,
     ) -> None:
-        self._architecture, self._member, self._sites = architecture, member, sites
+        self._architecture, self._member = architecture, member
+        self._sites, self._localiser = sites, localiser
 
     def __call__(self) -> Array:
         paths = [Path(file) for file in self._member["files"]]
         shape = self._architecture.input_shape
-        return prepare(self._architecture.kind, paths, shape, self._sites)
+        return prepare(self._architecture.kind, paths, shape, self._sites, self._localiser)

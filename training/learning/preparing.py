@@ -8,15 +8,18 @@ no cached input of the old one is taken for the new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
+from training.discs import DISC_CHAIN
 from training.errors import Permanent
 from training.images.reading import read_images, read_picture, read_stack
 from training.images.series_rule import Reading
 from training.learning.example import Array, InputKind
+from training.localiser import DiscLocaliser
 from training.samples import read_discs
 
 FORMS: Mapping[InputKind, str] = {
@@ -33,7 +36,21 @@ _ABOVE = 2.0  # brighter voxels are cut off here
 Shape = tuple[int, ...]
 
 
-def prepare(kind: InputKind, paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
+@dataclass(frozen=True)
+class Discs:
+    """Which discs are cut out, and what finds them."""
+
+    sites: tuple[str, ...]
+    localiser: DiscLocaliser
+
+
+def prepare(
+    kind: InputKind,
+    paths: Sequence[Path],
+    shape: Shape,
+    sites: Sequence[str],
+    localiser: DiscLocaliser = DISC_CHAIN,
+) -> Array:
     """Return the input of one series as float32.
 
     Args:
@@ -41,6 +58,7 @@ def prepare(kind: InputKind, paths: Sequence[Path], shape: Shape, sites: Sequenc
         paths: DICOM files of one series, in any order.
         shape: of one input, or of one instance of a bag.
         sites: of the schema; a DISC has a crop for each.
+        localiser: what finds the discs.
 
     Returns:
         IMAGE and VOLUME: an array of the shape. DISC: (sites, *shape), NaN where a site has no
@@ -50,17 +68,26 @@ def prepare(kind: InputKind, paths: Sequence[Path], shape: Shape, sites: Sequenc
         Permanent: the files cannot be prepared so; the sentence says why.
         Transient: a file could not be read from disk.
     """
-    return np.ascontiguousarray(_PREPARED_BY[kind](paths, shape, sites), dtype=np.float32)
+    return np.ascontiguousarray(
+        _PREPARED_BY[kind](paths, shape, Discs(tuple(sites), localiser)), dtype=np.float32
+    )
 
 
-def form_of(kind: InputKind, shape: Shape, sites: Sequence[str]) -> str:
-    """Return what tells one preparation from another: its form, shape, and sites."""
+def form_of(
+    kind: InputKind,
+    shape: Shape,
+    sites: Sequence[str],
+    localiser: DiscLocaliser = DISC_CHAIN,
+) -> str:
+    """Return what tells one preparation from another: form, shape, sites, what finds discs."""
     told = "x".join(str(each) for each in shape)
-    named = f"/{','.join(sites)}" if kind in (InputKind.DISC, InputKind.BAG) else ""
+    named = ""
+    if kind in (InputKind.DISC, InputKind.BAG):
+        named = f"/{','.join(sites)}/{localiser.name}-{localiser.digest[:16]}"
     return f"{FORMS[kind]}/{told}{named}"
 
 
-def _image(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
+def _image(paths: Sequence[Path], shape: Shape, _discs: Discs) -> Array:
     """Return the single picture, or the slice in the middle of a stack, with square pixels."""
     images = read_images(paths)
     if len(images) == 1:
@@ -77,27 +104,27 @@ def _image(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
     return _centred(_normal(fitted), shape[1:])[None]
 
 
-def _volume(paths: Sequence[Path], shape: Shape, _sites: Sequence[str]) -> Array:
+def _volume(paths: Sequence[Path], shape: Shape, _discs: Discs) -> Array:
     return _normal(resampled(read_stack(read_images(paths)).array, shape[1:]))[None]
 
 
-def _discs(paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
-    discs = read_discs(paths, sites)
+def _discs(paths: Sequence[Path], shape: Shape, wanted: Discs) -> Array:
+    discs = read_discs(paths, wanted.sites, wanted.localiser)
     if not discs.crops:
         raise Permanent("; ".join(sorted(set(discs.reasons.values()))) or "no disc was found")
     found = {tuple(crop.shape) for crop in discs.crops.values()}
     if found != {tuple(shape)}:
         raise Permanent(f"discs are cut as {found.pop()}, and the network takes {tuple(shape)}")
     missing = np.full(shape, np.nan, dtype=np.float32)
-    return np.stack([discs.crops.get(site, missing) for site in sites])
+    return np.stack([discs.crops.get(site, missing) for site in wanted.sites])
 
 
-def _bag(paths: Sequence[Path], shape: Shape, sites: Sequence[str]) -> Array:
-    crops = _discs(paths, shape, sites)
+def _bag(paths: Sequence[Path], shape: Shape, wanted: Discs) -> Array:
+    crops = _discs(paths, shape, wanted)
     return crops[~np.isnan(crops).any(axis=(1, 2, 3))]
 
 
-_PREPARED_BY: Mapping[InputKind, Callable[[Sequence[Path], Shape, Sequence[str]], Array]] = {
+_PREPARED_BY: Mapping[InputKind, Callable[[Sequence[Path], Shape, Discs], Array]] = {
     InputKind.IMAGE: _image,
     InputKind.VOLUME: _volume,
     InputKind.DISC: _discs,
