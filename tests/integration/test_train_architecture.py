@@ -3,14 +3,15 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from dicom_node.models import Instance, Series
 from dicom_node.storage import DicomStore
@@ -26,10 +27,11 @@ from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.predict import Predictor
+from plugin.stages.reference import import_references
 from tests.cohort_builders import MR_IMAGE, NOW, add_labels, add_reference, add_report, add_study
 from tests.phantom_files import write_series
 from training.architectures.registry import GROUP
-from training.models import Model, Prediction, TrainingRun
+from training.models import CohortMember, Model, Prediction, TrainingRun
 
 PATIENTS = 32
 TRAINING = """[training]
@@ -185,3 +187,59 @@ def test_what_cannot_be_trained_is_refused_and_registers_nothing(context: Contex
         train(context, architecture="stranger")
     with context.database.read() as session:
         assert not session.exec(select(Model)).all()
+
+
+def test_a_series_that_cannot_be_read_is_named_and_the_others_teach(
+    context: Context, tmp_path: Path
+) -> None:
+    _spoil(context, "1.2.1", lambda path: path.write_bytes(path.read_bytes()[:700]))
+    _spoil(context, "1.2.2", _without_spacing)
+    aside = tmp_path / "aside"
+    gone = _spoil(context, "1.2.3", lambda path: path.rename(aside))
+    with pytest.raises(Permanent, match=r"study 1\.2\.3: an image file could not be read"):
+        train(context)
+    aside.rename(gone)
+    done = train(context)
+    told = {each["study"]: each["reason"] for each in done["not_used"]}
+    assert told.keys() == {"1.2.1", "1.2.2"}
+    assert told["1.2.2"] == "PixelSpacing of an image is missing"
+    assert all(reason and str(tmp_path) not in reason for reason in told.values())
+    assert done["model"] == "stacks:1"
+
+
+def _spoil(context: Context, study: str, change: Callable[[Path], object]) -> Path:
+    """Change one file of a study in the archive, as a failing disk may; return where it lies."""
+    query = (
+        select(Instance.digest)
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(Series.study_instance_uid == study)
+        .order_by(col(Instance.digest))
+    )
+    with context.database.read() as session:
+        digest = session.exec(query).first()
+    path = DicomStore(context.folder.root).path(str(digest))
+    change(path)
+    return path
+
+
+def _without_spacing(path: Path) -> None:
+    image = pydicom.dcmread(path)
+    del image.PixelSpacing
+    image.save_as(path)
+
+
+def test_readers_labels_of_somebody_unknown_are_told_and_test_nothing(
+    context: Context, tmp_path: Path
+) -> None:
+    path = tmp_path / "readers.csv"
+    path.write_text(
+        "level,subject,observation,site,reader,state\nimage,9.9.9,stenosis,whole,R1,present\n"
+    )
+    found = import_references(context, str(path))
+    assert found["unknown_subjects"] == {"image": 1}
+    frozen = freeze_cohort(context, "spine", "rules", SHORTCOMINGS)
+    assert frozen["members"] == PATIENTS
+    with context.database.read() as session:
+        assert not session.exec(
+            select(CohortMember).where(CohortMember.study_instance_uid == "9.9.9")
+        ).all()

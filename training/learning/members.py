@@ -12,7 +12,7 @@ import numpy as np
 from labeling.vocabulary import WHOLE
 from training.architectures.protocol import Architecture
 from training.discs import DISC_CHAIN
-from training.errors import Permanent
+from training.errors import Permanent, Transient
 from training.learning.cache import InputCache, key_of
 from training.learning.example import Array, Example, InputKind
 from training.learning.preparing import form_of, prepare
@@ -48,6 +48,9 @@ def examples_of(
         cache: keeps prepared inputs.
         progress: told one line at a time.
         localiser: what finds the discs.
+
+    Raises:
+        Transient: a file could not be read from disk; names the study.
     """
     form = form_of(architecture.kind, architecture.input_shape, sites, localiser)
     found: list[Example] = []
@@ -58,6 +61,8 @@ def examples_of(
             given = cache.get(
                 key_of(member["digests"], form), _Prepared(architecture, member, sites, localiser)
             )
+        except Transient as error:  # a disk that fails now may be there tomorrow
+            raise Transient(f"study {member['study_instance_uid']}: {error}") from error
         except Permanent as error:
             reason = {"study": member["study_instance_uid"], "fold": member["fold"]}
             not_used.append({**reason, "reason": str(error)})
