@@ -118,7 +118,7 @@ def _take_part(path: Path) -> None:
     from training.learning.distributed import joined
 
     job = json.loads(path.read_bytes())
-    with joined() as group:
+    with joined(device=job["settings"]["learning"]["device"]) as group:
         try:
             told = _trained(job, group, _print if group.leads else _mute)
         except TrainingError as error:

@@ -118,7 +118,10 @@ def cohort_freeze(
         "suspects": suspects,
         "accepted_suspects": accept_suspect,
     }
-    asked = combined(read_request(query) if query else {}, options)
+    written = read_request(query) if query else {}
+    if options["consent"] and "consent" in written:
+        raise typer.BadParameter("the query names a list of consent already: leave the option out")
+    asked = combined(written, options)
     request_of(asked, "the options")
     given = {
         "uncalibrated": accept_uncalibrated,
@@ -250,6 +253,12 @@ def cohort_opt_out(
         revoke=revoke,
     )
     show(result, as_json)
+    if not result["known"]:
+        typer.echo(
+            "warning: nothing of a patient with this id of this issuer is here; it is recorded for "
+            "what may come. Check both for typing errors",
+            err=True,
+        )
 
 
 def _given(values: dict[str, str | None]) -> dict[str, str] | None:

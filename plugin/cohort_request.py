@@ -100,11 +100,22 @@ def read_request(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else _from_yaml(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise Permanent(f"{path.name} cannot be read: {error}") from None
+        raise Permanent(f"{path.name} cannot be read: {_without_content(error)}") from None
     checked = request_of(values, path.name)
     return _anchored(checked, path.absolute().parent).model_dump(
         mode="json", by_alias=True, exclude_defaults=True
     )
+
+
+def _without_content(error: Exception) -> str:
+    """Return what is wrong with a file and where; a list given by mistake may name patients."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return f"it is no YAML{where}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return error.strerror or "it cannot be opened" if isinstance(error, OSError) else str(error)
 
 
 def request_of(values: Any, source: str = "the query") -> CohortRequest:

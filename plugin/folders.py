@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plugin.errors import NodeIsRunning
+from plugin.errors import NodeIsRunning, Permanent
 from plugin.locks import take
+
+
+@functools.cache
+def _mark_of(salt: bytes) -> bytes:
+    """Return what tells one secret from another, slow to be guessed from."""
+    return hashlib.scrypt(salt, salt=b"radloop patient keys", n=2**14, r=8, p=1).hex().encode()
 
 
 class DataFolder:
@@ -103,17 +111,37 @@ class DataFolder:
         """Return the secret that turns patient identities into keys; made once, mode 0600.
 
         RADLOOP_PATIENT_KEY_SALT in the environment wins, for sites that keep secrets elsewhere.
+        With another secret nobody who opted out is known any more and all folds move, so a folder
+        that was used with one takes no other.
+
+        Raises:
+            Permanent: the secret is another one than before, or it is lost.
         """
-        from_environment = os.environ.get("RADLOOP_PATIENT_KEY_SALT")
-        if from_environment:
-            return from_environment.encode()
-        path = self.root / "patient_key_salt"
+        given = os.environ.get("RADLOOP_PATIENT_KEY_SALT", "").encode()
+        path, mark = self.root / "patient_key_salt", self.root / "patient_key_salt.mark"
+        if not given and not path.exists() and mark.exists():
+            raise Permanent(
+                "the secret of patient keys is lost: put patient_key_salt back from a backup of "
+                "the data folder, or set RADLOOP_PATIENT_KEY_SALT as it was"
+            )
+        salt = given or self._kept(path)
+        made = _mark_of(salt)
+        if self._kept(mark, made) != made:
+            raise Permanent(
+                "this is not the secret of patient keys with which the data folder was used: set "
+                "RADLOOP_PATIENT_KEY_SALT as it was, or leave it out where the folder keeps its own"
+            )
+        return salt
+
+    @staticmethod
+    def _kept(path: Path, content: bytes = b"") -> bytes:
+        """Return the content of a private file; one that is not there is written first."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return path.read_bytes()
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_hex(32).encode())
+            file.write(content or secrets.token_hex(32).encode())
             file.flush()
             os.fsync(file.fileno())
         return path.read_bytes()

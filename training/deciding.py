@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from labeling.vocabulary import State
+from labeling.vocabulary import WHOLE, State
 from training.evidence import Evidence, States
 from training.models import CohortMember
 from training.query import CohortQuery
 from training.selection import LinkedReport, final_reports
-from training.targets import Targets, targets_of, usable
+from training.targets import Targets, target, targets_of, usable
 from training.typed_targets import Details, details_of
 
 
@@ -59,7 +59,17 @@ def _exclusion(evidence: Evidence, targets: Targets, query: CohortQuery) -> str:
 
 
 def _details(evidence: Evidence, query: CohortQuery) -> Details:
-    return details_of(evidence.labels or {}, evidence.said, query.schema)
+    states = evidence.labels or {}
+    presence = {
+        each.id: target(
+            states.get((each.id, WHOLE)),
+            each.uncertain_policy or query.uncertain_policy or "mask",
+            evidence.probabilities.get((each.id, WHOLE)),
+        )
+        for each in query.schema.observations
+        if any(site != WHOLE for site in each.sites)
+    }
+    return details_of(states, evidence.said, query.schema, presence)
 
 
 def _no_images(evidence: Evidence) -> str:

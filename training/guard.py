@@ -114,3 +114,4 @@ def _exclude(rows: list[CohortMember], reasons: Mapping[str, str]) -> None:
         if reason := reasons.get(each.study_instance_uid):
             each.exclusion_reason = reason
             each.report_id, each.images_digest, each.fold, each.targets = None, "", "", {}
+            each.details = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
@@ -13,6 +15,7 @@ from dicom_node.studies import images_only
 from labeling.vocabulary import LabelSchema
 from training.models import CohortMember, SeriesPicture
 from training.query import CohortQuery
+from training.series_choices import SeriesChoice, choices
 
 SECONDARY = "its images are secondary captures, which may show text"
 DESCRIPTION = "the Series Description of its images holds a word of a label"
@@ -83,16 +86,25 @@ def _series(
         rows = session.exec(
             select(Series, Instance.sop_class_uid)
             .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
-            .where(
-                col(Series.study_instance_uid).in_(chunk),
-                Series.modality == query.modality,
-                images_only(),
-            )
+            .where(col(Series.study_instance_uid).in_(chunk), _wanted(query), images_only())
             .distinct()
         )
+        chosen = choices(session, query.image_rule, chunk) if query.image_rule else {}
         found += [
             (series.study_instance_uid, series.series_description, sop_class_uid)
             for series, sop_class_uid in rows
-            if query.rule.accepts(series.body_part_examined, series.series_description)
+            if _is_looked_at(series, query, chosen)
         ]
     return found
+
+
+def _wanted(query: CohortQuery) -> Any:
+    """Narrow the series by modality, unless a rule for series says which images count."""
+    return sa.true() if query.image_rule else col(Series.modality) == query.modality
+
+
+def _is_looked_at(series: Series, query: CohortQuery, chosen: Mapping[str, SeriesChoice]) -> bool:
+    if query.image_rule:
+        choice = chosen.get(series.study_instance_uid)
+        return choice is not None and choice.series_instance_uid == series.series_instance_uid
+    return query.rule.accepts(series.body_part_examined, series.series_description)

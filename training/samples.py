@@ -109,6 +109,7 @@ def target_matrix(
     return np.asarray(rows, dtype=float).reshape(len(samples), len(observations))
 
 
-def hard(targets: NDArray[np.floating]) -> NDArray[np.floating]:
+def hard(targets: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return targets with NaN in place of probabilities: those of which figures can be made."""
-    return np.where((targets == 0) | (targets == 1), targets, np.nan)
+    found = np.where((targets == 0) | (targets == 1), targets, np.nan)
+    return np.asarray(found, dtype=np.float64)

@@ -15,8 +15,9 @@ from labeling.vocabulary import WHOLE, LabelSchema, Observation, State
 from training.targets import Place
 
 Details = dict[str, dict[str, dict[str, Any]]]
-"""{observation: {site: {"locations": {id: 1.0 or 0.0}, "severity": step}}}, as cohorts freeze it;
-what was not said is missing."""
+"""{observation: {site: {"locations": {id: 1.0 or 0.0}, "severity": step, "presence": target}}}, as
+cohorts freeze it; what was not said is missing. Presence stands at "whole" alone, of observations
+that have sites: a finding of which no site is said."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,32 @@ class Typed:
 
 
 def details_of(
-    states: Mapping[Place, State | None], said: Mapping[Place, Said], schema: LabelSchema
+    states: Mapping[Place, State | None],
+    said: Mapping[Place, Said],
+    schema: LabelSchema,
+    presence: Mapping[str, float | None] | None = None,
 ) -> Details:
-    """Return what may be learned of severity and place from the labels of one report."""
-    found: Details = {}
+    """Return what may be learned of a report beside what it says of sites.
+
+    Args:
+        states: of its labels.
+        said: severities and words of place.
+        schema: scales and places.
+        presence: target of the whole study, by observation that has sites.
+    """
+    found: Details = {
+        name: {WHOLE: {"presence": value}}
+        for name, value in (presence or {}).items()
+        if value is not None
+    }
     for observation in schema.observations:
         for site in (WHOLE, *observation.sites):
             place = observation.id, site
             if states.get(place) is State.PRESENT and place in said:
                 told = _told(observation, said[place], schema)
                 if told:
-                    found.setdefault(observation.id, {})[site] = told
+                    by_site = found.setdefault(observation.id, {})
+                    by_site[site] = {**by_site.get(site, {}), **told}
     return found
 
 
@@ -62,6 +78,12 @@ def whole_details(details: Details) -> Typed:
         if own.get("locations"):
             locations[name] = own["locations"]
     return Typed(severities, locations)
+
+
+def whole_presence(details: Details, observation: str) -> float | None:
+    """Return the target of the whole study, where the report says one of no site."""
+    found: float | None = details.get(observation, {}).get(WHOLE, {}).get("presence")
+    return found
 
 
 def site_details(details: Details, site: str) -> Typed:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from sqlmodel import Session
 
+from dicom_node.durable import write_durably
 from dicom_node.settings import PacsPeer
 from plugin.context import open_for_reading
 from plugin.demo.checks import check_labels, check_links
@@ -126,8 +127,10 @@ def _start(
         ports = choose_ports()
         config = write_settings(out / "node", ports, archive.ae_title, archive.port)
         # A real node draws its own secret; here the same seed must give the same folds.
-        salt = {"RADLOOP_PATIENT_KEY_SALT": f"demonstration {seed}"}
-        node = DemoNode(config, out / "node" / "node.log", salt)
+        data = config.parent / "data"
+        data.mkdir(mode=0o700, exist_ok=True)
+        write_durably(data / "patient_key_salt", f"demonstration {seed}".encode())
+        node = DemoNode(config, out / "node" / "node.log")
         stack.callback(node.stop)
         added = node.command("llm", "add", "embedded")
         node.start()

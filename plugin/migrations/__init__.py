@@ -46,6 +46,7 @@ TABLES = (
     training.exports.models,
     training.impact_models,
     training.models,
+    training.series_choices,
 )
 
 

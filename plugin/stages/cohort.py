@@ -97,12 +97,13 @@ def freeze_cohort(
     Completeness(context).sweep()
     ground = ground_of(context.settings)
     rule = _image_rule(context, request)
+    with context.database.read() as session:
+        # Studies that become complete from here on are not looked at: they wait for another freeze.
+        looked_at = set(complete_studies(session))
     if rule is not None:
-        with context.database.read() as session:
-            studies = complete_studies(session)
-        choose_series(context, rule, studies, progress)
+        choose_series(context, rule, looked_at, progress)
     ask = _Asked(context, name, labeler, accepted, request, rule)
-    look_at_members(context, ask.query, progress)
+    look_at_members(context, ask.query, looked_at, progress)
     with context.database.write() as session:
         query = ask.query(session)
         cohort = freeze(
@@ -111,7 +112,7 @@ def freeze_cohort(
             context.settings.training,
             context.clock,
             ground.salt,
-            complete_studies(session),
+            [uid for uid in complete_studies(session) if uid in looked_at],
             ground.name_of,
             code_identity(),
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
+from dicom_node.database import chunks
+from dicom_node.models import Instance
 from dicom_node.storage import DicomStore
-from dicom_node.studies import complete_studies
 from plugin.context import Context, Progress
 from plugin.stages.ground import ground_of
 from training.cohort import draft
@@ -21,34 +22,42 @@ _ROUNDS = 3
 
 
 def look_at_members(
-    context: Context, query_of: Callable[[Session], CohortQuery], progress: Progress
+    context: Context,
+    query_of: Callable[[Session], CohortQuery],
+    complete: Collection[str],
+    progress: Progress,
 ) -> int:
     """Look at the analysed series of all drafted members that nobody looked at; return how many.
+
+    Args:
+        context: the open node.
+        query_of: the query, as a session sees it.
+        complete: studies that may be members.
+        progress: told how many were looked at.
 
     Raises:
         Transient: new images keep coming faster than they can be looked at.
     """
     done = 0
     for _ in range(_ROUNDS):
-        waiting = _waiting(context, query_of)
+        waiting = _waiting(context, query_of, complete)
         if not waiting:
             return done
         done += _look(context, waiting, progress)
-    if _waiting(context, query_of):
+    if _waiting(context, query_of, complete):
         raise Transient("images came while the cohort was being frozen; ask again")
     return done
 
 
 def _waiting(
-    context: Context, query_of: Callable[[Session], CohortQuery]
+    context: Context, query_of: Callable[[Session], CohortQuery], complete: Collection[str]
 ) -> Mapping[str, Sequence[str]]:
     """Return the images of the members' series that nobody looked at, by study."""
     ground = ground_of(context.settings)
     with context.database.read() as session:
         query = query_of(session)
-        complete = complete_studies(session)
         drafted = draft(
-            session, query, context.settings.training, ground.salt, complete, ground.name_of
+            session, query, context.settings.training, ground.salt, list(complete), ground.name_of
         )
         analysed = analysed_images(
             session, [each.study_instance_uid for each in drafted], query.rule
@@ -59,14 +68,25 @@ def _waiting(
 
 def _look(context: Context, waiting: Mapping[str, Sequence[str]], progress: Progress) -> int:
     store = DicomStore(context.folder.root)
-    seen: dict[str, SeriesPicture] = {}
+    seen: list[tuple[SeriesPicture, Sequence[str]]] = []
     for number, digests in enumerate(waiting.values(), start=1):
         picture = look_at({each: store.path(each) for each in digests}, context.sandbox)
-        seen[picture.series_digest] = picture
+        seen.append((picture, digests))
         if len(seen) >= _BATCH or number == len(waiting):
             with context.database.write() as session:
-                for each in seen.values():
-                    session.merge(each)
-            seen = {}
+                for each, of in seen:
+                    if _stand(session, of):
+                        session.merge(each)
+            seen = []
             progress(f"comparing images: study {number} of {len(waiting)}")
     return len(waiting)
+
+
+def _stand(session: Session, digests: Sequence[str]) -> bool:
+    """Tell whether images are still here: what was erased meanwhile leaves no picture behind."""
+    known = {
+        digest
+        for chunk in chunks(sorted(digests))
+        for digest in session.exec(select(Instance.digest).where(col(Instance.digest).in_(chunk)))
+    }
+    return known.issuperset(digests)

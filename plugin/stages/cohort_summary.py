@@ -141,6 +141,8 @@ def matches_nothing(
 
 
 def _unused_rules(session: Session, query: CohortQuery, body_parts: Sequence[str]) -> Iterator[str]:
+    if query.image_rule:
+        return  # its dry run says what it takes
     rows = list(
         session.exec(
             select(Series.body_part_examined, Series.series_description)

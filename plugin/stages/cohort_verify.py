@@ -159,7 +159,8 @@ def _labels(
 ) -> Iterator[Difference]:
     """Compare what the labels, in the test fold the readers, say now; earlier cohorts kept none."""
     schema = {name for each in members for name in each["targets"]}
-    references = reference_states(session, "image")
+    unsampled = "unsampled" in record["query"].get("accepted", ())
+    references = reference_states(session, "image", deserving=not unsampled)
     run_id = record["labeling_run"]["id"]
     for member in members:
         if not member.get("labels_sha256"):

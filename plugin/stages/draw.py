@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from dicom_node.studies import studies_with_images
 from labeling.evaluation.sample_size import (
     Aim,
     Stratum,
@@ -38,6 +39,8 @@ from plugin.errors import Permanent
 from plugin.settings import Settings
 from plugin.stages.frame import Frame, FrameQuery, frame_of
 from plugin.stages.ground import ground_of
+from plugin.stages.series_choices import choose_series
+from training.images.rule_file import load_rule
 from training.series import series_rule
 from training.settings import PredictionRule
 
@@ -106,6 +109,7 @@ def draw_sample(context: Context, draft: Draft) -> dict[str, Any]:
     """
     schema = context.schema()
     observations = _observations(schema, draft)
+    _choose(context, draft)
     with context.database.write() as session:
         run = _run(session, schema, draft)
         query = _frame_query(context.settings, schema, draft, run)
@@ -235,6 +239,16 @@ def places_of(
         if each.id in observations
         for site in (WHOLE, *(each.sites if sites else ()))
     ]
+
+
+def _choose(context: Context, draft: Draft) -> None:
+    """Let the series rule of the first prediction section look at studies that may be drawn."""
+    rule = next(iter(context.settings.prediction), None)
+    if draft.level != "image" or rule is None or not rule.series_rule:
+        return
+    with context.database.read() as session:
+        studies = studies_with_images(session)
+    choose_series(context, load_rule(rule.series_rule), studies, lambda _: None)
 
 
 def _observations(schema: LabelSchema, draft: Draft) -> tuple[str, ...]:

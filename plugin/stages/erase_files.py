@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -156,7 +157,10 @@ def remove_prepared(folder: DataFolder) -> None:
     """
     for place in (folder.prepared, folder.trainings):
         for path in place.glob("*"):
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)  # of processes that learn together
+            else:
+                path.unlink(missing_ok=True)
 
 
 def remove_workflows(folder: DataFolder) -> None:
@@ -179,6 +183,7 @@ def files_that_mention(folder: DataFolder, uids: Iterable[str]) -> list[str]:
         "hl7/*.journal",
         "structured_reports/*",
         "quarantine/*.json",
+        f"{folder.trainings.name}/**/*",
     )
     paths = [path for pattern in patterns for path in folder.root.glob(pattern) if path.is_file()]
     return sorted(str(path.relative_to(folder.root)) for path in files_holding(paths, needles))

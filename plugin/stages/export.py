@@ -20,6 +20,8 @@ from plugin.stages.cohort import newest_cohort
 from plugin.stages.export_order import Order, order_of, still_holds
 from plugin.stages.export_withdrawals import finish_withdrawals, partial_of
 from plugin.stages.ground import ground_of
+from plugin.stages.series_choices import choose_for_cohort
+from training.cohort import members_of
 from training.exports.folder import cannot_write, damaged_files, read_record, remove, sync_folder
 from training.exports.models import CohortExport
 from training.exports.options import ExportOptions, parse_options
@@ -65,6 +67,9 @@ def export_cohort(
     ground = ground_of(context.settings)
     with context.database.read() as session:
         cohort = newest_cohort(session, name)
+        studies = [each.study_instance_uid for each in members_of(session, cohort)]
+    choose_for_cohort(context, cohort, studies)
+    with context.database.read() as session:
         record = _existing(folder, cohort, chosen)
         order = order_of(context, session, ground, cohort, chosen, SOFTWARE)
     if record is not None:
@@ -80,7 +85,7 @@ def export_cohort(
                 raise Permanent("the export was not finished")
             _publish(context, ground, order, row_id, partial, folder, record)
         except BaseException:
-            _forget(context, row_id)
+            _forget(context, row_id, folder)
             raise
     return _summary(folder, record, already_there=False)
 
@@ -122,10 +127,21 @@ def _remember(context: Context, order: Order, folder: Path, record: dict[str, An
     )
     with context.database.write() as session:
         if session.exec(query).first() is None:
+            if not _knows_all(order, record):
+                raise Permanent(
+                    "the folder holds an export with patients who were withdrawn since, of which "
+                    "the node knew nothing: remove the folder and export again"
+                )
             row = _row(context, order, folder)
             row.state, row.members = "done", record["members"]
             row.exported_at = row.begun_at
             session.add(row)
+
+
+def _knows_all(order: Order, record: dict[str, Any]) -> bool:
+    """Tell whether everybody in an export that was found is one whom this order may hold."""
+    held = {tuple(pair) for pair in order.held}
+    return all((each["patient"], each["study"]) in held for each in record["exported"])
 
 
 def _row(context: Context, order: Order, folder: Path) -> CohortExport:
@@ -203,7 +219,10 @@ def _publish(
             raise Permanent(str(cannot_write(error))) from None
 
 
-def _forget(context: Context, row_id: int) -> None:
+def _forget(context: Context, row_id: int, folder: Path) -> None:
+    """Take back the note of an export that failed; one that has its name stays known."""
+    if folder.exists() and read_record(folder) is not None:
+        return  # settled at the next look: it may be whole
     with context.database.write() as session:
         row = session.get(CohortExport, row_id)
         if row is not None and row.state == "running":

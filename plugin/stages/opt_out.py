@@ -36,9 +36,9 @@ def opt_out(
         revoke: take the opt-out back; what was withdrawn from exports stays withdrawn.
 
     Returns:
-        ``studies`` of the patient, how many ``notes`` cohorts and models have got by it, the
-        ``exports`` that held the patient, and how many exports are out of reach for now
-        (``exports_out_of_reach``).
+        ``known`` (whether anything of the patient is here), ``studies`` of the patient, how many
+        ``notes`` cohorts and models have got by it, the ``exports`` that held the patient, and how
+        many exports are out of reach for now (``exports_out_of_reach``).
 
     Raises:
         Permanent: a word is missing, or ``by`` or ``reason`` names the patient.
@@ -66,6 +66,7 @@ def opt_out(
         exports = [] if revoke else note_withdrawals(context, session, keys, studies, cause=OPT_OUT)
     return {
         "opted_out": not revoke,
+        "known": bool(studies or subject.reports),
         "studies": len(studies),
         "notes": len(notes),
         "exports": exports,

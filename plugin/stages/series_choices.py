@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from dicom_node.storage import DicomStore
 from dicom_node.studies import instances_of, is_frozen, study_digest
 from plugin.context import Context, Progress
+from training.errors import TrainingError, Transient
 from training.images.archive import choose_in_study
-from training.images.rule_file import load_rule
+from training.images.rule_file import load_rule, shipped_rules
 from training.images.series_rule import ImageSeriesRule
+from training.models import Cohort
 from training.registry import live_model
 from training.series_choices import SeriesChoice, keep_choice, without_choice
+
+log = logging.getLogger("radloop")
 
 _BATCH = 32
 _A_SWEEP = 64  # studies that one look of the node takes, so that other work goes on
@@ -33,11 +38,11 @@ def choose_series(
         progress: told how many studies were looked at.
         most: stop after so many.
 
+    A study of which a file cannot be read now is passed over: it has no choice, and is asked for
+    again at the next call.
+
     Returns:
         How many studies were looked at.
-
-    Raises:
-        training.errors.Transient: a file could not be read from disk.
     """
     with context.database.read() as session:
         waiting = [
@@ -46,10 +51,12 @@ def choose_series(
             if not is_frozen(session, uid)
         ][:most]
     for first in range(0, len(waiting), _BATCH):
-        found = [_look(context, rule, uid) for uid in waiting[first : first + _BATCH]]
+        looked = [_look(context, rule, uid) for uid in waiting[first : first + _BATCH]]
         with context.database.write() as session:
-            for each in found:
-                keep_choice(session, each)
+            for each in looked:
+                # A study that was erased or has grown meanwhile is not what was judged.
+                if each and study_digest(session, each.study_instance_uid) == each.study_digest:
+                    keep_choice(session, each)
         done = min(first + _BATCH, len(waiting))
         progress(f"choosing series: study {done} of {len(waiting)}")
     return len(waiting)
@@ -66,16 +73,42 @@ def choose_for_predictions(
         with context.database.read() as session:
             live = live_model(session, prediction.model) is not None
         if live:
-            rule = load_rule(prediction.series_rule)
+            try:
+                rule = load_rule(prediction.series_rule)
+            except TrainingError as error:
+                log.error("series rule of model %s: %s", prediction.model, error)
+                continue
             done += choose_series(context, rule, studies, lambda _: None, most)
     return done
 
 
-def _look(context: Context, rule: ImageSeriesRule, uid: str) -> SeriesChoice:
+def choose_for_cohort(context: Context, cohort: Cohort, studies: Collection[str]) -> None:
+    """Let the rule of a frozen cohort look again at studies that have other images since.
+
+    Nothing is done where the cohort has none, or where neither the package nor the settings have
+    that rule any more.
+    """
+    digest = cohort.query.get("series_rule", {}).get("digest", "")
+    rules = [each.series_rule for each in context.settings.prediction if each.series_rule]
+    for name in (*shipped_rules(), *rules) if digest else ():
+        try:
+            rule = load_rule(name)
+        except TrainingError:
+            continue
+        if rule.digest == digest:
+            choose_series(context, rule, studies, lambda _: None)
+            return
+
+
+def _look(context: Context, rule: ImageSeriesRule, uid: str) -> SeriesChoice | None:
     store = DicomStore(context.folder.root)
     with context.database.read() as session:
         state = study_digest(session, uid)
-        chosen = choose_in_study(session, store, context.sandbox, uid, rule)
+        try:
+            chosen = choose_in_study(session, store, context.sandbox, uid, rule)
+        except (Transient, FileNotFoundError) as error:
+            log.warning("a study could not be judged by series rule %s: %s", rule.name, error)
+            return None
         digest_of = {store.path(each.digest): each.digest for each in instances_of(session, uid)}
     taken = chosen.taken
     return SeriesChoice(

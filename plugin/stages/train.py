@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pydicom.uid
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from dicom_node.storage import DicomStore
 from dicom_node.studies import is_frozen
@@ -17,9 +17,10 @@ from plugin.stages.cohort import newest_cohort
 from plugin.stages.erase_files import remove_prepared
 from plugin.stages.ground import ground_of
 from plugin.stages.impact import note_changes
+from plugin.stages.series_choices import choose_for_cohort
 from training.cohort import members_of
 from training.membership import Ground, standing_of
-from training.models import Cohort, CohortMember, TrainingRun
+from training.models import Cohort, CohortMember, Model, TrainingRun
 from training.registry import promote, register
 from training.selection import SeriesRule
 from training.series import analysed_digests
@@ -52,6 +53,9 @@ def train_model(
     ground = ground_of(context.settings)
     with context.database.read() as session:
         cohort = newest_cohort(session, cohort_name)
+        studies = [each.study_instance_uid for each in members_of(session, cohort)]
+    choose_for_cohort(context, cohort, studies)
+    with context.database.read() as session:
         _refuse_superseded(session, ground, cohort)
         left_out = _frozen_members(session, cohort)
         job = {
@@ -71,9 +75,11 @@ def train_model(
         (trained,) = child.run(task, job, progress)
     with context.database.write() as session:
         if reason := _spoiled(session, ground, cohort):
-            for kind in ("safetensors", "png"):
-                written = context.folder.weights / f"{trained['weights_digest']}.{kind}"
-                written.unlink(missing_ok=True)
+            # The same cohort and settings give the same weights: they may be a model's already.
+            if not _is_registered(session, trained["weights_digest"]):
+                for kind in ("safetensors", "png"):
+                    written = context.folder.weights / f"{trained['weights_digest']}.{kind}"
+                    written.unlink(missing_ok=True)
             remove_prepared(context.folder)  # it may hold what was erased meanwhile
             raise Permanent(reason)
         run = TrainingRun(
@@ -148,6 +154,11 @@ def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[st
             }
         )
     return found
+
+
+def _is_registered(session: Session, weights_digest: str) -> bool:
+    query = select(Model.id).where(Model.weights_digest == weights_digest)
+    return session.exec(query).first() is not None
 
 
 def _frozen_members(session: Session, cohort: Cohort) -> list[str]:

@@ -251,6 +251,7 @@ def test_an_opt_out_is_a_tombstone_that_stops_training_and_export(context: Conte
     done = opt_out(context, **words, reason="asked", revoke=False)
     assert done == {
         "opted_out": True,
+        "known": True,
         "studies": 1,
         "notes": 1,
         "exports": [],

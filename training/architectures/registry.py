@@ -49,7 +49,7 @@ def load_for(name: str, input_shape: tuple[int, ...]) -> Architecture:
     found = load(name)
     if tuple(found.input_shape) == tuple(input_shape):
         return found
-    has_channels = found.kind is not InputKind.DISC
+    has_channels = found.kind in (InputKind.IMAGE, InputKind.VOLUME)
     return load(name, input_shape[1:] if has_channels else input_shape)
 
 

@@ -30,10 +30,14 @@ _RECONSTRUCTED = frozenset({"CT", "MR", "NM", "PT"})
 _ULTRASOUND_MODALITIES = frozenset({"US", "IVUS", "BDUS"})
 _HEADS = frozenset(
     {"BRAIN", "FACE", "HEAD", "HEADNECK", "IAC", "JAW", "MANDIBLE", "MAXILLA", "NOSE", "ORBIT",
-     "PITUITARY", "SINUS", "SKULL", "TMJ", "WHOLEBODY"}
+     "PITUITARY", "SINUS", "SKULL", "TMJ", "WHOLEBODY", "NECK", "CSPINE", "CERVICALSPINE",
+     "CAROTID", "EAR", "EYE", "FACIALBONE", "HEADANDNECK", "NASOPHARYNX", "PAROTID", "TONGUE",
+     "ZYGOMA"}
 )  # fmt: skip
 
 Elements = Mapping[str, Sequence[str]]
+
+FACE = "a face may be recognised: the head, or a part of the body that the image does not state"
 
 
 def identifying_pixels(image: Elements, accepted: Collection[str] = ()) -> str:
@@ -49,7 +53,7 @@ def identifying_pixels(image: Elements, accepted: Collection[str] = ()) -> str:
     if stated != "NO" and ACCEPT_UNSTATED not in accepted and _possible_text(image):
         return "the image does not say whether text is burned in, and may hold some"
     if ACCEPT_FACES not in accepted and _may_show_face(image):
-        return "a face may be recognised in images of the head"
+        return FACE
     return ""
 
 
@@ -77,7 +81,10 @@ def _possible_text(image: Elements) -> bool:
 
 def _may_show_face(image: Elements) -> bool:
     part = "".join(each for each in _first(image, "BodyPartExamined") if each.isalpha())
-    return _first(image, "RecognizableVisualFeatures") == "YES" or part in _HEADS
+    stated = _first(image, "RecognizableVisualFeatures")
+    # Volumes from which a face can be drawn; what they show is often left unstated.
+    unstated = not part and _first(image, "Modality") in {"CT", "MR", "PT"} and stated != "NO"
+    return stated == "YES" or part in _HEADS or unstated
 
 
 def _is_of(sop_class: str, family: str) -> bool:

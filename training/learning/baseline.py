@@ -20,7 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 from training.architectures.protocol import Architecture
 from training.learning.example import Example
-from training.learning.targets import hard, presence_matrix
+from training.learning.targets import presence_matrix
+from training.samples import hard
 
 NAME = "logistic regression on frozen features"
 

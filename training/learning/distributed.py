@@ -113,7 +113,7 @@ ALONE = Group()
 
 
 @contextmanager
-def joined(environment: Mapping[str, str] | None = None) -> Iterator[Group]:
+def joined(environment: Mapping[str, str] | None = None, device: str = "auto") -> Iterator[Group]:
     """Join the processes that ``torchrun`` started; without it, one process learns alone."""
     given = os.environ if environment is None else environment
     size = int(given.get("WORLD_SIZE", "1"))
@@ -121,9 +121,11 @@ def joined(environment: Mapping[str, str] | None = None) -> Iterator[Group]:
         yield ALONE
         return
     group = Group(int(given["RANK"]), size, int(given.get("LOCAL_RANK", "0")))
-    if torch.cuda.is_available():
+    if _on_gpus(device):
+        if group.local >= torch.cuda.device_count():
+            raise Permanent("more processes are to learn together than there are GPUs")
         torch.cuda.set_device(group.local)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if _on_gpus(device) else "gloo")
     try:
         yield group
     finally:
@@ -133,6 +135,10 @@ def joined(environment: Mapping[str, str] | None = None) -> Iterator[Group]:
 def known_in(batch: Batch) -> int:
     """Return how many targets of presence are known in a batch."""
     return int((~torch.isnan(batch["presence"])).sum())
+
+
+def _on_gpus(device: str) -> bool:
+    return device != "cpu" and torch.cuda.is_available()
 
 
 def _transport() -> torch.device:
@@ -156,6 +162,8 @@ class _SharedBatchNorm(_BatchNorm):
         """Return the normalised input (batch, channels, ...)."""
         if not self.training:
             return super().forward(input)
+        given = input
+        input = input.float()  # half precision cannot count the values of a large picture
         axes = [0, *range(2, input.dim())]
         shape = [1, -1, *[1] * (input.dim() - 2)]
         count = input.new_full((1,), input.numel() / input.shape[1])
@@ -165,9 +173,9 @@ class _SharedBatchNorm(_BatchNorm):
         variance = _summed((centred * centred).sum(axes)) / size
         self._remember(mean.detach(), variance.detach() * size / (size - 1))
         normal = centred / torch.sqrt(variance.view(shape) + self.eps)
-        if self.weight is None:
-            return normal
-        return normal * self.weight.view(shape) + self.bias.view(shape)
+        if self.weight is not None:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(given.dtype)
 
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.momentum is None:

@@ -16,6 +16,7 @@ import torch
 from training.architectures import registry
 from training.architectures.protocol import Architecture
 from training.discs import DISC_CHAIN
+from training.errors import Permanent
 from training.learning.baseline import NAME, Baseline, linear_baseline
 from training.learning.cache import InputCache
 from training.learning.checkpoint import UnusableCheckpoint
@@ -36,7 +37,6 @@ from training.learning.predicting import Floats, logits_of, probabilities_of
 from training.learning.preparing import form_of
 from training.learning.targets import (
     counts,
-    hard,
     heads_for,
     locations_learned,
     presence_matrix,
@@ -44,6 +44,7 @@ from training.learning.targets import (
 )
 from training.localiser import DiscLocaliser
 from training.metrics import evaluate, operating_points
+from training.samples import hard
 from training.settings import TrainingSettings
 
 
@@ -121,6 +122,10 @@ def train_architecture(
         Permanent: nothing can be trained, or it would not fit into memory; with the numbers.
     """
     cache = InputCache(folders[0], settings.learning.cache_bytes)
+    if settings.batch_size < max(2, group.size):
+        raise Permanent(
+            "[training] batch_size is too small: a step needs two examples, and one a process"
+        )
     given = examples_of(members, architecture, sites, cache, progress, localiser)
     trained, not_trained = refuse_too_small(
         given.examples, observations, settings.learning.least_of_a_class

@@ -5,31 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
+from training.architectures.masked import masked_bce
 from training.architectures.protocol import Heads
 
-
-def masked_bce(
-    logits: torch.Tensor, targets: torch.Tensor, positive_weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Return the mean binary cross-entropy over the known targets, a scalar; 0 where none is.
-
-    A target between 0 and 1 is a probability, and the loss is the cross-entropy with it (soft
-    targets, as Bigolin Lanfredi et al., MAPLEZ, arXiv 2403.04024, learn from).
-
-    Args:
-        logits: (batch, observations).
-        targets: the same shape, 0.0 to 1.0, NaN for unknown.
-        positive_weights: (observations,), the weight of the positive part of each term.
-    """
-    known = ~torch.isnan(targets)
-    # Chosen before the loss and not multiplied after it: 0 times an infinite logit is NaN.
-    given = torch.where(known, logits, torch.zeros_like(logits))
-    loss = nn.functional.binary_cross_entropy_with_logits(
-        given, torch.nan_to_num(targets), pos_weight=positive_weights, reduction="none"
-    )
-    return (loss * known).sum() / known.sum().clamp(min=1)
+__all__ = ["bounded_weights", "masked_bce", "positive_weights", "presence_loss"]
 
 
 def presence_loss(logits: torch.Tensor, presence: torch.Tensor, heads: Heads) -> torch.Tensor:

@@ -17,7 +17,7 @@ from training.learning.cache import InputCache, key_of
 from training.learning.example import Array, Example, InputKind
 from training.learning.preparing import form_of, prepare
 from training.localiser import DiscLocaliser
-from training.typed_targets import Details, Typed, site_details, whole_details
+from training.typed_targets import Details, Typed, site_details, whole_details, whole_presence
 
 Targets = Mapping[str, Mapping[str, float | None]]
 """{observation: {site: 1.0, 0.0, or None for unknown}}, as a cohort freezes them."""
@@ -76,7 +76,10 @@ def examples_of_study(
 ) -> list[Example]:
     """Return the examples of one study: one, or for discs one for each usable disc."""
     if kind is not InputKind.DISC:
-        presence = {name: whole(by_site) for name, by_site in member["targets"].items()}
+        presence = {
+            name: whole(by_site, whole_presence(_details(member), name))
+            for name, by_site in member["targets"].items()
+        }
         return [_example(member, WHOLE, given, presence, whole_details(_details(member)))]
     return [
         _example(
@@ -91,11 +94,11 @@ def examples_of_study(
     ]
 
 
-def whole(by_site: Mapping[str, float | None]) -> float:
+def whole(by_site: Mapping[str, float | None], said: float | None = None) -> float:
     """Return what targets at sites say of the whole study.
 
-    Present where it is present anywhere; absent where every site is known and none has it; else
-    unknown, NaN.
+    Present where it is present anywhere; else what was said of the whole without a site; absent
+    where every site is known and none has it; else unknown, NaN.
     """
     if WHOLE in by_site:
         return _known(by_site[WHOLE])
@@ -103,6 +106,8 @@ def whole(by_site: Mapping[str, float | None]) -> float:
     known = [value for value in values if value is not None]
     if known and max(known) >= 1.0:
         return 1.0
+    if said is not None:
+        return float(said)
     return max(known) if known and len(known) == len(values) else float("nan")
 
 

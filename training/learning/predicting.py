@@ -15,7 +15,8 @@ from training.learning.batches import evaluation_batches
 from training.learning.distributed import ALONE, Group, known_in
 from training.learning.example import Example
 from training.learning.losses import masked_bce, positive_weights
-from training.learning.targets import hard, presence_matrix
+from training.learning.targets import presence_matrix
+from training.samples import hard
 from training.trainer import mean_auroc
 
 _TEMPERATURES = np.geomspace(0.5, 4.0, 43)

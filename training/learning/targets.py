@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from training.architectures.protocol import Heads
 from training.learning.example import Example
 from training.learning.losses import bounded_weights
+from training.samples import hard
 
 Floats = NDArray[np.float64]
 
@@ -18,12 +19,6 @@ def presence_matrix(examples: Sequence[Example], observations: Sequence[str]) ->
     """Return the probabilities of presence (examples, observations), NaN for unknown."""
     rows = [[each.presence.get(name, np.nan) for name in observations] for each in examples]
     return np.asarray(rows, dtype=np.float64).reshape(len(examples), len(observations))
-
-
-def hard(targets: NDArray[np.floating]) -> Floats:
-    """Return 1.0 above one half, 0.0 below, NaN for unknown and for one half exactly."""
-    decided = np.where(targets > 0.5, 1.0, 0.0)
-    return np.where(np.isnan(targets) | (targets == 0.5), np.nan, decided)
 
 
 def heads_for(
@@ -77,14 +72,16 @@ def locations_learned(
 def steps_learned(examples: Sequence[Example], observations: Sequence[str]) -> dict[str, int]:
     """Return by observation how many steps its scale has, up to the greatest that was learned.
 
-    One of which the training examples hold a single step has none to tell apart.
+    One of which the training examples hold a single step has none to tell apart. What validation
+    holds beyond them still has a place on the scale.
     """
-    found: dict[str, set[int]] = {name: set() for name in observations}
-    for each in (e for e in examples if e.fold != "test"):
-        for name, step in each.severities.items():
-            if name in found:
-                found[name].add(step)
-    return {name: max(steps) + 1 for name, steps in found.items() if len(steps) > 1}
+    known = [e for e in examples if e.fold != "test"]
+    found = {}
+    for name in observations:
+        steps = {(e.fold, e.severities[name]) for e in known if name in e.severities}
+        if len({step for fold, step in steps if fold == "train"}) > 1:
+            found[name] = max(step for _, step in steps) + 1
+    return found
 
 
 def counts(

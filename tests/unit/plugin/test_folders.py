@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.durable import write_durably
-from plugin.errors import NodeIsRunning
+from plugin.errors import NodeIsRunning, Permanent
 from plugin.folders import DataFolder
 
 
@@ -30,8 +30,31 @@ def test_the_salt_is_made_once_and_private(tmp_path: Path, monkeypatch: pytest.M
     assert len(salt) == 64
     assert folder.patient_key_salt() == salt
     assert stat.S_IMODE((tmp_path / "patient_key_salt").stat().st_mode) == 0o600
+
+
+def test_a_folder_takes_no_other_secret_than_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RADLOOP_PATIENT_KEY_SALT", "from the environment")
+    folder = DataFolder(tmp_path)
     assert folder.patient_key_salt() == b"from the environment"
+    assert not (tmp_path / "patient_key_salt").exists()
+    monkeypatch.setenv("RADLOOP_PATIENT_KEY_SALT", "another")
+    with pytest.raises(Permanent, match="not the secret"):
+        folder.patient_key_salt()
+    monkeypatch.delenv("RADLOOP_PATIENT_KEY_SALT")
+    with pytest.raises(Permanent, match="is lost"):
+        folder.patient_key_salt()
+
+
+def test_a_lost_secret_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RADLOOP_PATIENT_KEY_SALT", raising=False)
+    salt = DataFolder(tmp_path).patient_key_salt()
+    (tmp_path / "patient_key_salt").unlink()
+    with pytest.raises(Permanent, match="is lost"):
+        DataFolder(tmp_path).patient_key_salt()
+    (tmp_path / "patient_key_salt").write_bytes(salt)
+    assert DataFolder(tmp_path).patient_key_salt() == salt
 
 
 def test_a_durable_write_replaces_whole_files(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def image(**values: str) -> dict[str, list[str]]:
         "Modality": "MR",
         "ImageType": "ORIGINAL\\PRIMARY\\M",
         "SamplesPerPixel": "1",
+        "BodyPartExamined": "LSPINE",
     }
     return {name: value.split("\\") for name, value in {**plain, **values}.items() if value}
 
@@ -73,6 +74,9 @@ STORAGE = "1.2.840.10008.5.1.4.1.1."
         ({"BodyPartExamined": "HEAD"}, (ACCEPT_FACES,), ""),
         ({"RecognizableVisualFeatures": "YES"}, (ACCEPT_UNSTATED,), "face"),
         ({"BodyPartExamined": "LSPINE"}, (), ""),
+        ({"BodyPartExamined": ""}, (), "does not state"),
+        ({"BodyPartExamined": "", "RecognizableVisualFeatures": "NO"}, (), ""),
+        ({"BodyPartExamined": "CSPINE"}, (), "face"),
     ],
 )
 def test_images_that_may_name_their_patient(

@@ -11,9 +11,16 @@ from labeling.settings import LabelingSettings
 from labeling.vocabulary import WHOLE, State
 from training.architectures.multi_type import MultiType
 from training.learning.example import InputKind
-from training.learning.members import examples_of_study
+from training.learning.members import examples_of_study, whole
 from training.learning.targets import heads_for, locations_learned, steps_learned
-from training.typed_targets import Said, Typed, details_of, site_details, whole_details
+from training.typed_targets import (
+    Said,
+    Typed,
+    details_of,
+    site_details,
+    whole_details,
+    whole_presence,
+)
 
 CHEST = schema_of(LabelingSettings(schema_name="chest"))
 SPINE = schema_of(LabelingSettings(schema_name="spine"))
@@ -59,6 +66,14 @@ def test_whole_studies_take_their_own_word_or_the_worst_site():
     assert site_details(details, "L1-L2") == Typed()
     own = {**said, ("stenosis", WHOLE): Said(steps[1])}
     assert whole_details(details_of(states, own, SPINE)).severities == {"stenosis": 1}
+
+
+def test_a_finding_without_a_site_is_one_of_the_whole_study():
+    details = details_of({}, {}, SPINE, {"stenosis": 1.0, "herniation": None})
+    assert details == {"stenosis": {WHOLE: {"presence": 1.0}}}
+    assert whole({"L3-L4": None, "L4-L5": None}, whole_presence(details, "stenosis")) == 1.0
+    assert whole({"L3-L4": 0.0, "L4-L5": 1.0}, 0.0) == 1.0
+    assert np.isnan(whole({"L3-L4": 0.0, "L4-L5": None}, whole_presence(details, "herniation")))
 
 
 def test_a_word_of_another_scale_is_left_out():

@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 from tests.tiny_architecture import OBSERVATIONS, Tiny, examples
 from training.learning.baseline import STRENGTHS, linear_baseline
 from training.learning.classical import picture_features, volume_features
-from training.learning.targets import hard, presence_matrix
+from training.learning.targets import presence_matrix
+from training.samples import hard
 
 
 def test_it_finds_what_can_be_seen_in_the_features() -> None:

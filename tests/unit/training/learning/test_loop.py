@@ -12,7 +12,8 @@ from training.errors import Permanent
 from training.learning.loop import Learned, learn
 from training.learning.losses import bounded_weights, masked_bce
 from training.learning.predicting import logits_of, probabilities_of
-from training.learning.targets import hard, heads_for, presence_matrix
+from training.learning.targets import heads_for, presence_matrix
+from training.samples import hard
 
 
 def trained(**changes: object) -> Learned:
