@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 
 from sqlmodel import Session, SQLModel, select
 
 from dicom_node.database import Database
 from dicom_node.models import Instance, Link, Report, Series, Study
+from dicom_node.storage import DicomStore
 from labeling.models import (
     Label,
     LabelingRun,
@@ -20,7 +22,11 @@ from labeling.models import (
     ReferenceSample,
     SampledSubject,
 )
+from labeling.runs import LabelerIdentity, open_run
 from labeling.vocabulary import Code, LabelSchema, Observation, Site
+from plugin.context import Context, open_context
+from plugin.settings import load_settings
+from plugin.settings_template import render
 from training.models import Cohort, TrainingRun
 
 NOW = dt.datetime(2026, 3, 4, 5, 6, tzinfo=dt.UTC)
@@ -285,3 +291,15 @@ def add_training_run(session: Session, metrics: Mapping[str, object] | None = No
     session.add(run)
     session.flush()
     return run
+
+
+@contextmanager
+def node_with_a_run(folder: Path) -> Iterator[Context]:
+    """Open a node of the usual settings on which a run of the labeler by rules is open."""
+    path = folder / "radloop.toml"
+    path.write_text(render(), encoding="utf-8")
+    with open_context(load_settings(path)) as context:
+        DicomStore(context.folder.root).recover()
+        with context.database.write() as session:
+            open_run(session, LabelerIdentity("rules", "m", "p"), context.schema(), context.clock)
+        yield context

@@ -14,12 +14,9 @@ from typer.testing import CliRunner
 from dicom_node.models import Report
 from dicom_node.storage import DicomStore
 from labeling.models import LabelingRun
-from labeling.runs import LabelerIdentity, open_run
 from plugin.cli import app
-from plugin.context import Context, open_context
+from plugin.context import Context
 from plugin.errors import Permanent
-from plugin.settings import load_settings
-from plugin.settings_template import render
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort, newest_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
@@ -29,7 +26,7 @@ from plugin.stages.opt_out import opt_out
 from plugin.stages.train import train_model
 from tests.builders import mr_image, received
 from tests.canaries import index
-from tests.cohort_builders import add_labels, add_report
+from tests.cohort_builders import add_labels, add_report, node_with_a_run
 from training.cohort import manifest
 from training.folds import assign_fold, patient_key
 from training.image_text import COMMENTS
@@ -76,12 +73,7 @@ def send(context: Context, number: int, pixels: NDArray[np.uint16], **attributes
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    path = tmp_path / "radloop.toml"
-    path.write_text(render(), encoding="utf-8")
-    with open_context(load_settings(path)) as context:
-        DicomStore(context.folder.root).recover()
-        with context.database.write() as session:
-            open_run(session, LabelerIdentity("rules", "m", "p"), context.schema(), context.clock)
+    with node_with_a_run(tmp_path) as context:
         yield context
 
 

@@ -8,17 +8,15 @@ import pytest
 from sqlmodel import select
 
 from dicom_node.storage import DicomStore
-from labeling.runs import LabelerIdentity, open_run
 from plugin.cohort_request import request_of
-from plugin.context import Context, open_context
+from plugin.context import Context
 from plugin.errors import Permanent
-from plugin.settings import load_settings
-from plugin.settings_template import render
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.erase import erase_patient
 from plugin.stages.series_choices import choose_series
 from tests.builders import mr_image, received
 from tests.canaries import index
+from tests.cohort_builders import node_with_a_run
 from tests.integration.test_cohort_commands import picture, send
 from training.images.rule_file import load_rule
 from training.selection import images
@@ -46,12 +44,7 @@ def rule(tmp_path: Path) -> str:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    path = tmp_path / "radloop.toml"
-    path.write_text(render(), encoding="utf-8")
-    with open_context(load_settings(path)) as context:
-        DicomStore(context.folder.root).recover()
-        with context.database.write() as session:
-            open_run(session, LabelerIdentity("rules", "m", "p"), context.schema(), context.clock)
+    with node_with_a_run(tmp_path) as context:
         yield context
 
 
