@@ -41,7 +41,7 @@ from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.retain import DailyRetention
 from plugin.stages.send import send_transmission
-from plugin.stages.series_choices import choose_for_predictions
+from plugin.stages.series_choices import ChoicesOfSweeps
 from plugin.workflows import Workflows
 
 log = logging.getLogger("radloop")
@@ -104,6 +104,7 @@ class Node:
         self.store = DicomStore(folder.root)
         self.store.recover()
         self._completeness = Completeness(context)
+        self._choices = ChoicesOfSweeps(context)
         self._finish_erasures()
         self._predictor = stack.enter_context(Predictor(context))
         self._workflows = self._start_workflows()
@@ -249,7 +250,7 @@ class Node:
         self._completeness.sweep()
         with context.database.read() as session:
             complete = completed_contents(session)
-        choose_for_predictions(context, complete)
+        self._choices.look(complete)
         with context.database.read() as session:
             predictions = waiting_predictions(context, session)
             transmissions = waiting_transmissions(session)

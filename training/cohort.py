@@ -161,6 +161,7 @@ def _say_what_of(
         each.labels_sha256 = labels_digest(
             (evidence.reference if test else evidence.labels) or {},
             {} if test else evidence.probabilities,
+            {} if test else evidence.said,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from labeling.models import LabelingRun
 from training.models import Cohort, CohortMember
 from training.targets import Place
+from training.typed_targets import Said
 
 
 def content(cohort: Cohort, run: LabelingRun, members: list[CohortMember]) -> dict[str, Any]:
@@ -61,14 +62,31 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def labels_digest(states: Mapping[Place, str | None], probabilities: Mapping[Place, float]) -> str:
-    """Return SHA-256 over what was said of each place: its state and its probability."""
+def labels_digest(
+    states: Mapping[Place, str | None],
+    probabilities: Mapping[Place, float],
+    said: Mapping[Place, Said] | None = None,
+) -> str:
+    """Return SHA-256 over what was said of each place: state, probability, severity and words.
+
+    Where nothing is said of severity and place, the digest is that of earlier cohorts.
+    """
     rows = sorted(
-        [*place, None if state is None else str(state), probabilities.get(place)]
+        [
+            *place,
+            None if state is None else str(state),
+            probabilities.get(place),
+            *_more(said, place),
+        ]
         for place, state in states.items()
     )
     text = json.dumps(rows, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _more(said: Mapping[Place, Said] | None, place: Place) -> list[object]:
+    found = (said or {}).get(place)
+    return [found.severity, list(found.locations)] if found else []
 
 
 def _exclusion(member: CohortMember) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from training.cohort import manifest
 from training.manifest import digest_of, labels_digest, text_digest
 from training.membership import Ground
 from training.models import Cohort
+from training.typed_targets import Said
 
 _NOT_COVERED = ("digest", "frozen_at", "superseded", "withdrawn")
 _STEP = 1024 * 1024
@@ -178,6 +179,11 @@ def _labels(
                     (row.observation, row.site): row.probability
                     for row in rows
                     if row.probability is not None
+                },
+                {
+                    (row.observation, row.site): Said(row.severity, tuple(row.locations))
+                    for row in rows
+                    if row.severity or row.locations
                 },
             )
         if now != member["labels_sha256"]:

@@ -173,7 +173,7 @@ def predict_waiting(
     Completeness(context).sweep()
     with context.database.read() as session:
         studies = studies_with_images(session)
-    choose_for_predictions(context, studies, most=None)
+    choose_for_predictions(context, studies)
     with context.database.read() as session:
         waiting = waiting_predictions(context, session, ignore_quiet_time=ignore_quiet_time)
     with Predictor(context) as predictor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 
 from dicom_node.storage import DicomStore
-from dicom_node.studies import instances_of, is_frozen, study_digest
+from dicom_node.studies import is_frozen, study_digest
 from plugin.context import Context, Progress
 from training.errors import TrainingError, Transient
 from training.images.archive import choose_in_study
@@ -62,11 +62,35 @@ def choose_series(
     return len(waiting)
 
 
-def choose_for_predictions(
-    context: Context, studies: Collection[str], most: int | None = _A_SWEEP
-) -> int:
-    """Let the rules of the ``[[prediction]]`` sections look at studies; return how many."""
-    done = 0
+def choose_for_predictions(context: Context, studies: Collection[str]) -> int:
+    """Let the rules of live models look at studies; return how many looks there were."""
+    return sum(choose_series(context, rule, studies, _mute) for rule in _live_rules(context))
+
+
+class ChoicesOfSweeps:
+    """Lets the rules of live models look at what became complete since they looked last.
+
+    A study that cannot be read is asked for again when it changes, and by a new process.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._shown: dict[str, dict[str, frozenset[str]]] = {}  # by digest of the rule
+
+    def look(self, complete: Mapping[str, Collection[str]]) -> None:
+        """Look at some of the complete studies, given with the digests of their states."""
+        for rule in _live_rules(self._context):
+            shown = self._shown.setdefault(rule.digest, {})
+            fresh = {
+                uid: frozenset(states)
+                for uid, states in complete.items()
+                if shown.get(uid) != frozenset(states)
+            }
+            if fresh and choose_series(self._context, rule, fresh, _mute, _A_SWEEP) < _A_SWEEP:
+                shown.update(fresh)
+
+
+def _live_rules(context: Context) -> Iterator[ImageSeriesRule]:
     for prediction in context.settings.prediction:
         if not prediction.series_rule:
             continue
@@ -74,12 +98,13 @@ def choose_for_predictions(
             live = live_model(session, prediction.model) is not None
         if live:
             try:
-                rule = load_rule(prediction.series_rule)
+                yield load_rule(prediction.series_rule)
             except TrainingError as error:
                 log.error("series rule of model %s: %s", prediction.model, error)
-                continue
-            done += choose_series(context, rule, studies, lambda _: None, most)
-    return done
+
+
+def _mute(_: str) -> None:
+    """Say nothing: nobody waits."""
 
 
 def choose_for_cohort(context: Context, cohort: Cohort, studies: Collection[str]) -> None:
@@ -96,7 +121,7 @@ def choose_for_cohort(context: Context, cohort: Cohort, studies: Collection[str]
         except TrainingError:
             continue
         if rule.digest == digest:
-            choose_series(context, rule, studies, lambda _: None)
+            choose_series(context, rule, studies, _mute)
             return
 
 
@@ -109,14 +134,16 @@ def _look(context: Context, rule: ImageSeriesRule, uid: str) -> SeriesChoice | N
         except (Transient, FileNotFoundError) as error:
             log.warning("a study could not be judged by series rule %s: %s", rule.name, error)
             return None
-        digest_of = {store.path(each.digest): each.digest for each in instances_of(session, uid)}
     taken = chosen.taken
     return SeriesChoice(
         study_instance_uid=uid,
         rule_digest=rule.digest,
         study_digest=state,
         series_instance_uid=taken.series_instance_uid if taken else "",
-        digests=sorted({digest_of[image.path] for image in taken.images}) if taken else [],
+        # A file is named by its digest wherever it lies.
+        digests=sorted({image.path.name.partition(".")[0] for image in taken.images})
+        if taken
+        else [],
         why=chosen.why,
         chosen_at=context.clock(),
     )

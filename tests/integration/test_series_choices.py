@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
 
 from dicom_node.storage import DicomStore
+from dicom_node.studies import instances_of
 from plugin.cohort_request import request_of
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.stages import series_choices
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.erase import erase_patient
-from plugin.stages.series_choices import choose_series
+from plugin.stages.series_choices import ChoicesOfSweeps, choose_series
 from tests.builders import mr_image, received
 from tests.canaries import index
 from tests.cohort_builders import node_with_a_run
@@ -118,6 +122,49 @@ def test_an_erasure_forgets_what_a_rule_took(context: Context, rule: str) -> Non
     )
     with context.database.read() as session:
         assert [each.study_instance_uid for each in session.exec(select(SeriesChoice))] == [other]
+
+
+def test_sweeps_look_once_at_what_became_complete_and_pass_over_what_cannot_be_read(
+    context: Context, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series_choices, "live_model", lambda *_: object())
+    uid = send(context, 1, picture(1), PixelSpacing=SPACING)
+    other = send(context, 2, picture(2), PixelSpacing=SPACING)
+    with context.database.read() as session:
+        [gone, *_] = [each.digest for each in instances_of(session, other)]
+    DicomStore(context.folder.root).path(gone).unlink()
+    prediction = (PredictionRule(model="m", series_rule=rule),)
+    settings = context.settings.model_copy(update={"prediction": prediction})
+    sweeps = ChoicesOfSweeps(replace(context, settings=settings))
+    sweeps.look({uid: ["state"], other: ["state"]})
+    with context.database.read() as session:
+        assert choices(session, load_rule(rule).digest).keys() == {uid}
+
+    asked: list[set[str]] = []
+    monkeypatch.setattr(series_choices, "choose_series", lambda *a: asked.append(set(a[2])) or 0)
+    sweeps.look({uid: ["state"], other: ["state"]})
+    assert asked == []
+    sweeps.look({uid: ["state", "grown"], other: ["state"]})
+    assert asked == [{uid}]
+
+
+def test_what_is_erased_while_a_rule_looks_leaves_nothing(
+    context: Context, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = send(context, 1, picture(1), PixelSpacing=SPACING)
+    look = series_choices.choose_in_study
+
+    def and_erase(*given: Any) -> Any:
+        found = look(*given)
+        erase_patient(
+            context, issuer="SITE", patient_id="P1", by="officer", reason="asked", dry_run=False
+        )
+        return found
+
+    monkeypatch.setattr(series_choices, "choose_in_study", and_erase)
+    choose_series(context, load_rule(rule), [uid], silent)
+    with context.database.read() as session:
+        assert session.exec(select(SeriesChoice)).all() == []
 
 
 def test_a_rule_decides_alone() -> None:

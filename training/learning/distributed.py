@@ -2,7 +2,7 @@
 
 ``torchrun`` starts them and sets RANK, WORLD_SIZE, and LOCAL_RANK. Every process takes its part of
 each batch, with statistics of batch normalisation, gradients, and validation over all of them, so
-that the result is that of one process but for the order of sums.
+that the result is that of one process but for the order of sums, and for dropout.
 """
 
 from __future__ import annotations

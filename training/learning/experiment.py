@@ -192,7 +192,7 @@ def _learned(
         "duration": asdict(duration),
     }
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    job = job_of(architecture, examples, heads, options)
+    job = job_of(architecture, examples, heads, options, group.size)
     # Named by data and options: another training does not meet it, and a change of the program is
     # told from a change of the question.
     checkpoint = folder / f"{job.data[:16]}-{job.options[:16]}.safetensors"

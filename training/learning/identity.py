@@ -20,7 +20,11 @@ CODE_FORM = 1
 
 
 def job_of(
-    architecture: Architecture, examples: Sequence[Example], heads: Heads, options: Options
+    architecture: Architecture,
+    examples: Sequence[Example],
+    heads: Heads,
+    options: Options,
+    processes: int = 1,
 ) -> Job:
     """Return what tells this training from every other; the test fold is no part of it."""
     asked = {
@@ -28,6 +32,8 @@ def job_of(
         "input_shape": list(architecture.input_shape),
         "weights": getattr(architecture, "weights_digest", ""),
         "heads": asdict(heads),
+        # What several processes began, one would go on otherwise: dropout differs.
+        "processes": processes,
         # How inputs are fetched changes nothing.
         "options": {k: v for k, v in asdict(options).items() if k != "workers"},
     }

@@ -137,7 +137,9 @@ class _Training:
         began = time.monotonic()
         position = Position()
         if checkpoint is not None:
-            job = job_of(self._architecture, self._examples, self._heads, self._options)
+            job = job_of(
+                self._architecture, self._examples, self._heads, self._options, self._group.size
+            )
             position = load_checkpoint(checkpoint, job, self._parts)
         forward = self._group.wrapped(self._parts.network)
         while not position.over(self._options.epochs, self._options.patience):
