@@ -262,7 +262,7 @@ def cohort_opt_out(
 
 
 def _given(values: dict[str, str | None]) -> dict[str, str] | None:
-    return {name: each for name, each in values.items() if each} or None
+    return {name: each for name, each in values.items() if each is not None} or None
 
 
 def _rule_name(given: str | None) -> str | None:

@@ -32,6 +32,15 @@ class Dates(Section):
     first: dt.date | None = Field(default=None, alias="from")
     last: dt.date | None = Field(default=None, alias="to")
 
+    @field_validator("first", "last", mode="before")
+    @classmethod
+    def _dicom_date(cls, value: Any) -> Any:
+        if isinstance(value, str | int) and len(text := str(value)) == 8 and text.isdigit():
+            return f"{text[:4]}-{text[4:6]}-{text[6:]}"  # as DICOM writes it
+        if value == "":
+            raise ValueError("a date is empty; leave it out where there is no bound")
+        return value
+
     @model_validator(mode="after")
     def _in_order(self) -> Dates:
         if self.first and self.last and self.first > self.last:

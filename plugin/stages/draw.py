@@ -254,7 +254,10 @@ def _choose(context: Context, draft: Draft) -> None:
 def _observations(schema: LabelSchema, draft: Draft) -> tuple[str, ...]:
     known = tuple(each.id for each in schema.observations)
     if strangers := set(draft.observations) - set(known):
-        raise Permanent(f"{len(strangers)} observations are not in schema {schema.name!r}")
+        raise Permanent(
+            f"not in schema {schema.name!r}: {', '.join(sorted(strangers))}; it has "
+            f"{', '.join(known)}"
+        )
     return tuple(each for each in known if not draft.observations or each in draft.observations)
 
 

@@ -1,5 +1,6 @@
 """Queries as files and options: read strictly, refused by key, combined with options."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,20 @@ def test_the_code_has_one_digest() -> None:
     found = code_identity()
     assert found.keys() == {"version", "source_sha256"}
     assert len(found["source_sha256"]) == 64
+
+
+def test_dates_may_be_written_as_dicom_writes_them_and_never_be_empty() -> None:
+    found = request_of({"study_dates": {"from": "20260301", "to": "2026-03-31"}})
+    assert (found.study_dates.first, found.study_dates.last) == (
+        dt.date(2026, 3, 1),
+        dt.date(2026, 3, 31),
+    )
+    with pytest.raises(Permanent, match="a date is empty"):
+        request_of({"study_dates": {"to": ""}})
+
+
+def test_a_file_that_is_no_query_is_refused_without_its_content(folder: Path) -> None:
+    for name in ("list.csv", "list.yaml", "list.toml"):
+        with pytest.raises(Permanent) as refused:
+            read_request(written(folder, "patient_id,issuer\n400019,SIMNORTH: x: y\n", name))
+        assert "400019" not in str(refused.value)
