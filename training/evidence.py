@@ -33,6 +33,8 @@ States = dict[Place, State | None]
 UNSAMPLED = "unsampled"
 """The shortcoming of a test fold whose labels were not sampled, blinded and adjudicated."""
 
+_NOT_JUDGED = "the rule could not look at them, for a file cannot be read"
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -92,6 +94,7 @@ def gather(
         locked = {keys[uid] for uid in held_out if keys.get(uid)}
     fitting, frozen = images(session, query.rule), frozen_studies(session)
     whys = _whys(session, query.image_rule)
+    unread = _NOT_JUDGED if query.image_rule else ""
     links, labels = linked_reports(session), _labels(session, query.run_id)
     shares = (settings.validation_share, settings.test_share)
     done = None if complete is None else frozenset(complete)
@@ -113,7 +116,9 @@ def gather(
             reference=references.get(uid),
             probabilities=read.probabilities if read else {},
             said=read.said if read else {},
-            no_images="" if uid in fitting else whys.get(uid, ""),
+            no_images=""
+            if uid in fitting
+            else whys.get(uid, _NOT_JUDGED if query.image_rule else ""),
             refusal=refusals.of(uid, key, studies[uid].date),
             other_reference=uid in by_readers and uid not in references,
         )

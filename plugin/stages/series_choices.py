@@ -31,15 +31,15 @@ def choose_series(
 ) -> int:
     """Have a rule choose in those of some studies that it has not seen as they are.
 
+    A study of which a file cannot be read now is passed over: it has no choice, and is asked for
+    again at the next call.
+
     Args:
         context: the open node.
         rule: which images are wanted.
         studies: Study Instance UIDs.
         progress: told how many studies were looked at.
         most: stop after so many.
-
-    A study of which a file cannot be read now is passed over: it has no choice, and is asked for
-    again at the next call.
 
     Returns:
         How many studies were looked at.

@@ -91,6 +91,22 @@ def test_a_cohort_takes_what_the_rule_takes_and_says_why_it_takes_nothing(
     assert [each["study_instance_uid"] for each in record["exclusions"]] == [axial]
 
 
+def test_a_study_that_the_rule_could_not_read_is_left_out_for_that(
+    context: Context, rule: str
+) -> None:
+    uid = send(context, 1, picture(1), PixelSpacing=SPACING)
+    send(context, 2, picture(2), PixelSpacing=SPACING)
+    with context.database.read() as session:
+        [gone, *_] = [each.digest for each in instances_of(session, uid)]
+    DicomStore(context.folder.root).path(gone).unlink()
+    frozen = freeze_cohort(
+        context, "spine", "rules", SHORTCOMINGS, request_of({"series_rule": rule})
+    )
+    assert frozen["members"] == 1
+    [reason] = frozen["exclusions"]
+    assert reason.endswith("a file cannot be read")
+
+
 def test_a_choice_holds_until_the_study_has_other_images(context: Context, rule: str) -> None:
     uid = send(context, 1, picture(1), PixelSpacing=SPACING)
     named, asked = load_rule(rule), PredictionRule(model="m", series_rule=rule)
