@@ -116,9 +116,7 @@ def gather(
             reference=references.get(uid),
             probabilities=read.probabilities if read else {},
             said=read.said if read else {},
-            no_images=""
-            if uid in fitting
-            else whys.get(uid, _NOT_JUDGED if query.image_rule else ""),
+            no_images="" if uid in fitting else whys.get(uid, unread),
             refusal=refusals.of(uid, key, studies[uid].date),
             other_reference=uid in by_readers and uid not in references,
         )
