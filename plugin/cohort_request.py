@@ -15,6 +15,7 @@ from dicom_node.setting_values import Section
 from labeling.vocabulary import LabelSchema, UncertainPolicy
 from plugin.errors import Permanent
 from plugin.settings import explain
+from training.evaluation.splits import Split
 from training.listed import Listed, read_listed
 from training.query import CohortQuery
 
@@ -35,11 +36,7 @@ class Dates(Section):
     @field_validator("first", "last", mode="before")
     @classmethod
     def _dicom_date(cls, value: Any) -> Any:
-        if isinstance(value, str | int) and len(text := str(value)) == 8 and text.isdigit():
-            return f"{text[:4]}-{text[4:6]}-{text[6:]}"  # as DICOM writes it
-        if value == "":
-            raise ValueError("a date is empty; leave it out where there is no bound")
-        return value
+        return _with_hyphens(value)
 
     @model_validator(mode="after")
     def _in_order(self) -> Dates:
@@ -59,6 +56,8 @@ class CohortRequest(Section):
     sequences: tuple[str, ...] = ()
     series_rule: str | None = Field(default=None, min_length=1)
     study_dates: Dates = Dates()
+    test_from: dt.date | None = None
+    test_site: str | None = Field(default=None, min_length=1)
     minimum_link: Literal["confirmed", "reviewed"] = "confirmed"
     uncertain_policy: UncertainPolicy | None = None
     excluded_studies: Path | None = None
@@ -70,6 +69,17 @@ class CohortRequest(Section):
     label_words: Literal["exclude", "keep"] = "exclude"
     secondary_captures: Literal["exclude", "keep"] = "exclude"
     reports_after_delivery: Literal["exclude", "keep"] | None = None
+
+    @model_validator(mode="after")
+    def _one_split(self) -> CohortRequest:
+        if self.test_from and self.test_site:
+            raise ValueError("test_from and test_site exclude each other")
+        return self
+
+    @field_validator("test_from", mode="before")
+    @classmethod
+    def _dicom_date(cls, value: Any) -> Any:
+        return _with_hyphens(value)
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> CohortRequest:
@@ -97,6 +107,15 @@ class CohortRequest(Section):
         if not all(each.strip() for each in value):
             raise ValueError("a pattern is empty; * stands for anything")
         return value
+
+
+def _with_hyphens(value: Any) -> Any:
+    """Return a date as DICOM writes it in the form that is read here; others as they are."""
+    if isinstance(value, str | int) and len(text := str(value)) == 8 and text.isdigit():
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    if value == "":
+        raise ValueError("a date is empty; leave it out where there is no bound")
+    return value
 
 
 def read_request(path: Path) -> dict[str, Any]:
@@ -179,6 +198,7 @@ def query_of(
         sequences=request.sequences,
         first_date=_digits(request.study_dates.first),
         last_date=_digits(request.study_dates.last),
+        split=_split(request),
         minimum_link=request.minimum_link,
         uncertain_policy=request.uncertain_policy,
         excluded=tuple(
@@ -212,6 +232,12 @@ def _list(path: Path, what: str, kind: str = "") -> Listed:
     if kind and found.kind != kind:
         raise Permanent(f"{path.name}: the list of {what} holds {found.kind}")
     return found
+
+
+def _split(request: CohortRequest) -> Split | None:
+    if request.test_from:
+        return Split("temporal", _digits(request.test_from))
+    return Split("site", " ".join(request.test_site.split())) if request.test_site else None
 
 
 def _digits(date: dt.date | None) -> str:
