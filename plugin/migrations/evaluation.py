@@ -8,6 +8,6 @@ from plugin.migrations.changes import add_missing_columns, add_missing_tables
 
 
 def add_evaluations(connection: sa.Connection) -> None:
-    """Add tables and a column; `radloop reindex` reads the institution of what came earlier."""
+    """Add tables and a column; of series that came earlier the institution stays unknown."""
     add_missing_tables(connection)
     add_missing_columns(connection, "series", {"institution_name": ""})

@@ -14,9 +14,10 @@ from plugin.settings import Settings
 from plugin.stages.cohort import newest_run
 from plugin.stages.ground import ground_of
 from training.evaluation.audit import Audit, Pair, audit, pairs_of
-from training.evaluation.figures import UNSAMPLED_REFERENCE
+from training.evaluation.plan import UNSAMPLED_REFERENCE
 from training.patients import read_patients
 
+_ONLY_DESERVING = " that was sampled, blinded and adjudicated (--accept-unsampled takes others)"
 _REFERENCE = "labels of reports beside reference labels of images"
 
 
@@ -58,8 +59,8 @@ def audit_labels(
     )
     if not pairs:
         raise Permanent(
-            f"no study has a final report that {labeler!r} has read and a label of its images "
-            "that was sampled, blinded and adjudicated (--accept-unsampled takes others)"
+            f"no study has both a final report that {labeler!r} has read and a label of its images"
+            + ("" if accept_unsampled else _ONLY_DESERVING)
         )
     found = audit(pairs, samples=samples, seed=seed)
     differing = [each for each in pairs if each.differs]

@@ -19,10 +19,9 @@ from plugin.stages.predict_members import predict_members
 from plugin.stages.series_choices import choose_for_cohort
 from training.errors import Permanent as TrainingPermanent
 from training.evaluation.attributes import attributes_of
-from training.evaluation.figures import Said, figures_of
 from training.evaluation.models import EvaluationMember, EvaluationPlan, Opening
 from training.evaluation.openings import looks_at, openings_by_plan, openings_of, openings_on
-from training.evaluation.plan import Plan, PlannedModel
+from training.evaluation.plan import Plan, PlannedModel, Said
 from training.evaluation.test_set import (
     Change,
     Item,
@@ -61,6 +60,8 @@ def run_plan(
     Raises:
         Permanent: there is no such plan, or the test set changed since; the message says in what.
     """
+    from training.evaluation.figures import check_levels, figures_of  # it loads torch
+
     if not by.strip():
         raise Permanent("opening a test set needs somebody who does it")
     with context.database.read() as session:
@@ -76,6 +77,7 @@ def run_plan(
         reference: predict(context, cohort, model, studies, progress)
         for reference, model in models.items()
     }
+    check_levels(said)
     with context.database.write() as session:
         _unchanged(context.settings, session, row, cohort)
         shown = analysed_images(session, studies, SeriesRule.of_record(cohort.query))

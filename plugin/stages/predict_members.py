@@ -9,7 +9,7 @@ from dicom_node.storage import DicomStore
 from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
-from training.evaluation.figures import Said
+from training.evaluation.plan import Said
 from training.models import Cohort, Model, TrainingRun
 from training.selection import SeriesRule
 from training.series import analysed_images

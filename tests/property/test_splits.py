@@ -14,9 +14,9 @@ from training.evaluation.splits import (
 
 dates = st.sampled_from(["20230101", "20231231", "20240101", "20250606", "", "2024"])
 sites = st.sampled_from(["North", "South", "West", UNKNOWN, SEVERAL])
-studies = st.lists(
-    st.tuples(st.sampled_from("abcdef"), dates, sites), max_size=25
-).map(lambda rows: [StudyFacts(str(i), *row) for i, row in enumerate(rows)])
+studies = st.lists(st.tuples(st.sampled_from("abcdef"), dates, sites), max_size=25).map(
+    lambda rows: [StudyFacts(str(i), *row) for i, row in enumerate(rows)]
+)
 splits = st.one_of(
     st.just(Split("temporal", "20240101")),
     st.sampled_from(["North", "South"]).map(lambda site: Split("site", site)),

@@ -8,22 +8,16 @@ from typing import Any
 import numpy as np
 
 from labeling.evaluation.resampling import Floats
+from labeling.vocabulary import WHOLE
+from training.errors import Permanent
 from training.evaluation.attributes import Attributes
 from training.evaluation.calibration import calibration
 from training.evaluation.pairing import compare_models
-from training.evaluation.plan import Plan, PlannedModel
+from training.evaluation.plan import REFERENCE, UNSAMPLED_REFERENCE, Plan, PlannedModel, Said
 from training.evaluation.subgroups import by_subgroup
 from training.evaluation.test_set import Item
+from training.learning.members import whole
 from training.metrics import evaluate
-from training.targets import Place
-
-Said = Mapping[str, Mapping[Place, float | None]]
-"""Probabilities of one model by Study Instance UID and place; None: not evaluated."""
-
-REFERENCE = "against reference labels of human readers"
-UNSAMPLED_REFERENCE = (
-    "agreement with human labels of images that were not sampled, blinded and adjudicated"
-)
 
 
 def figures_of(
@@ -45,10 +39,18 @@ def figures_of(
         ``observations`` as of ``metrics.evaluate``, ``macro``, ``calibration``, ``subgroups``) and
         ``comparison`` (``first``, ``second``, ``observations``; empty for one model).
     """
+    check_levels(said)
     keys = [each.patient_key for each in items]
-    targets = {name: _targets(items, name) for name in plan.observations}
+    targets = {
+        reference: {name: _targets(items, name, whole_studies=_is_whole(own)) for name in names}
+        for reference, own in said.items()
+        for names in (plan.observations,)
+    }
     probabilities = {
-        reference: {name: _probabilities(items, name, own) for name in targets}
+        reference: {
+            name: _probabilities(items, name, own, targets[reference][name])
+            for name in plan.observations
+        }
         for reference, own in said.items()
     }
     groups = {
@@ -56,13 +58,13 @@ def figures_of(
         for name in plan.subgroups
     }
     models = [
-        _of_model(plan, each, targets, probabilities[each.reference], keys, groups)
+        _of_model(plan, each, targets[each.reference], probabilities[each.reference], keys, groups)
         for each in plan.models
     ]
     found = {
         "called": UNSAMPLED_REFERENCE if "unsampled" in plan.accepted else REFERENCE,
         "models": models,
-        "comparison": _comparison(plan, targets, probabilities, keys),
+        "comparison": _comparison(plan, next(iter(targets.values())), probabilities, keys),
     }
     return {**found, "primary": _primary(plan, found)}
 
@@ -138,14 +140,36 @@ def _primary(plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _targets(items: Sequence[Item], observation: str) -> Floats:
-    return np.array([list(each.targets[observation].values()) for each in items], dtype=np.float64)
+def check_levels(said: Mapping[str, Said]) -> None:
+    """Check that all models speak of whole studies, or all of sites.
+
+    Raises:
+        Permanent: they do not; no figure would be about the same cases.
+    """
+    if len({_is_whole(own) for own in said.values()}) > 1:
+        raise Permanent("one model speaks of whole studies and the other of sites")
 
 
-def _probabilities(items: Sequence[Item], observation: str, said: Said) -> Floats:
-    rows = [
-        [said.get(each.study_instance_uid, {}).get((observation, site)) for site in own]
-        for each in items
-        for own in (each.targets[observation],)
-    ]
+def _is_whole(said: Said) -> bool:
+    return {site for own in said.values() for _, site in own} == {WHOLE}
+
+
+def _targets(items: Sequence[Item], observation: str, *, whole_studies: bool) -> Floats:
+    """Return targets (studies, sites); of whole studies (studies, 1), as in training."""
+    by_site = [each.targets[observation] for each in items]
+    rows = (
+        [[whole(own)] for own in by_site] if whole_studies else [[*own.values()] for own in by_site]
+    )
     return np.array(rows, dtype=np.float64)
+
+
+def _probabilities(items: Sequence[Item], observation: str, said: Said, targets: Floats) -> Floats:
+    """Return probabilities in the shape of the targets; NaN: not evaluated."""
+    rows = [
+        [
+            said.get(each.study_instance_uid, {}).get((observation, site))
+            for site in ([WHOLE] if _is_whole(said) else each.targets[observation])
+        ]
+        for each in items
+    ]
+    return np.array(rows, dtype=np.float64).reshape(targets.shape)

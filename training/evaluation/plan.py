@@ -10,12 +10,22 @@ from training.errors import Permanent
 from training.evaluation.attributes import SUBGROUPS
 from training.manifest import digest_of
 from training.metrics import DECIDED, RANKED
+from training.targets import Place
 
 FIGURES = (*RANKED, *DECIDED, "brier")
 """What can be the primary figure."""
 
 OPERATING_POINT = "greatest sensitivity + specificity - 1 on the validation fold, as registered"
 """Whence thresholds come; none is ever chosen on a test set."""
+
+
+Said = Mapping[str, Mapping[Place, float | None]]
+"""Probabilities of one model by Study Instance UID and place; None: not evaluated."""
+
+REFERENCE = "against reference labels of human readers"
+UNSAMPLED_REFERENCE = (
+    "agreement with human labels of images that were not sampled, blinded and adjudicated"
+)
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,7 @@ def test_delong_for_patients_holds_its_rate_where_the_plain_one_does_not():
 def test_subgroups_say_where_they_are_too_small():
     target, said, keys = drawn(rows=60, sites=1)
     sex = ["F"] * 50 + ["M"] * 8 + ["unknown"] * 2
-    rows = by_subgroup(
-        {"x": target}, {"x": said}, keys, {"x": 0.4}, {"sex": sex}, samples=DRAWS
-    )
+    rows = by_subgroup({"x": target}, {"x": said}, keys, {"x": 0.4}, {"sex": sex}, samples=DRAWS)
     women, men, unknown = rows
     assert [each["group"] for each in rows] == ["F", "M", "unknown"]
     assert sum(each["n"] for each in rows) == 60
