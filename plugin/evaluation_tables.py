@@ -75,8 +75,8 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
             "observation": name,
             "figure": figure,
             "n": each["n"],
-            comparison["first"]: each["first"][figure],
-            comparison["second"]: each["second"][figure],
+            "first": each["first"][figure],
+            "second": each["second"][figure],
             "difference": difference["value"],
             "low": difference["low"],
             "high": difference["high"],
@@ -85,7 +85,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
         for name, each in comparison["observations"].items()
         for figure, difference in each["difference"].items()
     ]
-    return {"comparison": rows}
+    return {"compared": f"{comparison['first']} - {comparison['second']}", "comparison": rows}
 
 
 def _subgroups(model: Mapping[str, Any]) -> Iterator[Row]:
