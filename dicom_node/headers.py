@@ -52,6 +52,7 @@ _TEXTS = {
     "study_time": 0x00080030,
     "modality": 0x00080060,
     "manufacturer": 0x00080070,
+    "institution_name": 0x00080080,
     "study_description": 0x00081030,
     "series_description": 0x0008103E,
     "manufacturer_model_name": 0x00081090,
@@ -135,6 +136,7 @@ class Header:
     columns: int = 0
     number_of_frames: int = 0
     """0 for an object without pixel data."""
+    institution_name: str = ""
 
 
 def read_header(path: Path) -> Header:

@@ -64,6 +64,7 @@ class Series(SQLModel, table=True):
     body_part_examined: str = ""
     manufacturer: str = ""
     manufacturer_model_name: str = ""
+    institution_name: str = ""  # (0008,0080)
 
 
 class Instance(SQLModel, table=True):

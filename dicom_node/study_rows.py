@@ -18,6 +18,7 @@ _SERIES_TEXTS = (
     "body_part_examined",
     "manufacturer",
     "manufacturer_model_name",
+    "institution_name",
 )
 _IDENTITY = (
     "patient_id",

@@ -12,6 +12,7 @@ import typer
 
 from plugin import (
     cli_adapt,
+    cli_evaluation,
     cli_feed,
     cli_generate,
     cli_hl7,
@@ -141,6 +142,7 @@ cli_adapt.register(app)
 cli_score.register(app)
 cli_schema.register(app)
 cli_impact.register(app)
+cli_evaluation.register(app)
 
 
 def main() -> None:

@@ -40,6 +40,12 @@ def cohort_freeze(
     ] = None,
     date_from: Annotated[str | None, typer.Option("--from", help="Study Date, 2024-01-31.")] = None,
     date_to: Annotated[str | None, typer.Option("--to", help="Study Date, included.")] = None,
+    test_from: Annotated[
+        str | None, typer.Option(help="Train on studies before this Study Date, test from it on.")
+    ] = None,
+    test_site: Annotated[
+        str | None, typer.Option(help="Test at this institution alone, train at all others.")
+    ] = None,
     minimum_link: Annotated[
         str | None, typer.Option(help="confirmed, or reviewed: a person decided.")
     ] = None,
@@ -112,6 +118,8 @@ def cohort_freeze(
         "sequences": sequence,
         "series_rule": _rule_name(series_rule),
         "study_dates": _given({"from": date_from, "to": date_to}),
+        "test_from": test_from,
+        "test_site": test_site,
         "minimum_link": minimum_link,
         "uncertain_policy": uncertain_policy,
         "excluded_studies": _absolute(exclude_studies),

@@ -16,6 +16,7 @@ from labeling.vocabulary import LabelSchema, UncertainPolicy
 from plugin.errors import Permanent
 from plugin.settings import explain
 from training.errors import Permanent as FaultyList
+from training.evaluation.splits import Split
 from training.listed import Listed, read_listed
 from training.query import CohortQuery
 
@@ -36,16 +37,7 @@ class Dates(Section):
     @field_validator("first", "last", mode="before")
     @classmethod
     def _dicom_date(cls, value: Any) -> Any:
-        if isinstance(value, str | int) and len(text := str(value)) == 8 and text.isdigit():
-            value = f"{text[:4]}-{text[4:6]}-{text[6:]}"  # as DICOM writes it
-        if value == "":
-            raise ValueError("a date is empty; leave it out where there is no bound")
-        if isinstance(value, str):
-            try:
-                return dt.date.fromisoformat(value)
-            except ValueError:
-                raise ValueError("a date is written 2024-01-31") from None
-        return value
+        return _as_date(value)
 
     @model_validator(mode="after")
     def _in_order(self) -> Dates:
@@ -65,6 +57,8 @@ class CohortRequest(Section):
     sequences: tuple[str, ...] = ()
     series_rule: str | None = Field(default=None, min_length=1)
     study_dates: Dates = Dates()
+    test_from: dt.date | None = None
+    test_site: str | None = Field(default=None, min_length=1)
     minimum_link: Literal["confirmed", "reviewed"] = "confirmed"
     uncertain_policy: UncertainPolicy | None = None
     excluded_studies: Path | None = None
@@ -76,6 +70,17 @@ class CohortRequest(Section):
     label_words: Literal["exclude", "keep"] = "exclude"
     secondary_captures: Literal["exclude", "keep"] = "exclude"
     reports_after_delivery: Literal["exclude", "keep"] | None = None
+
+    @model_validator(mode="after")
+    def _one_split(self) -> CohortRequest:
+        if self.test_from and self.test_site:
+            raise ValueError("test_from and test_site exclude each other")
+        return self
+
+    @field_validator("test_from", mode="before")
+    @classmethod
+    def _dicom_date(cls, value: Any) -> Any:
+        return _as_date(value)
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> CohortRequest:
@@ -108,6 +113,20 @@ class CohortRequest(Section):
         if not all(each.strip() for each in value):
             raise ValueError("a pattern is empty; * stands for anything")
         return value
+
+
+def _as_date(value: Any) -> Any:
+    """Return the date that a text writes, with hyphens or as DICOM does; others as they are."""
+    if isinstance(value, str | int) and len(text := str(value)) == 8 and text.isdigit():
+        value = f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    if value == "":
+        raise ValueError("a date is empty; leave it out where there is no bound")
+    if isinstance(value, str):
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("a date is written 2024-01-31") from None
+    return value
 
 
 def read_request(path: Path) -> dict[str, Any]:
@@ -195,6 +214,7 @@ def query_of(
         sequences=request.sequences,
         first_date=_digits(request.study_dates.first),
         last_date=_digits(request.study_dates.last),
+        split=_split(request),
         minimum_link=request.minimum_link,
         uncertain_policy=request.uncertain_policy,
         excluded=tuple(
@@ -233,6 +253,12 @@ def _list(path: Path, what: str, kind: str = "") -> Listed:
     if kind and found.kind != kind:
         raise Permanent(f"{path.name}: the list of {what} holds {found.kind}")
     return found
+
+
+def _split(request: CohortRequest) -> Split | None:
+    if request.test_from:
+        return Split("temporal", _digits(request.test_from))
+    return Split("site", " ".join(request.test_site.split())) if request.test_site else None
 
 
 def _digits(date: dt.date | None) -> str:

@@ -259,6 +259,18 @@ def _unmerge(context: Context, arguments: Arguments, progress: Progress) -> dict
     return unmerge_patients(context, one, other, by=arguments["by"], reason=arguments["reason"])
 
 
+def _plan_evaluation(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.evaluation_plan import freeze_plan
+
+    return freeze_plan(context, arguments["name"], arguments["asked"], arguments["by"])
+
+
+def _run_evaluation(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.evaluation import run_plan
+
+    return run_plan(context, arguments["name"], arguments["by"], progress)
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -285,6 +297,8 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "feed accept": _accept_feed,
     "feed withdraw": _withdraw_feed,
     "import reports": _import_reports,
+    "evaluation plan": _plan_evaluation,
+    "evaluation run": _run_evaluation,
 }
 
 

@@ -323,6 +323,24 @@ def _export_message(session: Session, _settings: Settings, arguments: Arguments)
     return export_message(session, arguments["message"], Path(arguments["path"]))
 
 
+def _plans(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.evaluation import list_plans
+
+    return list_plans(session)
+
+
+def _plan(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.evaluation import show_plan
+
+    return show_plan(session, settings, arguments["name"], arguments["opening"])
+
+
+def _audit(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.audit import audit_labels
+
+    return audit_labels(session, settings, **arguments)
+
+
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
@@ -355,6 +373,9 @@ QUESTIONS: dict[str, Question] = {
     "export message": _export_message,
     "feeds": _feeds,
     "feed": _feed,
+    "evaluation list": _plans,
+    "evaluation show": _plan,
+    "evaluation audit": _audit,
 }
 
 

@@ -15,6 +15,8 @@ from labeling.models import Label
 from labeling.reference import reference_states
 from labeling.reference_samples import drawn_subjects
 from labeling.vocabulary import LabelSchema, State
+from training.evaluation.attributes import sites_of
+from training.evaluation.splits import UNKNOWN
 from training.folds import Fold, assign_fold
 from training.listed import Listed, names
 from training.optouts import opted_out_studies
@@ -101,13 +103,16 @@ def gather(
     refusals = _Refusals(
         query, patients, salt, opted_out_studies(session, salt, name_of, patients=patients)
     )
+    sites = sites_of(session) if query.split else {}
     gathered = {}
     for uid, key in keys.items():
+        fold, date = assign_fold(key, *shares, locked) if key else None, studies[uid].date
+        outside = query.split.refusal(fold, date, sites.get(uid, UNKNOWN)) if query.split else ""
         finals = final_reports(links.get(uid, ()))
         read = labels.get(finals[0].report_id) if len(finals) == 1 else None
         gathered[uid] = Evidence(
             key=key,
-            fold=assign_fold(key, *shares, locked) if key else None,
+            fold=fold,
             images_digest=fitting.get(uid, ""),
             frozen=uid in frozen,
             complete=done is None or uid in done,
@@ -117,7 +122,7 @@ def gather(
             probabilities=read.probabilities if read else {},
             said=read.said if read else {},
             no_images="" if uid in fitting else whys.get(uid, unread),
-            refusal=refusals.of(uid, key, studies[uid].date),
+            refusal=refusals.of(uid, key, date) or outside,
             other_reference=uid in by_readers and uid not in references,
         )
     return gathered

@@ -46,7 +46,7 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
-class _Cases:
+class Cases:
     """Cases with a known target and a probability; shapes (n,), patients numbered from 0."""
 
     target: Floats
@@ -55,6 +55,7 @@ class _Cases:
 
     @property
     def one_class(self) -> bool:
+        """Tell whether a class is missing."""
         return not 0 < self.target.sum() < self.target.size
 
     @property
@@ -76,7 +77,7 @@ def operating_point(targets: ArrayLike, probabilities: ArrayLike) -> OperatingPo
         targets: 1, 0, or NaN or None for unknown; any shape.
         probabilities: the same shape; NaN or None where not evaluated.
     """
-    cases = _cases(targets, probabilities, None)
+    cases = cases_of(targets, probabilities, None)
     if cases.one_class:
         return OperatingPoint(None, cases.reason)
     order, _, ends = descending(cases.score)
@@ -107,7 +108,7 @@ def roc_points(
 
     At most ``most`` points, both ends among them, spread evenly over the distinct thresholds.
     """
-    cases = _cases(targets, probabilities, None)
+    cases = cases_of(targets, probabilities, None)
     if cases.one_class:
         return None
     order, _, ends = descending(cases.score)
@@ -160,8 +161,8 @@ def evaluate(
         if name not in probabilities:
             raise Permanent(f"there are no probabilities for {name}")
         rivals = {key: each[name] for key, each in (baselines or {}).items() if name in each}
-        cases = _cases(target, probabilities[name], patient_keys)
-        known = int(np.count_nonzero(~np.isnan(_array(target))))
+        cases = cases_of(target, probabilities[name], patient_keys)
+        known = int(np.count_nonzero(~np.isnan(as_array(target))))
         found[name] = {
             **_counts(cases, known),
             "threshold": thresholds.get(name),
@@ -175,7 +176,7 @@ def evaluate(
     return {"observations": found, "macro": _macro(found), "bootstrap_samples": samples}
 
 
-def _counts(cases: _Cases, known: int) -> dict[str, Any]:
+def _counts(cases: Cases, known: int) -> dict[str, Any]:
     size = int(cases.target.size)
     return {
         "n": size,
@@ -186,7 +187,7 @@ def _counts(cases: _Cases, known: int) -> dict[str, Any]:
     }
 
 
-def _figures(cases: _Cases, threshold: float | None, bootstrap: Bootstrap) -> dict[str, Any]:
+def _figures(cases: Cases, threshold: float | None, bootstrap: Bootstrap) -> dict[str, Any]:
     """Return every figure with its interval, or None with the reason."""
     point = _at(cases, threshold, np.ones((1, cases.target.size)))
     draws = [_at(cases, threshold, weights) for weights in bootstrap.weights(cases.patients)]
@@ -194,11 +195,11 @@ def _figures(cases: _Cases, threshold: float | None, bootstrap: Bootstrap) -> di
     for name, value in point.items():
         absent = name in DECIDED and threshold is None and cases.target.size > 0
         reason = NO_OPERATING_POINT if absent else cases.reason
-        found[name] = _estimate(value, [each[name] for each in draws], reason)
+        found[name] = estimate(value, [each[name] for each in draws], reason)
     return found
 
 
-def _at(cases: _Cases, threshold: float | None, weights: Floats) -> dict[str, Floats]:
+def _at(cases: Cases, threshold: float | None, weights: Floats) -> dict[str, Floats]:
     decided = dict.fromkeys(DECIDED, np.full(len(weights), np.nan))
     if threshold is not None:
         decided = decision(cases.target, cases.score >= threshold, weights)
@@ -217,11 +218,11 @@ def _compare(
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Return a baseline's figures and the paired difference, on the cases that both evaluated."""
-    ours, theirs = _array(probabilities), _array(rival)
+    ours, theirs = as_array(probabilities), as_array(rival)
     if ours.shape != theirs.shape:
         raise Permanent("the probabilities of a baseline have another shape")
-    mine = _cases(targets, np.where(np.isnan(theirs), np.nan, ours), patient_keys)
-    other = _cases(targets, np.where(np.isnan(ours), np.nan, theirs), patient_keys)
+    mine = cases_of(targets, np.where(np.isnan(theirs), np.nan, ours), patient_keys)
+    other = cases_of(targets, np.where(np.isnan(ours), np.nan, theirs), patient_keys)
 
     def gain(weights: Floats) -> Floats:
         return auroc(mine.target, mine.score, weights) - auroc(other.target, other.score, weights)
@@ -232,11 +233,11 @@ def _compare(
     return {
         "n": int(mine.target.size),
         **{name: figures[name] for name in RANKED},
-        "auroc_difference": _estimate(point, drawn, mine.reason),
+        "auroc_difference": estimate(point, drawn, mine.reason),
     }
 
 
-def _estimate(point: Floats, draws: Sequence[Floats], reason: str) -> dict[str, Any]:
+def estimate(point: Floats, draws: Sequence[Floats], reason: str) -> dict[str, Any]:
     """Return value and interval, or None with the reason."""
     if not np.isfinite(point[0]):
         return {"value": None, "low": None, "high": None, "reason": reason or ONE_CLASS}
@@ -261,19 +262,20 @@ def _macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return means
 
 
-def _array(values: ArrayLike) -> Floats:
+def as_array(values: ArrayLike) -> Floats:
+    """Return numbers as an array, with NaN for None."""
     return np.asarray(values, dtype=np.float64)
 
 
-def _cases(
+def cases_of(
     targets: ArrayLike, probabilities: ArrayLike, patient_keys: Sequence[str] | None
-) -> _Cases:
+) -> Cases:
     """Keep the cases with a known target and a probability, as flat arrays.
 
     Raises:
         Permanent: the shapes differ, or a value is out of range.
     """
-    target, score = _array(targets), _array(probabilities)
+    target, score = as_array(targets), as_array(probabilities)
     rows = target.shape[0] if target.ndim else 0
     if target.shape != score.shape or (patient_keys is not None and len(patient_keys) != rows):
         raise Permanent("targets, probabilities and patients have different shapes")
@@ -286,4 +288,4 @@ def _cases(
     row = np.nonzero(keep)[0]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys[row]))}
     patients = np.array([numbers[key] for key in keys[row]], dtype=np.intp)
-    return _Cases(target[keep], score[keep], patients)
+    return Cases(target[keep], score[keep], patients)

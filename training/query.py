@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dicom_node.reports.status import FINAL_STATUSES
 from labeling.vocabulary import LabelSchema
+from training.evaluation.splits import Split
 from training.listed import Listed
 from training.patients import NameOfIssuer
 from training.selection import SeriesRule
@@ -49,6 +50,8 @@ class CohortQuery:
             is left out or kept; None: as the settings say.
         series_rule, image_rule: name and digest of a rule of ``training.images``, which decides
             alone about images then.
+        split: further division beside the folds by patient (``training.evaluation.splits``); None:
+            there is none.
         device_names: names under which this node signs its structured reports.
     """
 
@@ -80,6 +83,7 @@ class CohortQuery:
     device_names: tuple[str, ...] = ()
     series_rule: str = ""
     image_rule: str = ""
+    split: Split | None = None
 
     @property
     def rule(self) -> SeriesRule:
@@ -107,6 +111,7 @@ class CohortQuery:
             "series_rule": {"name": self.series_rule, "digest": self.image_rule}
             if self.image_rule
             else {},
+            "split": {self.split.kind: self.split.value} if self.split else {},
             "minimum_link": "" if self.minimum_link == "confirmed" else self.minimum_link,
             "excluded_lists": sorted(
                 [each.kind, each.digest(salt, name_of)] for each in self.excluded

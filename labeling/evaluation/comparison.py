@@ -17,7 +17,7 @@ from scipy.stats import norm, rankdata
 
 from labeling.evaluation.agreement import NOT_JUDGED, Judgement, scores_of
 from labeling.evaluation.metrics import Estimate, estimates
-from labeling.evaluation.resampling import Bootstrap, Floats, auroc, decision
+from labeling.evaluation.resampling import Bootstrap, Floats, Integers, auroc, decision
 from labeling.evaluation.weights import Design
 from labeling.vocabulary import State
 
@@ -63,27 +63,48 @@ def compare(
     return {name: _compared(name, own, bootstrap) for name, own in pairs.items()}
 
 
-def delong(target: NDArray[np.bool_], first: Floats, second: Floats) -> float:
+def delong(
+    target: NDArray[np.bool_],
+    first: Floats,
+    second: Floats,
+    patients: Integers | None = None,
+) -> float:
     """Return the two-sided p value of equal areas under two correlated ROC curves.
 
-    NaN where a class has fewer than two reports; 1 where the curves do not differ at all.
+    NaN where a class has fewer than two cases or patients; 1 where the curves do not differ at all.
+
+    Args:
+        target: where the finding is present; shape (n,).
+        first, second: scores of the same cases; shape (n,).
+        patients: the number of the patient of each case, 0 to P-1. Cases of one patient are not
+            taken for independent then (Obuchowski, Biometrics 1997;53:567); with one case for each
+            patient that is DeLong's test. None: one case for each patient.
     """
-    positives, negatives = int(target.sum()), int((~target).sum())
-    if min(positives, negatives) < 2:
+    owners = np.arange(target.size) if patients is None else patients
+    with_finding, without = np.unique(owners[target]).size, np.unique(owners[~target]).size
+    if min(with_finding, without) < 2:
         return float("nan")
-    areas, of_positives, of_negatives = [], [], []
-    for scores in (first, second):
-        ranks = rankdata(scores)
-        inside, outside = rankdata(scores[target]), rankdata(scores[~target])
-        of_positives.append((ranks[target] - inside) / negatives)
-        of_negatives.append(1 - (ranks[~target] - outside) / positives)
-        areas.append(float(of_positives[-1].mean()))
-    contrast = np.array([1.0, -1.0])
-    spread = np.cov(np.array(of_positives)) / positives + np.cov(np.array(of_negatives)) / negatives
-    variance = float(contrast @ spread @ contrast)
+    (rises, falls), (rises_2, falls_2) = _placements(target, first), _placements(target, second)
+    gain = float(rises.mean() - rises_2.mean())
+    count, everybody = int(owners.max()) + 1, np.unique(owners).size
+    positive = np.bincount(owners[target], rises - rises_2 - gain, count) / rises.size
+    negative = np.bincount(owners[~target], falls - falls_2 - gain, count) / falls.size
+    variance = float(
+        positive @ positive * with_finding / (with_finding - 1)
+        + negative @ negative * without / (without - 1)
+        + 2 * (positive @ negative) * everybody / (everybody - 1)
+    )
     if variance <= 0:
-        return 1.0 if areas[0] == areas[1] else 0.0
-    return float(2 * norm.sf(abs(areas[0] - areas[1]) / math.sqrt(variance)))
+        return 1.0 if gain == 0 else 0.0
+    return float(2 * norm.sf(abs(gain) / math.sqrt(variance)))
+
+
+def _placements(target: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats]:
+    """Return of each present case the share of absent ones below it, and the other way round."""
+    positives, negatives = int(target.sum()), int((~target).sum())
+    ranks = rankdata(score)
+    inside, outside = rankdata(score[target]), rankdata(score[~target])
+    return (ranks[target] - inside) / negatives, 1 - (ranks[~target] - outside) / positives
 
 
 def _compared(

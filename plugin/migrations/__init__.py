@@ -22,6 +22,7 @@ import dicom_node.linking.models
 import dicom_node.models
 import dicom_node.reports.models
 import labeling.models
+import training.evaluation.models
 import training.exports.models
 import training.impact_models
 import training.models
@@ -30,6 +31,7 @@ from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
 from plugin.migrations.cohorts import add_details_of_members, add_provenance_of_cohorts
 from plugin.migrations.duplicates import add_duplicates
+from plugin.migrations.evaluation import add_evaluations
 from plugin.migrations.labels import add_calibrated_labels, add_reference_samples
 from plugin.migrations.messages import add_reports_as_living_truth
 
@@ -43,6 +45,7 @@ TABLES = (
     dicom_node.linking.models,
     dicom_node.reports.models,
     labeling.models,
+    training.evaluation.models,
     training.exports.models,
     training.impact_models,
     training.models,
@@ -70,6 +73,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,  # exports of cohorts
     add_reference_samples,
     add_details_of_members,
+    add_evaluations,
 )
 
 

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from dicom_node.deletion import salted_key
 from dicom_node.models import Series, Study
 from training.cohort import exclusions, members_of, superseded
+from training.evaluation.attributes import sites_of
 from training.impact import ERASURE
 from training.listed import Listed
 from training.membership import Ground, standing_of
@@ -137,6 +138,9 @@ def matches_nothing(
         if date
     ):
         found.append("study dates")
+    if query.split and query.split.kind == "site":
+        named = sites_of(session).values()
+        found += [] if query.split.value in named else [f"test site {query.split.value!r}"]
     return found
 
 

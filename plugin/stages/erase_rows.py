@@ -29,6 +29,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
         "patient_key": "patient_keys",
     },
     "decoded_content": {"digest": "digests"},
+    "evaluation_member": {"study_instance_uid": "studies", "patient_key": "patient_keys"},
     "expired_study": {"study_instance_uid": "studies"},
     "imaging_order": {"id": "orders"},
     "impact_note": {"study_instance_uid": "studies", "report_id": "reports"},
@@ -71,6 +72,7 @@ KEPT = frozenset(
     {
         "calibration",
         "erasure",
+        "evaluation_plan",
         "feed_acceptance",
         "filed_position",
         "impact_position",
@@ -83,6 +85,7 @@ KEPT = frozenset(
         "reference_sample",
         "run_in_force",
         "schema_version",
+        "test_set_opening",
     }
 )
 """Tables that hold nothing about patients, or what must remain of an erasure."""

@@ -10,6 +10,7 @@ from plugin.cohort_request import combined, query_of, read_request, request_of
 from plugin.errors import Permanent
 from plugin.source_digest import code_identity
 from tests.cohort_builders import SCHEMA
+from training.evaluation.splits import Split
 
 TOML = """
 labeler = "tree"
@@ -134,3 +135,12 @@ def test_a_file_that_is_no_query_is_refused_without_its_content(folder: Path) ->
         with pytest.raises(Permanent) as refused:
             read_request(written(folder, "patient_id,issuer\n400019,SIMNORTH: x: y\n", name))
         assert "400019" not in str(refused.value)
+
+
+def test_a_split_is_a_date_or_a_site() -> None:
+    asked = request_of({"test_from": "20240101"})
+    assert query_of(asked, "x", SCHEMA, 1).split == Split("temporal", "20240101")
+    asked = request_of({"test_site": " St.  Elsewhere "})
+    assert query_of(asked, "x", SCHEMA, 1).split == Split("site", "St. Elsewhere")
+    with pytest.raises(Permanent, match="exclude each other"):
+        request_of({"test_site": "A", "test_from": "2024-01-01"})

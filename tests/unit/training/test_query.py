@@ -25,6 +25,7 @@ from tests.unit.training.test_cohort import (
 from tests.unit.training.test_cohort import run as run  # a fixture
 from training.cohort import freeze, manifest, members_of
 from training.errors import Permanent
+from training.evaluation.splits import Split
 from training.listed import read_listed
 from training.models import OptOut
 from training.optouts import opted_out_studies
@@ -262,3 +263,46 @@ def test_an_opt_out_holds_under_every_identity(session, run):
     )  # fmt: skip
     session.flush()
     assert opted_out_studies(session, SALT) == {"1.1"}
+
+
+def dated(session, run, uid, who, date, site, reference=""):
+    labelled(session, run, uid, who)
+    session.get(Study, uid).study_date = date
+    series = session.exec(select(Series).where(Series.study_instance_uid == uid)).one()
+    series.institution_name = site
+    if reference:
+        add_reference(session, uid, {HERE: reference})
+
+
+def test_a_temporal_split_leaves_out_what_lies_on_the_wrong_side(session, run):
+    early, both, late, tested = (patient("train", index) for index in range(4))
+    dated(session, run, "1.1", early, "20230101", "North")
+    dated(session, run, "1.2", both, "20231231", "North")
+    dated(session, run, "1.3", both, "20240101", "North")
+    dated(session, run, "1.4", late, "20240101", "North")
+    dated(session, run, "1.5", tested, "20230601", "North", "present")
+    dated(session, run, "1.6", tested, "20240601", "North", "present")
+    dated(session, run, "1.7", early, "", "North")
+    split = Split("temporal", "20240101")
+    found = outcome(session, run, split=split)
+    assert (found["1.1"], found["1.2"], found["1.6"]) == ("train", "train", "test")
+    assert found["1.3"] == found["1.4"] == "after the date up to which is trained"
+    assert found["1.5"] == "before the date from which is tested, of a test patient"
+    assert found["1.7"] == "study date unknown"
+    cohort = freeze(session, query(run, split=split), SETTINGS, clock, SALT)
+    assert cohort.query["split"] == {"temporal": "20240101"}
+    assert "split" not in freeze(session, query(run), SETTINGS, clock, SALT).query
+
+
+def test_a_site_is_left_out_of_training_and_tests_alone(session, run):
+    one, two, three, four = (patient("train", index) for index in range(4))
+    dated(session, run, "1.1", one, "", "North")
+    dated(session, run, "1.2", two, "", "South")
+    dated(session, run, "1.3", three, "", "South", "present")
+    dated(session, run, "1.4", three, "", "North", "present")
+    dated(session, run, "1.5", four, "", "")
+    found = outcome(session, run, split=Split("site", "South"))
+    assert (found["1.1"], found["1.3"]) == ("train", "test")
+    assert found["1.2"] == "at the site that is left out of training"
+    assert found["1.4"] == "at a site that trains, of a test patient"
+    assert found["1.5"] == "site: unknown"

@@ -1,0 +1,331 @@
+"""A small node: a plan is frozen, its test set opened and counted, or refused; the audit."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlmodel import Session, select
+from typer.testing import CliRunner
+
+from dicom_node.models import Series, Study
+from labeling.models import LabelingRun
+from plugin.cli import app
+from plugin.context import Context, open_context
+from plugin.errors import Permanent
+from plugin.settings import load_settings
+from plugin.stages.audit import audit_labels
+from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort, newest_cohort
+from plugin.stages.complete import complete_study
+from plugin.stages.erase import erase_patient
+from plugin.stages.evaluation import list_plans, run_plan, show_plan
+from plugin.stages.evaluation_plan import freeze_plan
+from plugin.stages.opt_out import opt_out
+from plugin.stages.predict_members import predict_members
+from tests.cohort_builders import (
+    NOW,
+    add_labels,
+    add_reference,
+    add_report,
+    add_study,
+    node_with_a_run,
+)
+from training.cohort import members_of
+from training.errors import Permanent as TrainingPermanent
+from training.evaluation.models import EvaluationMember, Opening
+from training.models import Cohort, Model, TrainingRun
+from training.registry import register
+
+SITES = ("L4-L5", "L5-S1")
+TESTED = [f"1.2.{number}" for number in range(1, 25)]
+TRAINED = [f"1.3.{number}" for number in range(1, 4)]
+ASKED: dict[str, Any] = {
+    "cohort": "spine",
+    "models": ["good"],
+    "observations": ["stenosis"],
+    "primary": "",
+    "subgroups": [],
+    "samples": 100,
+    "seed": 1,
+}
+
+
+def truth(number: int, site: str) -> str:
+    return "present" if (number + SITES.index(site)) % 3 == 0 else "absent"
+
+
+def mute(_: str) -> None:
+    """Progress is of no interest here."""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fill a node once: each test gets a copy of its folder."""
+    folder = tmp_path_factory.mktemp("filled")
+    with node_with_a_run(folder) as context:
+        with context.database.write() as session:
+            run = session.exec(select(LabelingRun)).one()
+            for number, uid in enumerate([*TESTED, *TRAINED]):
+                _study(session, run, number, uid)
+        for uid in (*TESTED, *TRAINED):
+            complete_study(context, uid, by="test", reason="a test")
+        freeze_cohort(context, "spine", "rules", SHORTCOMINGS[:2])
+        with context.database.write() as session:
+            _model(session, "good", "1")
+            _model(session, "other", "2")
+    return folder
+
+
+@pytest.fixture
+def context(filled: Path, tmp_path: Path) -> Iterator[Context]:
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    with open_context(load_settings(tmp_path / "radloop.toml")) as context:
+        yield context
+
+
+def _study(session: Session, run: LabelingRun, number: int, uid: str) -> None:
+    add_study(session, uid, f"P{number}")
+    study = session.get_one(Study, uid)
+    study.patient_name, study.patient_sex = f"NAME^{number}", "FM"[number % 2]
+    study.patient_birth_date, study.study_date = f"19{40 + number}0101", "20250601"
+    series = session.exec(select(Series).where(Series.study_instance_uid == uid)).one()
+    series.manufacturer, series.institution_name = "Maker", "North" if number < 16 else ""
+    session.add_all([study, series])
+    # The report of every fifth study does not say what its images show.
+    said = number + 1 if uid in TESTED and number % 5 == 0 else number
+    report = add_report(session, uid)
+    states = {("stenosis", site): truth(said, site) for site in SITES}
+    add_labels(session, run, report, states)
+    if uid in TESTED:
+        shown = {("stenosis", site): truth(number, site) for site in SITES}
+        add_reference(session, uid, shown)
+
+
+def _model(session: Session, name: str, digit: str) -> None:
+    cohort = newest_cohort(session, "spine")
+    training = TrainingRun(
+        cohort_id=cohort.id or 0,
+        classifier="c",
+        seed=1,
+        code_version="t",
+        metrics={"test": {"observations": {}}, "by": digit},
+        started_at=NOW,
+        finished_at=NOW,
+    )
+    session.add(training)
+    session.flush()
+    register(
+        session,
+        weights_digest=digit * 64,
+        name=name,
+        training_run=training,
+        operating_points={"stenosis": 0.5},
+        uid_source=lambda: f"2.25.{digit}",
+        decided_by="test",
+        clock=lambda: NOW,
+    )
+
+
+def predict(
+    _context: Context, _cohort: Cohort, model: Model, studies: Sequence[str], _progress: Any
+) -> dict[str, dict[tuple[str, str], float | None]]:
+    """Say what a model of known quality would: one of them guesses."""
+    chance = np.random.default_rng(4)
+    found: dict[str, dict[tuple[str, str], float | None]] = {}
+    for uid in studies:
+        number = TESTED.index(uid)
+        right = {site: 0.25 + 0.5 * (truth(number, site) == "present") for site in SITES}
+        noise = chance.uniform(-0.24, 0.24, 2) if model.name == "good" else chance.uniform(size=2)
+        found[uid] = {
+            ("stenosis", site): float(each + right[site] if model.name == "good" else each)
+            for site, each in zip(SITES, noise, strict=True)
+        }
+    found[studies[0]]["stenosis", "L4-L5"] = None
+    return found
+
+
+def frozen(context: Context, name: str = "first", **changed: Any) -> dict[str, Any]:
+    return freeze_plan(context, name, {**ASKED, **changed}, "ada")
+
+
+def run(context: Context, name: str = "first") -> dict[str, Any]:
+    return run_plan(context, name, "grace", mute, predict)
+
+
+def test_a_plan_fixes_everything_and_opens_nothing(context: Context) -> None:
+    plan = frozen(context)
+    assert (plan["studies"], plan["patients"]) == (len(TESTED), len(TESTED))
+    assert (plan["primary"], plan["opened"]) == ("stenosis auroc", 0)
+    assert frozen(context)["digest"] == plan["digest"]
+    with pytest.raises(Permanent, match="another plan"):
+        frozen(context, seed=2)
+    with context.database.read() as session:
+        shown = show_plan(session, context.settings, plan["digest"][:12])
+        assert session.exec(select(Opening)).first() is None
+    content = shown["content"]
+    assert content["models"][0]["operating_points"] == {"stenosis": 0.5}
+    assert (content["seed"], content["samples"]) == (1, 100)
+    assert (shown["openings"], shown["figures"], shown["test_set_now"]) == ([], {}, [])
+
+
+def test_what_cannot_be_planned(context: Context) -> None:
+    for changed, message in (
+        ({"primary": "stenosis:accuracy"}, "a primary figure is one of"),
+        ({"primary": "herniation:auroc"}, "of no planned observation"),
+        ({"observations": ["unheard"]}, "no observation unheard"),
+        ({"models": ["good", "good:1"]}, "not compared with itself"),
+        ({"models": ["absent"]}, "no model"),
+        ({"subgroups": ["weather"]}, "subgroups are among"),
+    ):
+        with pytest.raises((Permanent, TrainingPermanent), match=message):
+            frozen(context, **changed)
+
+
+def test_opening_gives_the_planned_figures_and_is_counted(context: Context) -> None:
+    frozen(context, models=["good", "other"])
+    found = run(context)
+    figures = found["figures"]
+    good, other = figures["models"]
+    assert good["observations"]["stenosis"]["auroc"]["value"] == 1.0
+    assert good["observations"]["stenosis"]["n"] == 2 * len(TESTED) - 1
+    assert good["observations"]["stenosis"]["not_evaluated"] == 1
+    assert other["observations"]["stenosis"]["auroc"]["value"] < 0.8
+    assert figures["primary"]["of"] == "difference of good:1 - other:1"
+    assert figures["primary"]["low"] > 0
+    assert figures["comparison"]["observations"]["stenosis"]["p_delong"] < 0.01
+    assert 0 < good["calibration"]["stenosis"]["brier"]["value"] < 0.2
+    groups = {(each["attribute"], each["group"]): each for each in good["subgroups"]}
+    assert groups["sex", "F"]["patients"] == 12
+    assert groups["scanner", "Maker"]["n"] == 2 * len(TESTED) - 1
+    assert groups["site", "North"]["patients"] == 16
+    assert groups["site", "unknown"]["patients"] == 8
+    assert "too few" in groups["site", "unknown"]["note"]
+    text = json.dumps(found, allow_nan=False)
+    assert not any(f'"{uid}"' in text for uid in TESTED)
+    # Both trainings computed figures on the test fold: it was looked at before the plan was made.
+    assert found["looks"]["trainings"] == 2
+    assert found["openings"][0]["by"] == "grace"
+    assert run(context)["looks"]["number"] == 2
+
+
+def test_figures_under_a_second_plan_and_looks_since_say_so(context: Context) -> None:
+    frozen(context)
+    run(context)
+    frozen(context, "second", seed=7)
+    second = run(context, "second")
+    assert "other plans (first)" in second["looks"]["sentence"]
+    with context.database.read() as session:
+        first = show_plan(session, context.settings, "first")
+        rows = list_plans(session)["plans"]
+    assert "1 more time since" in first["looks"]["sentence"]
+    assert [(each["openings"], each["openings_of_its_studies"]) for each in rows] == [(1, 2)] * 2
+
+
+def test_a_changed_test_set_is_refused_and_told(context: Context) -> None:
+    frozen(context)
+    with context.database.write() as session:
+        # A second reader of the same sample disagrees at one site.
+        shown = {("stenosis", "L4-L5"): "absent", ("stenosis", "L5-S1"): "absent"}
+        add_reference(session, TESTED[0], shown, reader="reader 2")
+    opt_out(context, issuer="SITE", patient_id="P1", by="t", reason="t", revoke=False)
+    with pytest.raises(Permanent, match=r"1: other reference labels.*1: its patient has opted out"):
+        run(context)
+    with pytest.raises(Permanent, match="is not what was frozen"):
+        frozen(context, "second")
+    with context.database.read() as session:
+        now = show_plan(session, context.settings, "first")["test_set_now"]
+        assert session.exec(select(Opening)).first() is None
+    assert {each["study_instance_uid"] for each in now} == {TESTED[0], TESTED[1]}
+
+
+def test_an_erased_patient_leaves_the_plan_and_is_counted(context: Context) -> None:
+    frozen(context)
+    erase_patient(context, issuer="SITE", patient_id="P2", by="t", reason="t", dry_run=False)
+    with context.database.read() as session:
+        rows = session.exec(select(EvaluationMember.study_instance_uid)).all()
+        now = show_plan(session, context.settings, "first")["test_set_now"]
+    assert len(rows) == len(TESTED) - 1
+    assert {"study_instance_uid": "", "what": "erased"} in now
+    with pytest.raises(Permanent, match="1: erased"):
+        run(context)
+
+
+def test_a_model_that_learned_from_the_test_set_is_refused(context: Context) -> None:
+    with context.database.write() as session:
+        cohort = newest_cohort(session, "spine")
+        for member in members_of(session, cohort):
+            if member.study_instance_uid == TRAINED[0]:
+                member.fold = "test"
+                session.add(member)
+        known = {each.study_instance_uid for each in members_of(session, cohort)}
+    assert known == {*TESTED, *TRAINED}
+    # Its training cohort says so no more, but another cohort's test fold may hold its patients.
+    with context.database.write() as session:
+        copy = Cohort(**{**cohort.model_dump(exclude={"id"}), "digest": "9" * 64, "name": "late"})
+        session.add(copy)
+        session.flush()
+        for member in members_of(session, cohort):
+            values = member.model_dump(exclude={"id", "cohort_id"})
+            fold = "train" if member.study_instance_uid in TESTED[:3] else "test"
+            session.add(type(member)(**{**values, "cohort_id": copy.id, "fold": fold}))
+        training = session.exec(select(TrainingRun)).first()
+        assert training is not None
+        training.cohort_id = copy.id or 0
+        session.add(training)
+        for member in members_of(session, cohort):
+            if member.study_instance_uid == TRAINED[0]:
+                member.fold = "train"
+                session.add(member)
+    with pytest.raises(Permanent, match="learned from 3 patients"):
+        frozen(context)
+
+
+def test_predictions_need_the_series_that_was_chosen(context: Context) -> None:
+    with context.database.read() as session:
+        cohort = newest_cohort(session, "spine")
+        model = session.exec(select(Model).where(Model.name == "good")).one()
+    with pytest.raises(Permanent, match="1 studies have lost"):
+        predict_members(context, cohort, model, ["1.9.9"], mute)
+
+
+def test_the_audit_counts_and_lists_where_reports_and_images_differ(context: Context) -> None:
+    with context.database.read() as session:
+        found = audit_labels(session, context.settings, "rules", samples=100, limit=3)
+    (row,) = found["conditions"]
+    places = [(n, site) for n in range(len(TESTED)) for site in SITES]
+    pairs = [(truth(n + (n % 5 == 0), site), truth(n, site)) for n, site in places]
+    both = pairs.count(("present", "present"))
+    assert (row["condition"], row["n"]) == ("stenosis at its sites", len(pairs))
+    assert (row["both"], row["report_only"]) == (both, pairs.count(("present", "absent")))
+    assert row["image_only"] == pairs.count(("absent", "present")) > 0
+    assert row["sensitivity"] == pytest.approx(both / (both + row["image_only"]))
+    assert row["sensitivity_low"] < row["sensitivity"] < row["sensitivity_high"]
+    from sklearn.metrics import cohen_kappa_score
+
+    assert row["kappa"] == pytest.approx(cohen_kappa_score(*zip(*pairs, strict=True)))
+    assert found["differences"] == row["report_only"] + row["image_only"]
+    assert len(found["studies"]) == 3
+    assert found["studies"][0]["report"] != found["studies"][0]["image"]
+    assert "NAME" not in json.dumps(found)
+
+
+def test_the_commands(context: Context, tmp_path: Path) -> None:
+    config = ["--config", str(tmp_path / "radloop.toml")]
+    call = CliRunner().invoke
+
+    def told(*words: str) -> str:
+        result = call(app, ["evaluation", *words, *config])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    options = ["--model", "good", "--primary", "stenosis:auroc", "--samples", "100", "--by", "ada"]
+    assert "stenosis auroc" in told("plan", "first", "--cohort", "spine", *options)
+    run(context)
+    assert "grace" in told("show", "first")
+    assert json.loads(told("list", "--json"))["plans"][0]["openings"] == 1
+    shown = json.loads(told("show", "first", "--opening", "1", "--json"))
+    assert shown["figures"]["primary"]["value"] == 1.0
+    assert "kappa" in told("audit", "--limit", "2")

@@ -1,0 +1,1 @@
+"""Trained models against human reference labels: figures, splits, plans, and an audit of labels."""
