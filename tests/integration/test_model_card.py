@@ -9,7 +9,6 @@ from sqlmodel import col, select
 
 from dicom_node.models import Series
 from plugin.context import Context, open_context
-from plugin.errors import Permanent as PluginPermanent
 from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.settings_template import render
@@ -86,6 +85,13 @@ def test_nothing_in_a_card_identifies_a_patient(context: Context, tmp_path: Path
     }
     assert states["TRIPOD+AI (2024)"]["23a"] == states["CLAIM (2024 update)"]["37"] == UNKNOWN
     assert {each.name for each in to.iterdir()} == {"card.md", "card.json"}
+    with pytest.raises(Permanent, match="no model stranger"):
+        ask(context.settings, "model card", {"model": "stranger", "folder": str(tmp_path / "x")})
+    assert not (tmp_path / "x").exists()
+    # Written again into its own folder, it says the same of the same model.
+    assert ask(context.settings, "model card", {"model": "spine", "folder": str(to)}) == told
+    again = json.loads((to / "card.json").read_bytes())
+    assert {**again, "generated_at": ""} == {**card, "generated_at": ""}
 
 
 def test_a_card_counts_who_was_erased(context: Context, tmp_path: Path) -> None:
@@ -105,9 +111,3 @@ def test_a_card_counts_who_was_erased(context: Context, tmp_path: Path) -> None:
     assert since["open_impact_notes"] == [{"cause": "erasure", "members": 1}]
     assert any("were erased since" in each["limit"] for each in card["limits"])
     assert not occurrences(tmp_path / "card", ONE.words())
-
-
-def test_a_card_of_no_model_is_refused(context: Context, tmp_path: Path) -> None:
-    with pytest.raises((Permanent, PluginPermanent), match="no model stranger"):
-        ask(context.settings, "model card", {"model": "stranger", "folder": str(tmp_path / "x")})
-    assert not (tmp_path / "x").exists()

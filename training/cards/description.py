@@ -70,7 +70,8 @@ def intended_use(subject: Subject) -> dict[str, Any]:
     rule = query.get("series_rule") or {}
     names = [each["name"] for each in _observations(subject)]
     schema = subject.schema
-    parts = query.get("body_parts") or (list(schema.body_parts) if schema else [])
+    # A rule for series decides alone.
+    parts = query.get("body_parts") or (list(schema.body_parts) if schema and not rule else [])
     return {
         "purpose": "Research into whether images alone show what radiology reports say, on "
         "examinations like those of the cohort that it was trained on.",
@@ -135,11 +136,15 @@ def _code(code: Code) -> str:
 
 
 def _settings(given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the settings of the training without paths of the machine."""
+    """Return the settings of the training without paths of the machine.
+
+    The classifier that they name is not what an architecture was.
+    """
     if given is None:
         return None
     learning = {key: value for key, value in given["learning"].items() if key != "weights"}
-    return {**given, "learning": learning}
+    left = {key: value for key, value in given.items() if key != "classifier"}
+    return {**left, "learning": learning}
 
 
 def _weights(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -30,7 +30,7 @@ def _what(facts: Facts) -> str:
         "Began with weights (SHA-256)": code(told["began_with_weights"])
         if told["began_with_weights"]
         else "no file is recorded",
-        "Device UID (0018,1002)": code(told["device_uid"]),
+        "Device UID": code(told["device_uid"]),
         "Label schema": f"{code(told['schema']['name'])} {code(told['schema']['digest'])}",
         "Code": f"radloop {plain(source['version'])}, source at training "
         f"{code(source['source_sha256_at_training'])}, at freezing "
@@ -72,7 +72,8 @@ def _use(facts: Facts) -> str:
     pairs = {
         "Purpose": plain(told["purpose"]),
         "Users": plain(told["users"]),
-        "Examinations": f"{plain(told['modality'])} of {plain(told['body_parts'])}",
+        "Examinations": f"{plain(told['modality'])} of "
+        f"{plain(told['body_parts']) if told['body_parts'] else 'what the rule for series takes'}",
         "Series": _series(told),
         "Findings": plain(told["findings"]),
         "Person in the loop": plain(told["person_in_the_loop"]),

@@ -19,7 +19,8 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.{DIGITS}f}"
+        small = 0 < abs(value) < 10**-DIGITS
+        return f"{value:.{DIGITS}g}" if small else f"{value:.{DIGITS}f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{escaped(key)} {plain(each)}" for key, each in value.items()) or "none"
     if isinstance(value, list | tuple):

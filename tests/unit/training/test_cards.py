@@ -34,6 +34,7 @@ def test_figures_are_told_with_their_interval_or_without() -> None:
     assert estimate({"value": 0.5, "low": None, "high": None}) == "0.500 (no interval)"
     assert estimate({"value": None, "low": None, "high": None}) == estimate(None) == "none"
     assert plain(True) == "yes"
+    assert [plain(each) for each in (0.0, 0.0001, 0.25)] == ["0.000", "0.0001", "0.250"]
     assert plain([]) == "none"
 
 
