@@ -9,7 +9,7 @@ FEW_CASES = 10
 """Positives, or negatives, of the test fold; a figure on fewer says little."""
 
 FEW_PATIENTS = 100
-"""Of the test fold; with fewer, intervals are wide whatever the figure (Riley, BMJ 2024)."""
+"""Of the test fold; with fewer, intervals are wide. A convention of this card, not a rule."""
 
 CHANCE = 0.5
 """AUROC of a coin."""
