@@ -125,6 +125,17 @@ def models_promote(
     _operate(config, "promote", as_json, model=model, by=who, reason=reason)
 
 
+@models.command("card")
+def models_card(
+    model: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME:VERSION.")],
+    config: ConfigOption,
+    to: Annotated[Path, typer.Option(file_okay=False, help="New, empty, or of an earlier card.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model card: Markdown, JSON and pictures, from the database alone."""
+    _read(config, "model card", as_json, model=model, folder=str(to.absolute()))
+
+
 def predict_command(
     config: ConfigOption,
     now: Annotated[

@@ -188,6 +188,12 @@ def _models(session: Session, _settings: Settings, _arguments: Arguments) -> dic
     }
 
 
+def _model_card(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.card import write_model_card
+
+    return write_model_card(session, settings, arguments["model"], Path(arguments["folder"]))
+
+
 def _reports(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
     root = DataFolder(settings.data_folder).root
     rows = session.exec(select(Transmission).order_by(col(Transmission.id)))
@@ -356,6 +362,7 @@ QUESTIONS: dict[str, Question] = {
     "exports": _exports,
     "impact": _impact,
     "models": _models,
+    "model card": _model_card,
     "reports": _reports,
     "language models": _language_models,
     "links": _links,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from importlib import resources
+import platform
+from importlib import metadata, resources
 from pathlib import Path
 
 from plugin.reporting import SOFTWARE_VERSION
 
 _PACKAGES = ("dicom_node", "labeling", "training", "plugin")
+_LIBRARIES = ("torch", "monai", "numpy", "scikit-learn", "pydicom")
 _SUFFIXES = frozenset({".py", ".yaml", ".html"})
 
 
@@ -29,6 +31,12 @@ def code_identity() -> dict[str, str]:
                 name = path.relative_to(folder).as_posix()
                 sha.update(f"{package}/{name} {content}\n".encode())
     return {"version": SOFTWARE_VERSION, "source_sha256": sha.hexdigest()}
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that training rests on, as installed."""
+    found = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), **found}
 
 
 def _sources(folder: Path) -> list[Path]:

@@ -48,7 +48,8 @@ def train_on_members(
 
     Returns:
         The trained classifier and, for the record, ``thresholds``, ``curve``, ``test`` (see
-        ``metrics.evaluate``), ``not_used`` and ``not_trained`` (with reasons), ``counts``.
+        ``metrics.evaluate``), ``not_used`` and ``not_trained`` (with reasons), ``counts``,
+        ``best_epoch``, ``input`` (shape of a crop, what found the discs).
 
     Raises:
         Permanent: nothing can be trained; the reason says why.
@@ -72,6 +73,11 @@ def train_on_members(
     record = {
         "thresholds": thresholds,
         "curve": [asdict(each) for each in result.curve],
+        "best_epoch": result.best_epoch,
+        "input": {
+            "input_shape": list(family.input_shape),
+            "localiser": {"name": localiser.name, "digest": localiser.digest},
+        },
         "test": _test(samples, trained, result, baseline, thresholds, settings),
         "not_used": not_used,
         "not_trained": not_trained,

@@ -30,6 +30,12 @@ COVERAGE = 0.95
 DEFINED_SHARE = 0.95
 """Share of the bootstrap draws in which a figure must exist, else it gets no interval."""
 
+BINS = 10
+"""Of reliability, of equal width."""
+
+FEWEST_IN_A_BIN = 5
+"""Cases; a bin with fewer tells no mean probability, which would be that of single patients."""
+
 NO_TARGETS = "no targets"
 ONE_CLASS = "all targets are of one class"
 NO_OPERATING_POINT = "no operating point"
@@ -119,6 +125,37 @@ def roc_points(
     return {"fpr": fpr[keep].tolist(), "tpr": tpr[keep].tolist()}
 
 
+def reliability_bins(targets: ArrayLike, probabilities: ArrayLike) -> list[dict[str, Any]]:
+    """Return how often "present" was true by predicted probability: a reliability diagram.
+
+    ``BINS`` bins of equal width; the last one holds 1. Each tells ``low``, ``high``, ``n``,
+    ``positives`` and ``mean_probability``, which is None in a bin of fewer than
+    ``FEWEST_IN_A_BIN`` cases. Niculescu-Mizil and Caruana, ICML 2005.
+
+    Args:
+        targets: 1, 0, or NaN or None for unknown; any shape.
+        probabilities: the same shape; NaN or None where not evaluated.
+    """
+    cases = cases_of(targets, probabilities, None)
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.clip(np.digitize(cases.score, edges) - 1, 0, BINS - 1)
+    found = []
+    for number in range(BINS):
+        inside = place == number
+        n = int(inside.sum())
+        enough = n >= FEWEST_IN_A_BIN
+        found.append(
+            {
+                "low": round(float(edges[number]), 6),
+                "high": round(float(edges[number + 1]), 6),
+                "n": n,
+                "positives": int(cases.target[inside].sum()),
+                "mean_probability": float(cases.score[inside].mean()) if enough else None,
+            }
+        )
+    return found
+
+
 def evaluate(
     targets: Mapping[str, ArrayLike],
     probabilities: Mapping[str, ArrayLike],
@@ -148,7 +185,8 @@ def evaluate(
 
     Returns:
         A dict for JSON. ``observations``: by name, with n, positives, patients, not_evaluated,
-        prevalence, threshold, roc, baselines, and each figure as value, low, high, reason.
+        prevalence, threshold, roc, reliability (:func:`reliability_bins`), baselines (each with
+        its roc), and each figure as value, low, high, reason.
         ``macro``: plain means over the observations that have a value.
 
     Raises:
@@ -168,6 +206,7 @@ def evaluate(
             "threshold": thresholds.get(name),
             **_figures(cases, thresholds.get(name), bootstrap),
             "roc": roc_points(cases.target, cases.score),
+            "reliability": reliability_bins(cases.target, cases.score),
             "baselines": {
                 key: _compare(target, probabilities[name], each, patient_keys, bootstrap)
                 for key, each in rivals.items()
@@ -234,6 +273,7 @@ def _compare(
         "n": int(mine.target.size),
         **{name: figures[name] for name in RANKED},
         "auroc_difference": estimate(point, drawn, mine.reason),
+        "roc": roc_points(other.target, other.score),
     }
 
 

@@ -13,6 +13,7 @@ from plugin.child import ChildProcess
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.reporting import SOFTWARE_VERSION
+from plugin.source_digest import code_identity, library_versions
 from plugin.stages.cohort import newest_cohort
 from plugin.stages.erase_files import remove_prepared
 from plugin.stages.ground import ground_of
@@ -76,6 +77,9 @@ def train_model(
             metrics={
                 **{key: value for key, value in trained.items() if key not in _OWN_COLUMNS},
                 "left_out": [{"study": uid, "reason": str(Fault.FROZEN)} for uid in left_out],
+                "code": code_identity(),
+                "libraries": library_versions(),
+                "settings": settings.model_dump(mode="json"),
             },
             started_at=started,
             finished_at=context.clock(),

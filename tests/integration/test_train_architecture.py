@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +21,12 @@ from labeling.runs import LabelerIdentity, open_run
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
 from plugin.operations import run_operation
+from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.settings_template import render
 from plugin.simulation import phantom
 from plugin.simulation.truth import draw_truth
+from plugin.source_digest import code_identity
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
@@ -31,7 +35,10 @@ from plugin.stages.reference import import_references
 from tests.cohort_builders import MR_IMAGE, NOW, add_labels, add_reference, add_report, add_study
 from tests.phantom_files import write_series
 from training.architectures.registry import GROUP
+from training.cards.facts import FORM, FORM_VERSION
+from training.cards.writing import FILES
 from training.models import CohortMember, Model, Prediction, TrainingRun
+from training.registry import promote
 
 PATIENTS = 32
 TRAINING = """[training]
@@ -166,6 +173,69 @@ def _predicts(context: Context, model: Model) -> None:
     assert 0 < told["stenosis"]["probability"] < 1
     with context.database.read() as session:
         assert not session.exec(select(Prediction)).all()
+
+
+@pytest.mark.timeout(600)
+def test_a_card_is_written_of_a_trained_model(context: Context, tmp_path: Path) -> None:
+    train(context)
+    with context.database.write() as session:
+        promote(session, "stacks", decided_by="R. Head", reason="a | trial", clock=context.clock)
+    to = tmp_path / "cards" / "stacks"
+    asked = {"model": "stacks", "folder": str(to)}
+    told = ask(context.settings, "model card", asked)
+    assert told["model"] == "stacks:1"
+    assert {each.name for each in to.iterdir()} == FILES == set(told["files"])
+    card = json.loads((to / "card.json").read_bytes())
+    _says_what_the_database_knows(context, card)
+    text = (to / "card.md").read_text(encoding="utf-8")
+    assert card["research_use"] in "\n".join(text.splitlines()[:4])
+    assert r"| live | R. Head | a \| trial |" in text
+    assert text.count("not known to the database") > 10
+    assert_every_number_is_in(card, text)
+
+
+def _says_what_the_database_knows(context: Context, card: dict[str, Any]) -> None:
+    with context.database.read() as session:
+        run = session.exec(select(TrainingRun)).one()
+        model = session.exec(select(Model)).one()
+        members = session.exec(select(CohortMember)).all()
+    said = card["model"]
+    assert (card["form"], card["form_version"]) == (FORM, FORM_VERSION)
+    assert said["weights_sha256"] == model.weights_digest
+    assert said["weights_file"]["intact"] is True
+    assert said["code"]["source_sha256_at_training"] == code_identity()["source_sha256"]
+    assert said["libraries"]["torch"] == run.metrics["libraries"]["torch"]
+    assert said["settings"]["maximum_epochs"] == 1
+    assert "weights" not in said["settings"]["learning"]
+    assert (said["seed"], said["best_epoch"]) == (run.seed, 1)
+    assert said["input"]["shape"] == [1, 4, 16, 16]
+    folds = {each["fold"]: each["patients"] for each in card["training_data"]["folds"]}
+    assert folds == dict(Counter(each.fold for each in members))
+    (row,) = card["results"]["observations"]
+    recorded = run.metrics["test"]["observations"]["stenosis"]
+    assert row["auroc"] == recorded["auroc"]
+    assert row["roc"] == recorded["roc"]
+    assert sum(each["n"] for each in row["reliability"]) == row["n"] == folds["test"]
+    assert row["baselines"][0]["roc"]["tpr"][-1] == 1.0
+    readers = card["reference_labels"]
+    assert readers["labels"] == readers["deserving"] == folds["test"]
+    assert card["training_data"]["accepted_shortcomings"] == ["uncalibrated", "unqualified"]
+    assert [each["stage"] for each in card["stages"]["events"]] == ["candidate", "live"]
+    limits = " ".join(each["limit"] for each in card["limits"])
+    assert f"The test fold holds {folds['test']} patients, fewer than 100" in limits
+    assert "All members come from one site" in limits
+
+
+def assert_every_number_is_in(card: dict[str, Any], text: str) -> None:
+    """Hold each number of the Markdown against the numbers and the words of the JSON."""
+    raw = json.dumps(card, ensure_ascii=False)
+    numbers = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", raw)
+    known = {*numbers, *(each.removeprefix("-") for each in numbers)}
+    known |= {*(f"{float(each):.3f}" for each in numbers if len(each) < 40)}
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    found = set(re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)", "\n".join(lines)))
+    assert len(found) > 40
+    assert found <= known, found - known
 
 
 @pytest.mark.timeout(600)  # four processes load torch on as many cores as there are

@@ -9,6 +9,9 @@ import pytest
 from plugin.simulation import phantom
 from plugin.simulation.truth import LEVELS, OBSERVATIONS, SpineTruth, draw_truth
 from tests.phantom_files import write_series
+from training.classifier import DISC_NETWORK
+from training.discs import DISC_CHAIN
+from training.experiment import BASELINE, train_on_members
 from training.inference import predict
 from training.samples import DiscSample, read_discs, study_samples
 from training.settings import TrainingSettings
@@ -70,3 +73,29 @@ def test_training_learns_and_prediction_repeats_it(
             given = {r.observation: r.probability for r in rows if r.site == sample.site}
             expected = dict(zip(observations, result.probabilities[i], strict=True))
             assert given == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_record_holds_what_a_model_card_needs(hospital: dict[Path, SpineTruth]) -> None:
+    folds = ("train", "train", "train", "validation", "test", "test")
+    members = [
+        {
+            "study_instance_uid": f"1.2.{folder.name}",
+            "patient_key": folder.name,
+            "fold": fold,
+            "files": [str(file) for file in files_of(folder)],
+            "targets": {
+                "stenosis": {level: float(i % 2) for i, level in enumerate(LEVELS)},
+            },
+        }
+        for fold, (folder, _) in zip(folds, hospital.items(), strict=False)
+    ]
+    settings = TrainingSettings(maximum_epochs=1, batch_size=16, bootstrap_samples=100)
+    _, record = train_on_members(
+        members, ["stenosis"], LEVELS, settings, DISC_NETWORK, lambda _: None
+    )
+    found = record["test"]["observations"]["stenosis"]
+    assert sum(each["n"] for each in found["reliability"]) == found["n"] > 0
+    assert found["baselines"][BASELINE]["roc"]["fpr"][-1] == 1.0
+    assert record["best_epoch"] == 1
+    assert record["input"]["input_shape"] == list(DISC_NETWORK.input_shape)
+    assert record["input"]["localiser"]["digest"] == DISC_CHAIN.digest

@@ -8,7 +8,13 @@ import pytest
 
 from labeling.evaluation.resampling import Bootstrap
 from training.errors import Permanent
-from training.metrics import evaluate, operating_point, operating_points, roc_points
+from training.metrics import (
+    evaluate,
+    operating_point,
+    operating_points,
+    reliability_bins,
+    roc_points,
+)
 
 NAN = float("nan")
 
@@ -201,3 +207,30 @@ def test_a_thousand_draws_of_four_observations_take_less_than_five_seconds():
         dict.fromkeys(names, 0.5),
     )
     assert time.perf_counter() - start < 5
+
+
+def test_reliability_by_hand_and_no_score_of_single_patients():
+    target = [0, 0, 1, 0, 1, 1, 1, None]
+    bins = reliability_bins(target, [0.1, 0.12, 0.14, 0.16, 0.18, 1.0, 0.95, 0.1])
+    assert [(each["low"], each["high"]) for each in bins][:2] == [(0.0, 0.1), (0.1, 0.2)]
+    assert bins[1] == {
+        "low": 0.1, "high": 0.2, "n": 5, "positives": 2, "mean_probability": pytest.approx(0.14)
+    }  # fmt: skip
+    # One is in the last bin; two cases tell no mean.
+    assert bins[-1] == {
+        "low": 0.9, "high": 1.0, "n": 2, "positives": 2, "mean_probability": None
+    }  # fmt: skip
+    assert sum(each["n"] for each in bins) == 7
+
+
+def test_the_record_holds_what_pictures_need_and_no_score_of_a_case():
+    target, score = draw(30, seed=3)
+    keys = [str(row) for row in range(30)]
+    found = evaluate(
+        {"x": target}, {"x": score}, keys, {"x": 0.5}, samples=100,
+        baselines={"linear": {"x": 1 - score}},
+    )["observations"]["x"]  # fmt: skip
+    assert sum(each["n"] for each in found["reliability"]) == found["n"] == 150
+    assert found["baselines"]["linear"]["roc"]["fpr"][-1] == 1.0
+    told = json.dumps(found)
+    assert not any(str(float(each)) in told for each in score.ravel())

@@ -1,0 +1,188 @@
+"""Limits that follow from the numbers of a card; each names the numbers that it follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+FEW_CASES = 10
+"""Positives, or negatives, of the test fold; a figure on fewer says little."""
+
+FEW_PATIENTS = 100
+"""Of the test fold; with fewer, intervals are wide. A convention of this card, not a rule."""
+
+CHANCE = 0.5
+"""AUROC of a coin."""
+
+Facts = dict[str, Any]
+
+
+def limits(facts: Facts) -> list[dict[str, Any]]:
+    """Return sentences with the numbers from which they follow, the gravest kind first."""
+    parts = (_simulated, _references, _labels, _since, _sources, _sizes, _figures, _once)
+    return [{"limit": text, "numbers": numbers} for part in parts for text, numbers in part(facts)]
+
+
+Limit = tuple[str, Facts]
+
+
+def _simulated(facts: Facts) -> Iterator[Limit]:
+    data, readers = facts["training_data"]["simulated"], facts["reference_labels"]
+    images = max(data["studies_of_simulated_scanners"], data["studies_called_simulated"])
+    if images:
+        yield (
+            f"SIMULATED DATA: {images} of {data['studies']} studies call themselves simulated or "
+            "phantoms. No figure here says anything about patients.",
+            {"simulated": images, "studies": data["studies"]},
+        )
+    if number := data["reports_of_simulated_senders"]:
+        yield (
+            f"SIMULATED DATA: {number} of {data['reports']} reports come from senders that call "
+            "themselves simulated.",
+            {"simulated": number, "reports": data["reports"]},
+        )
+    if number := readers["simulated_readers"]:
+        whole = readers["readers"] + readers["adjudicators"]
+        yield (
+            f"SIMULATED READERS: {number} of {whole} readers and adjudicators call themselves "
+            "simulated.",
+            {"simulated": number, "readers": whole},
+        )
+
+
+def _references(facts: Facts) -> Iterator[Limit]:
+    told = facts["reference_labels"]
+    if told["labels"] == 0:
+        yield "No label of a reader on the images of the test fold is left.", {"labels": 0}
+    elif lacking := told["labels"] - told["deserving"]:
+        yield (
+            f"{lacking} of {told['labels']} reference labels were not sampled, blinded and "
+            "settled: figures that rest on them are agreement with these readers.",
+            {"lacking": lacking, "labels": told["labels"]},
+        )
+    if 0 < told["readers"] < 2:
+        yield "One reader alone labelled the test fold.", {"readers": told["readers"]}
+
+
+def _labels(facts: Facts) -> Iterator[Limit]:
+    data = facts["training_data"]
+    verdict = data["labeler"]["verdict"]
+    if verdict is None:
+        yield "No verdict says how well the labeler of the training reports reads.", {}
+    elif not verdict["qualified"]:
+        number = len(verdict["failings"])
+        yield (
+            f"The labeler of the training reports did not qualify ({number} failings).",
+            {"failings": number},
+        )
+    if accepted := data["accepted_shortcomings"]:
+        yield (
+            f"A person accepted labels that are {', '.join(accepted)}.",
+            {"accepted": len(accepted)},
+        )
+    for each in data["uncalibrated"]:
+        yield f"No threshold of the labeler was fitted for {each.replace('_', ' ')}.", {}
+
+
+def _since(facts: Facts) -> Iterator[Limit]:
+    told = facts["since_training"]
+    for each in told["open_impact_notes"]:
+        yield (
+            f"Open impact note: the model learned from {each['members']} members of which it is "
+            f"now known: {each['cause']}.",
+            {"members": each["members"]},
+        )
+    if told["superseded_members"]:
+        number = sum(each["members"] for each in told["superseded_members"])
+        causes = ", ".join(f"{e['members']}: {e['cause']}" for e in told["superseded_members"])
+        yield (
+            f"{number} of {told['members']} members do not stand as they were frozen ({causes}).",
+            {"superseded": number, "members": told["members"]},
+        )
+    for kind in ("erased", "opted_out"):
+        if number := told[f"{kind}_members"]:
+            how = "were erased" if kind == "erased" else "belong to patients who opted out"
+            yield (
+                f"{number} members {how} since: counts of the cohort are of those who are left.",
+                {f"{kind}_members": number},
+            )
+
+
+def _sources(facts: Facts) -> Iterator[Limit]:
+    data = facts["training_data"]
+    sites, makers = data["sites"], {each["manufacturer"] for each in data["scanners"]}
+    if len(sites) == 1:
+        yield "All members come from one site: nothing is known of others.", {"sites": 1}
+    elif any(each["test"] and each["train"] for each in sites):
+        yield (
+            f"The test fold comes from the sites of training ({len(sites)} in all): no external "
+            "test.",
+            {"sites": len(sites)},
+        )
+    if len(makers) == 1:
+        yield "All images come from scanners of one manufacturer.", {"manufacturers": 1}
+    unseen = sum(bool(each["train"]) and not each["test"] for each in data["scanners"])
+    if unseen:
+        yield (
+            f"{unseen} of {len(data['scanners'])} scanner models of training are not in the test "
+            "fold.",
+            {"not_tested": unseen, "scanners": len(data["scanners"])},
+        )
+
+
+def _sizes(facts: Facts) -> Iterator[Limit]:
+    (test,) = (each for each in facts["training_data"]["folds"] if each["fold"] == "test")
+    if test["patients"] < FEW_PATIENTS:
+        yield (
+            f"The test fold holds {test['patients']} patients, fewer than {FEW_PATIENTS}.",
+            {"patients": test["patients"], "fewer_than": FEW_PATIENTS},
+        )
+    for each in facts["results"]["observations"]:
+        negatives = each["n"] - each["positives"]
+        if min(each["positives"], negatives) < FEW_CASES:
+            yield (
+                f"{_words(each)}: {each['positives']} positives and {negatives} negatives "
+                f"in the test fold, fewer than {FEW_CASES} of one kind.",
+                {"positives": each["positives"], "negatives": negatives, "fewer_than": FEW_CASES},
+            )
+
+
+def _figures(facts: Facts) -> Iterator[Limit]:
+    for each in facts["results"]["observations"]:
+        auroc = each["auroc"]
+        if auroc["low"] is not None and auroc["low"] <= CHANCE:
+            yield (
+                f"{_words(each)}: the interval of AUROC begins at {auroc['low']:.3f}; it "
+                "cannot be told from chance.",
+                {"low": auroc["low"]},
+            )
+        for rival in each["baselines"]:
+            difference = rival["auroc_difference"]
+            if difference["value"] is not None and difference["value"] <= 0:
+                yield (
+                    f"{_words(each)}: AUROC differs from that of {rival['name']} by "
+                    f"{difference['value']:.3f}: the network is not ahead.",
+                    {"difference": difference["value"]},
+                )
+            elif difference["low"] is not None and difference["low"] <= 0:
+                yield (
+                    f"{_words(each)}: not shown to be ahead of {rival['name']} (difference "
+                    f"of AUROC from {difference['low']:.3f}).",
+                    {"low": difference["low"]},
+                )
+        if each["threshold"] is None:
+            yield f"{_words(each)}: no operating point, so nothing is called present.", {}
+
+
+def _words(each: Facts) -> str:
+    return str(each["observation"]).replace("_", " ")
+
+
+def _once(facts: Facts) -> Iterator[Limit]:
+    seed = facts["model"]["seed"]
+    yield (
+        f"One training with one seed ({seed}): how much another seed would change is not known.",
+        {"seed": seed},
+    )
+    if facts["model"]["unit"].startswith("one disc"):
+        yield "Figures pool the sites of a patient; intervals take patients whole.", {}
