@@ -32,6 +32,7 @@ from plugin.migrations.cohorts import add_details_of_members, add_provenance_of_
 from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.labels import add_calibrated_labels, add_reference_samples
 from plugin.migrations.messages import add_reports_as_living_truth
+from plugin.migrations.stages import add_silent_models
 
 __all__ = ["MIGRATIONS", "SchemaVersion", "layout_of", "migrate"]
 
@@ -70,6 +71,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,  # exports of cohorts
     add_reference_samples,
     add_details_of_members,
+    add_silent_models,
 )
 
 
