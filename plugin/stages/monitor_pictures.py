@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SMOOTHED = 20  # studies of the running mean of probabilities
-_NOTHING = "nothing to compare yet"
+_NOTHING = "no operating point, or too few compared yet"
 
 
 def draw_monitor(found: Mapping[str, Any], rows: Sequence[Watched], path: Path) -> None:
