@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +17,12 @@ from plugin.cli_calls import (
     show,
 )
 from plugin.cli_cohort import cohort
+from plugin.cli_models import models
 
 if TYPE_CHECKING:
     from labeling.llm.model_store import ModelStore
 
 reference = typer.Typer(no_args_is_help=True, help="Labels by human readers.")
-models = typer.Typer(no_args_is_help=True, help="The registry of trained models.")
 sr = typer.Typer(no_args_is_help=True, help="The structured reports made from predictions.")
 llm = typer.Typer(no_args_is_help=True, help="The store of on-premise language models.")
 labeler = typer.Typer(no_args_is_help=True, help="What labelers there are and how good they are.")
@@ -104,36 +103,6 @@ def train_command(
     """
     asked = {"cohort": cohort, "name": name, "architecture": architecture}
     _operate(config, "train", as_json, **asked)
-
-
-@models.command("list")
-def models_list(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """List the registered models with stage and figures on held-out patients."""
-    _read(config, "models", as_json)
-
-
-@models.command("promote")
-def models_promote(
-    model: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME:VERSION.")],
-    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
-    config: ConfigOption,
-    by: Annotated[str, typer.Option(help="Who decides; it is recorded.")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Make a candidate the live model of its name; the one before it retires."""
-    who = by or getpass.getuser()
-    _operate(config, "promote", as_json, model=model, by=who, reason=reason)
-
-
-@models.command("card")
-def models_card(
-    model: Annotated[str, typer.Argument(help="NAME (its newest version) or NAME:VERSION.")],
-    config: ConfigOption,
-    to: Annotated[Path, typer.Option(file_okay=False, help="New, empty, or of an earlier card.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Write a model card: Markdown, JSON and pictures, from the database alone."""
-    _read(config, "model card", as_json, model=model, folder=str(to.absolute()))
 
 
 def predict_command(

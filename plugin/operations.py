@@ -130,9 +130,34 @@ def _train(context: Context, arguments: Arguments, progress: Progress) -> dict[s
 
 
 def _promote(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
-    from plugin.stages.train import promote_model
+    from plugin.stages.registry import promote_model
 
-    return promote_model(context, arguments["model"], arguments["by"], arguments["reason"])
+    asked = (arguments["model"], arguments["by"], arguments["reason"])
+    return promote_model(context, *asked, arguments.get("accept", ()))
+
+
+def _silence(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.registry import silence_model
+
+    return silence_model(context, arguments["model"], arguments["by"], arguments["reason"])
+
+
+def _retire(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.registry import retire_model
+
+    return retire_model(context, arguments["model"], arguments["by"], arguments["reason"])
+
+
+def _rollback(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.registry import rollback_model
+
+    return rollback_model(context, arguments["name"], arguments["by"], arguments["reason"])
+
+
+def _close_note(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.registry import close_impact_note
+
+    return close_impact_note(context, arguments["note"], arguments["by"], arguments["reason"])
 
 
 def _predict(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
@@ -283,6 +308,10 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "cohort close-export": _close_export,
     "train": _train,
     "promote": _promote,
+    "models silence": _silence,
+    "models retire": _retire,
+    "models rollback": _rollback,
+    "models close-note": _close_note,
     "predict": _predict,
     "sr resend": _resend,
     "study complete": _complete,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, func, select
 
 from dicom_node.linking.models import LinkEvent
-from dicom_node.models import Transmission
+from dicom_node.models import Study, Transmission
 from dicom_node.studies import (
     completed_contents,
     decisions_on,
@@ -18,13 +18,14 @@ from dicom_node.studies import (
 from plugin.context import Context
 from training.models import Model
 from training.predictions import studies_to_predict
-from training.registry import live_model
+from training.registry import models_at_work
 from training.selection import suspended_studies
+from training.stages import Stage, newest_event
 
 
 @dataclass(frozen=True)
 class WaitingPrediction:
-    """A complete study that a live model has not seen in its present content.
+    """A complete study that a model at work has not seen in its present content.
 
     ``completion_id`` names its completion, or is None where that was not asked for. ``decisions``
     counts what was decided about the study and its links: what was not predicted because it was
@@ -50,20 +51,33 @@ def waiting_predictions(
     """
     waiting: list[WaitingPrediction] = []
     complete: dict[str, dict[str, int]] | None = None
-    for rule in context.settings.prediction:
-        model = live_model(session, rule.model)
-        if model is None or model.id is None:
-            continue
+    at_work = [
+        (rule, model)
+        for rule in context.settings.prediction
+        for model in models_at_work(session, rule.model)
+    ]
+    for rule, model in at_work:
         if complete is None:
             complete = completed_contents(session)
-        studies = studies_with_images(session) if ignore_quiet_time else complete
+        known = studies_with_images(session) if ignore_quiet_time else complete
+        studies = _arrived_for(session, model, set(known))
         for uid in studies_to_predict(session, rule, model, studies, study_digest):
             digest = study_digest(session, uid)
             completion = complete.get(uid, {}).get(digest)
             if ignore_quiet_time or completion is not None:
                 decisions = decisions_on(session, uid) + _link_events(session, uid)
-                waiting.append(WaitingPrediction(model.id, completion, uid, digest, decisions))
+                key = model.id or 0
+                waiting.append(WaitingPrediction(key, completion, uid, digest, decisions))
     return waiting
+
+
+def _arrived_for(session: Session, model: Model, studies: set[str]) -> set[str]:
+    """Return those studies that a model looks at: a silent one takes what comes, no archive."""
+    event = newest_event(session, model)
+    if event.stage != Stage.SILENT:
+        return studies
+    query = select(Study.study_instance_uid).where(col(Study.last_received_at) >= event.decided_at)
+    return {uid for uid in session.exec(query) if uid in studies}
 
 
 def _link_events(session: Session, study_instance_uid: str) -> int:

@@ -170,22 +170,21 @@ def _impact(session: Session, settings: Settings, arguments: Arguments) -> dict[
 
 
 def _models(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
-    from training.registry import models
+    from plugin.stages.registry import list_models
 
-    return {
-        "models": [
-            {
-                "model": each.reference,
-                "stage": str(each.stage),
-                **{f"AUROC {name}": value for name, value in each.auroc.items()},
-                "cohort": each.cohort_digest,
-                "weights": each.model.weights_digest,
-                "decided_by": each.decided_by,
-                "reason": each.reason,
-            }
-            for each in models(session)
-        ]
-    }
+    return list_models(session)
+
+
+def _model_history(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.registry import history_of
+
+    return history_of(session, arguments["name"])
+
+
+def _model_monitor(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.monitor import monitor_model
+
+    return monitor_model(settings, session, arguments["model"], Path(arguments["output"]))
 
 
 def _model_card(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
@@ -363,6 +362,8 @@ QUESTIONS: dict[str, Question] = {
     "impact": _impact,
     "models": _models,
     "model card": _model_card,
+    "model history": _model_history,
+    "model monitor": _model_monitor,
     "reports": _reports,
     "language models": _language_models,
     "links": _links,

@@ -25,7 +25,7 @@ from dicom_node.settings import (
     RetentionRule,
 )
 from labeling.settings import LabelingSettings
-from training.settings import PredictionRule, TrainingSettings
+from training.settings import GateSettings, MonitorSettings, PredictionRule, TrainingSettings
 
 API_KEY_VARIABLE = "RADLOOP_LLM_API_KEY"
 """Holds the key of a language model server, where it wants one."""
@@ -48,6 +48,8 @@ class Settings(Section):
     labeling: LabelingSettings = LabelingSettings()
     training: TrainingSettings = TrainingSettings()
     prediction: tuple[PredictionRule, ...] = ()
+    gate: GateSettings = GateSettings()
+    monitor: MonitorSettings = MonitorSettings()
     reporting: ReportingSettings = ReportingSettings()
     pacs: tuple[PacsPeer, ...] = ()
     console: ConsoleSettings = ConsoleSettings()

@@ -107,6 +107,14 @@ uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (a
 # series_rule = "lumbar_sagittal_t2" # decides alone, see deploy/images.md
 # only_without_final_report = true
 
+[gate]                              # what a model must show before it goes live: deploy/registry.md
+minimum_auroc = 0.6                 # lower bound of its interval, on human labels of the test fold
+minimum_positives = 10              # in the test fold, by observation
+reference = "sampled"               # readers' labels: sampled, blinded and adjudicated; or "any"
+failing = "omit"                    # what fails is not spoken of; "refuse": nothing is promoted
+# silent_days = 30                  # of silent mode before
+# silent_studies = 200              # that were compared with a report in silent mode
+
 [reporting]                         # the structured report that goes back to the archive
 device_name = "radloop"
 institution = ""

@@ -1,4 +1,4 @@
-"""Tables of what changes made stale: notes that are only added, and how far changes were read."""
+"""Tables of what changes made stale: notes, never taken back, and how far changes were read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class ImpactNote(SQLModel, table=True):
     """A change made something derived stale, or let it stand again.
 
     The newest note about the same artefact, study and report says whether it stands now. Nothing
-    is altered: a cohort keeps its digest, and its notes say which members no longer stand.
+    is altered: a cohort keeps its digest, and its notes say which members no longer stand. A note
+    stays as it came; that a person closed it is written beside (training.impact_closing).
     """
 
     __tablename__ = "impact_note"
@@ -29,6 +30,9 @@ class ImpactNote(SQLModel, table=True):
     source: str = ""  # the table of the change that was read then
     source_id: int = 0  # its row
     noted_at: dt.datetime = Field(sa_type=UtcDateTime, nullable=False)
+    closed_by: str = ""  # the person who looked at it; empty: it is open
+    closed_reason: str = ""
+    closed_at: dt.datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)
 
 
 class ImpactPosition(SQLModel, table=True):

@@ -129,9 +129,10 @@ class ModelEvent(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     model_id: int = Field(foreign_key="model.id", index=True)
-    stage: str  # "candidate", "live", "retired"
+    stage: str  # training.stages.Stage
     decided_by: str
     reason: str
+    details: dict[str, Any] = _json(dict)  # training.stages: what the gate found, what was replaced
     decided_at: dt.datetime = _time()
 
 
@@ -152,5 +153,6 @@ class Prediction(SQLModel, table=True):
     probability: float | None = None  # None: not evaluated
     threshold: float | None = None
     reason: str = ""  # why a site was not evaluated
+    stage: str = "live"  # "silent": by a silent model, or of what a live one does not speak of
     sop_instance_uid: str = Field(default="", index=True)  # the SR that carries it
     predicted_at: dt.datetime = _time()

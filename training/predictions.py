@@ -21,6 +21,7 @@ from training.selection import (
 )
 from training.series import series_rule
 from training.settings import PredictionRule
+from training.stages import AT_WORK, Stage, stage_of, unspoken
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def store_predictions(
     rows: Iterable[SitePrediction],
     thresholds: Mapping[str, float | None],
     clock: Clock,
+    stages: Mapping[str, Stage] | None = None,
 ) -> list[Prediction]:
     """Store what a model says about a study as it is now; what is stored already stays.
 
@@ -59,6 +61,8 @@ def store_predictions(
         rows: one a pair of observation and site.
         thresholds: operating point by observation.
         clock: gives the time.
+        stages: LIVE or SILENT by observation (:func:`stages_now`), written into new rows; None
+            and an observation that is missing: LIVE.
 
     Returns:
         The stored rows of this model for this state of the study, earlier ones included.
@@ -82,12 +86,27 @@ def store_predictions(
                 probability=row.probability,
                 threshold=thresholds.get(row.observation),
                 reason=row.reason,
+                stage=(stages or {}).get(row.observation, Stage.LIVE).value,
                 predicted_at=now,
             )
         )
     session.add_all(stored)
     session.flush()
     return stored
+
+
+def stages_now(
+    session: Session, model: Model, observations: Iterable[str]
+) -> dict[str, Stage] | None:
+    """Return how a model predicts each observation now; None where it does not work at all.
+
+    What a live model was not allowed to speak of stays silent. Ask in the transaction that stores.
+    """
+    stage = stage_of(session, model)
+    if stage not in AT_WORK:
+        return None
+    silent = unspoken(session, model)
+    return {name: Stage.SILENT if name in silent else stage for name in observations}
 
 
 def predictions_of(

@@ -5,30 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlmodel import Session, col, func, select
 
 from dicom_node.database import Clock
 from training.errors import Permanent
-from training.models import Cohort, Model, ModelEvent, TrainingRun
+from training.models import Cohort, Model, TrainingRun
+from training.stages import (
+    REPLACED,
+    TRANSITIONS,
+    Stage,
+    check_decision,
+    move,
+    newest_events,
+    record,
+    stage_of,
+)
 
-
-class Stage(StrEnum):
-    """Where a model stands."""
-
-    CANDIDATE = "candidate"
-    LIVE = "live"
-    RETIRED = "retired"
-
-
-TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
-    Stage.CANDIDATE: frozenset({Stage.LIVE, Stage.RETIRED}),
-    Stage.LIVE: frozenset({Stage.RETIRED}),
-    Stage.RETIRED: frozenset({Stage.LIVE}),  # going back to an earlier version
-}
-"""From each stage to the stages that may follow it; every model starts as a candidate."""
+__all__ = [
+    "TRANSITIONS",
+    "Listing",
+    "Stage",
+    "find",
+    "live_model",
+    "models",
+    "models_at_work",
+    "promote",
+    "register",
+    "retire",
+    "silence",
+    "stage_of",
+]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -106,7 +114,7 @@ def register(
     )
     session.add(model)
     session.flush()
-    _record(session, model, Stage.CANDIDATE, decided_by, "registered", clock)
+    record(session, model, Stage.CANDIDATE, decided_by, "registered", clock)
     return model
 
 
@@ -128,18 +136,18 @@ def find(session: Session, name_or_version: str) -> Model:
     return model
 
 
-def stage_of(session: Session, model: Model) -> Stage:
-    """Return the stage that a model's newest event gave it."""
-    event = _newest_events(session, model.name).get(model.id)
-    if event is None:
-        raise Permanent(f"model {model.name}:{model.version} has no stage")
-    return Stage(event.stage)
-
-
 def promote(
-    session: Session, name_or_version: str, *, decided_by: str, reason: str, clock: Clock
+    session: Session,
+    name_or_version: str,
+    *,
+    decided_by: str,
+    reason: str,
+    clock: Clock,
+    details: Mapping[str, Any] | None = None,
 ) -> Model:
     """Make a model live and retire the earlier live one of its name; harmless when repeated.
+
+    Whether the model may is not asked here: ``training.gate`` judges that.
 
     Args:
         session: a writing session; the caller commits.
@@ -147,20 +155,35 @@ def promote(
         decided_by: the person who decides.
         reason: why.
         clock: gives the time.
+        details: what the event keeps beside: what the gate found, or which version was rolled back.
 
     Raises:
         Permanent: no such model, nobody decides or no reason is given.
     """
-    _check_decision(decided_by, reason)
+    check_decision(decided_by, reason)
     model = find(session, name_or_version)
     if stage_of(session, model) is Stage.LIVE:
         return model
     earlier = live_model(session, model.name)
     if earlier is not None:
         why = f"replaced by version {model.version}: {reason}"
-        _move(session, earlier, Stage.RETIRED, decided_by, why, clock)
-    _move(session, model, Stage.LIVE, decided_by, reason, clock)
+        replaced = {REPLACED: model.version}
+        move(session, earlier, Stage.RETIRED, decided_by, why, clock, replaced)
+    move(session, model, Stage.LIVE, decided_by, reason, clock, details)
     return model
+
+
+def silence(
+    session: Session, name_or_version: str, *, decided_by: str, reason: str, clock: Clock
+) -> Model:
+    """Let a model predict in silence: nothing of it leaves the node. Harmless when repeated.
+
+    A live model falls silent, too; nothing takes its place then.
+
+    Raises:
+        Permanent: no such model, nobody decides or no reason is given.
+    """
+    return _turn(session, name_or_version, Stage.SILENT, decided_by, reason, clock)
 
 
 def retire(
@@ -171,24 +194,42 @@ def retire(
     Raises:
         Permanent: no such model, nobody decides or no reason is given.
     """
-    model = find(session, name_or_version)
-    if stage_of(session, model) is not Stage.RETIRED:
-        _move(session, model, Stage.RETIRED, decided_by, reason, clock)
+    return _turn(session, name_or_version, Stage.RETIRED, decided_by, reason, clock)
+
+
+def _turn(
+    session: Session, name: str, stage: Stage, decided_by: str, reason: str, clock: Clock
+) -> Model:
+    check_decision(decided_by, reason)
+    model = find(session, name)
+    if stage_of(session, model) is not stage:
+        move(session, model, stage, decided_by, reason, clock)
     return model
 
 
 def live_model(session: Session, name: str) -> Model | None:
     """Return the live model of a name, or None."""
-    events = _newest_events(session, name).values()
-    live = [each.model_id for each in events if each.stage == Stage.LIVE]
+    live = _in_stage(session, name, Stage.LIVE)
     if len(live) > 1:
         raise Permanent(f"more than one model {name} is live; retire all but one")
-    return session.get(Model, live[0]) if live else None
+    return live[0] if live else None
+
+
+def models_at_work(session: Session, name: str) -> list[Model]:
+    """Return the models of a name that predict: the live one, then the silent ones by version."""
+    live = live_model(session, name)
+    return [*([live] if live else []), *_in_stage(session, name, Stage.SILENT)]
+
+
+def _in_stage(session: Session, name: str, stage: Stage) -> list[Model]:
+    events = newest_events(session, name).values()
+    found = [session.get_one(Model, each.model_id) for each in events if each.stage == stage]
+    return sorted(found, key=lambda each: each.version)
 
 
 def models(session: Session) -> list[Listing]:
     """Return every registered model, by name, the newest version first."""
-    events = _newest_events(session)
+    events = newest_events(session)
     rows = session.exec(
         select(Model, TrainingRun.metrics, Cohort.digest)
         .join(TrainingRun, col(TrainingRun.id) == col(Model.training_run_id))
@@ -212,47 +253,6 @@ def _auroc(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """Return AUROC by observation from what ``metrics.evaluate`` said, kept under "test"."""
     observations = (metrics.get("test") or {}).get("observations", {})
     return {name: each["auroc"]["value"] for name, each in observations.items()}
-
-
-def _newest_events(session: Session, name: str | None = None) -> dict[int | None, ModelEvent]:
-    newest = select(func.max(ModelEvent.id)).group_by(col(ModelEvent.model_id))
-    query = select(ModelEvent).where(col(ModelEvent.id).in_(newest))
-    if name is not None:
-        query = query.join(Model, col(Model.id) == col(ModelEvent.model_id))
-        query = query.where(Model.name == name)
-    return {each.model_id: each for each in session.exec(query)}
-
-
-def _move(
-    session: Session, model: Model, stage: Stage, decided_by: str, reason: str, clock: Clock
-) -> None:
-    now = stage_of(session, model)
-    if stage not in TRANSITIONS[now]:
-        raise Permanent(f"{model.name}:{model.version} is {now} and cannot become {stage}")
-    _record(session, model, stage, decided_by, reason, clock)
-
-
-def _record(
-    session: Session, model: Model, stage: Stage, decided_by: str, reason: str, clock: Clock
-) -> None:
-    if model.id is None:
-        raise Permanent("a model must be stored before its stage changes")
-    _check_decision(decided_by, reason)
-    session.add(
-        ModelEvent(
-            model_id=model.id,
-            stage=stage.value,
-            decided_by=decided_by,
-            reason=reason,
-            decided_at=clock(),
-        )
-    )
-    session.flush()
-
-
-def _check_decision(decided_by: str, reason: str) -> None:
-    if not decided_by.strip() or not reason.strip():
-        raise Permanent("a change of stage needs who decided and why")
 
 
 def _check(weights_digest: str, name: str, points: Mapping[str, float | None]) -> None:

@@ -39,3 +39,26 @@ class PredictionRule(Section):
     series_description: str = "T2"  # a series whose description contains this is needed
     series_rule: str = ""  # of training.images, by name or path; decides alone where it is given
     only_without_final_report: bool = True
+
+
+class GateSettings(Section):
+    """What a model must show before it goes live; ``training.gate`` judges it."""
+
+    minimum_auroc: float = Field(default=0.6, ge=0, le=1)  # of the lower bound, on human labels
+    minimum_positives: int = Field(default=10, ge=0)  # in the test fold, by observation
+    reference: Literal["sampled", "any"] = "sampled"  # readers' labels that count
+    failing: Literal["omit", "refuse"] = "omit"  # an observation that does not pass; or everything
+    silent_days: float = Field(default=0, ge=0)  # of silent mode that must have passed
+    silent_studies: int = Field(default=0, ge=0)  # compared with a report in silent mode
+    drift: Literal["refuse", "ignore"] = "refuse"  # an alarm of the monitor about this model
+
+
+class MonitorSettings(Section):
+    """How predictions are watched; ``training.monitoring`` computes it."""
+
+    labeler: str = ""  # whose labels of reports count; empty: the one that the model learned from
+    reference_studies: int = Field(default=100, ge=10)  # the first ones of a model
+    newest_studies: int = Field(default=50, ge=10)
+    minimum_distance: float = Field(default=0.25, gt=0)  # population stability index of an alarm
+    minimum_failures: float = Field(default=0.2, gt=0, le=1)  # more sites not evaluated, a share
+    significance: float = Field(default=0.01, gt=0, lt=1)  # over all observations together

@@ -1,4 +1,4 @@
-"""Stage: a live model predicts on a study, and the prediction becomes a structured report."""
+"""Stage: models at work predict on a study; what a live one says becomes a structured report."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from plugin.reporting import AnalysedStudy
 from plugin.stages.complete import Completeness
 from plugin.stages.series_choices import choose_for_predictions
 from training.models import Cohort, Model, Prediction, TrainingRun
-from training.predictions import SitePrediction, record_carrier, store_predictions
+from training.predictions import SitePrediction, record_carrier, stages_now, store_predictions
 from training.series import analysed_digests, series_rule
 from training.settings import PredictionRule
+from training.stages import Stage
 
 
 class Predictor:
@@ -60,7 +61,9 @@ class Predictor:
         """Predict on one study, store the rows and the report; safe to run twice.
 
         Nothing is stored when the study has changed since ``digest`` was taken, or is held now
-        (:func:`plugin.pipeline.held`): the sweep asks again for the study as it is then.
+        (:func:`plugin.pipeline.held`): the sweep asks again for the study as it is then. A model
+        that was retired meanwhile stores nothing either. Rows keep the stage of this moment: what
+        was predicted in silence never becomes a structured report, whatever the model is later.
 
         Raises:
             ChildFailed: the child process died; trying again may help.
@@ -76,6 +79,9 @@ class Predictor:
             if held(session, study_instance_uid):
                 return
             model = session.get_one(Model, model_id)
+            stages = stages_now(session, model, {row.observation for row in rows})
+            if stages is None:
+                return
             stored = store_predictions(
                 session,
                 model,
@@ -84,6 +90,7 @@ class Predictor:
                 rows,
                 model.operating_points,
                 self._context.clock,
+                stages,
             )
             self._report(session, model, study_instance_uid, stored, evidence)
 
@@ -130,6 +137,7 @@ class Predictor:
         rows: list[Prediction],
         evidence: Sequence[Dataset],
     ) -> None:
+        rows = [row for row in rows if row.stage == Stage.LIVE]
         if all(row.sop_instance_uid for row in rows):
             return
         context = self._context
@@ -165,7 +173,7 @@ class Predictor:
 def predict_waiting(
     context: Context, progress: Progress, *, ignore_quiet_time: bool
 ) -> dict[str, Any]:
-    """Predict now on every study that waits for a live model.
+    """Predict now on every study that waits for a model at work.
 
     Returns:
         ``predicted`` (number of studies).

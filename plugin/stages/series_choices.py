@@ -13,7 +13,7 @@ from training.images.archive import choose_in_study
 from training.images.rule_file import load_rule, shipped_rules
 from training.images.series_rule import ImageSeriesRule
 from training.models import Cohort
-from training.registry import live_model
+from training.registry import models_at_work
 from training.series_choices import SeriesChoice, keep_choice, without_choice
 
 log = logging.getLogger("radloop")
@@ -63,12 +63,12 @@ def choose_series(
 
 
 def choose_for_predictions(context: Context, studies: Collection[str]) -> int:
-    """Let the rules of live models look at studies; return how many looks there were."""
-    return sum(choose_series(context, rule, studies, _mute) for rule in _live_rules(context))
+    """Let the rules of models at work look at studies; return how many looks there were."""
+    return sum(choose_series(context, rule, studies, _mute) for rule in _rules_at_work(context))
 
 
 class ChoicesOfSweeps:
-    """Lets the rules of live models look at what became complete since they looked last.
+    """Lets the rules of models at work look at what became complete since they looked last.
 
     A study that cannot be read is asked for again when it changes, and by a new process.
     """
@@ -79,7 +79,7 @@ class ChoicesOfSweeps:
 
     def look(self, complete: Mapping[str, Collection[str]]) -> None:
         """Look at some of the complete studies, given with the digests of their states."""
-        for rule in _live_rules(self._context):
+        for rule in _rules_at_work(self._context):
             shown = self._shown.setdefault(rule.digest, {})
             fresh = {
                 uid: frozenset(states)
@@ -90,13 +90,13 @@ class ChoicesOfSweeps:
                 shown.update(fresh)
 
 
-def _live_rules(context: Context) -> Iterator[ImageSeriesRule]:
+def _rules_at_work(context: Context) -> Iterator[ImageSeriesRule]:
     for prediction in context.settings.prediction:
         if not prediction.series_rule:
             continue
         with context.database.read() as session:
-            live = live_model(session, prediction.model) is not None
-        if live:
+            wanted = bool(models_at_work(session, prediction.model))
+        if wanted:
             try:
                 yield load_rule(prediction.series_rule)
             except TrainingError as error:

@@ -22,7 +22,7 @@ from plugin.stages.series_choices import choose_for_cohort
 from training.cohort import members_of
 from training.membership import Ground, standing_of
 from training.models import Cohort, CohortMember, Model, TrainingRun
-from training.registry import promote, register
+from training.registry import register
 from training.selection import SeriesRule
 from training.series import analysed_digests
 from training.standing import Fault, in_words, spoiling, stopping
@@ -139,13 +139,6 @@ def _throw_away(context: Context, session: Session, weights_digest: str) -> None
 
 _OWN_COLUMNS = frozenset({"curve", "thresholds", "weights_digest"})
 """What a training returns that has a place of its own in the tables."""
-
-
-def promote_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
-    """Make a model live; the earlier live one of its name retires."""
-    with context.database.write() as session:
-        live = promote(session, model, decided_by=by, reason=reason, clock=context.clock)
-        return {"model": f"{live.name}:{live.version}", "stage": "live"}
 
 
 def _members(context: Context, session: Session, cohort: Cohort) -> list[dict[str, Any]]:

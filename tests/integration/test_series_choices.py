@@ -143,7 +143,7 @@ def test_an_erasure_forgets_what_a_rule_took(context: Context, rule: str) -> Non
 def test_sweeps_look_once_at_what_became_complete_and_pass_over_what_cannot_be_read(
     context: Context, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(series_choices, "live_model", lambda *_: object())
+    monkeypatch.setattr(series_choices, "models_at_work", lambda *_: [object()])
     uid = send(context, 1, picture(1), PixelSpacing=SPACING)
     other = send(context, 2, picture(2), PixelSpacing=SPACING)
     with context.database.read() as session:

@@ -1,0 +1,105 @@
+"""Stage: what a model predicted beside what the reports said later; nothing is changed by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session
+
+from dicom_node.durable import write_durably
+from plugin.settings import Settings
+from plugin.stages.ground import ground_of
+from plugin.stages.monitor_pictures import draw_monitor
+from plugin.stages.monitor_rows import Gathered, gather
+from training.models import Model
+from training.monitoring.drift import drift
+from training.monitoring.watching import watch
+from training.registry import find, stage_of
+from training.stages import Stage
+
+
+def monitor_model(settings: Settings, session: Session, name: str, folder: Path) -> dict[str, Any]:
+    """Return how a model does on what arrives, and write it as JSON and as a picture.
+
+    Args:
+        settings: of the node.
+        session: any session.
+        name: NAME (its newest version) or NAME:VERSION.
+        folder: for ``NAME-VERSION.json`` and ``NAME-VERSION.png``; made where it is missing.
+
+    Raises:
+        Permanent: the registry has no such model.
+    """
+    model = find(session, name)
+    gathered = _gathered(settings, session, model)
+    found = {
+        "model": f"{model.name}:{model.version}",
+        "stage": str(stage_of(session, model)),
+        **watch(gathered.rows, settings.monitor, settings.training.seed),
+        "labeler": gathered.labeler,
+        "left_out": dict(gathered.left_out),
+    }
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files = [folder / f"{model.name}-{model.version}.{kind}" for kind in ("json", "png")]
+    write_durably(files[0], json.dumps(found, indent=1).encode())
+    draw_monitor(found, gathered.rows, files[1])
+    return {**_shown(found), "files": [str(each) for each in files]}
+
+
+def silent_evidence(
+    settings: Settings, session: Session, model: Model
+) -> tuple[int, tuple[str, ...]]:
+    """Return how many studies of silent mode were compared, and the alarms about the model."""
+    rows = _gathered(settings, session, model).rows
+    silent = {each.study for each in rows if each.compared and each.stage == Stage.SILENT}
+    alarms = drift(rows, settings.monitor, settings.training.seed)["alarms"]
+    return len(silent), tuple(alarms)
+
+
+def _gathered(settings: Settings, session: Session, model: Model) -> Gathered:
+    return gather(session, settings, ground_of(settings), model)
+
+
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a person reads: a row a group, without bins and curves."""
+    drifts = found["drift"]
+    return {
+        **{key: value for key, value in found.items() if key not in ("running", "drift")},
+        "agreement": [_row(each) for each in found["agreement"] if each["n"]],
+        "state": drifts["state"],
+        "drift": [
+            {key: each[key] for key in _CHANGES} for each in drifts["changes"] if each["studies"]
+        ],
+        "new_scanners": drifts["new_scanners"],
+        "alarms": drifts["alarms"],
+    }
+
+
+_CHANGES = (
+    "split",
+    "value",
+    "observation",
+    "studies",
+    "mean_before",
+    "mean",
+    "present_before",
+    "present",
+    "not_evaluated_before",
+    "not_evaluated",
+    "psi",
+    "ks",
+    "p",
+    "alarm",
+)
+
+
+def _row(each: dict[str, Any]) -> dict[str, Any]:
+    """Return one line of the table; a figure stands with its interval, as tables show them."""
+    row = {key: each[key] for key in ("split", "value", "observation", "studies", "n", "positives")}
+    for name in ("sensitivity", "specificity", "ppv"):
+        figure = each[name]
+        row |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
+    calibration = each["calibration"]
+    return row | {key: calibration[key] for key in ("brier", "difference")}

@@ -1,0 +1,199 @@
+"""Stage: a person decides about a model, and the gate says whether it may go live."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from plugin.context import Context
+from plugin.errors import Permanent
+from plugin.stages.impact import note_changes
+from plugin.stages.monitor import silent_evidence
+from training.gate import Verdict, judge, needs_of
+from training.gate_record import record_of
+from training.impact import Artefact
+from training.impact_closing import close_note, open_notes
+from training.impact_models import ImpactNote
+from training.models import Model, ModelEvent
+from training.registry import find, models, promote, retire, silence, stage_of
+from training.rollback import history, rollback
+from training.stages import GATE, REPLACED, ROLLED_BACK, Stage, unspoken
+
+
+def promote_model(
+    context: Context, model: str, by: str, reason: str, accept: Collection[str] = ()
+) -> dict[str, Any]:
+    """Make a model live where the gate lets it; the earlier live one of its name retires.
+
+    Args:
+        context: the open node.
+        model: NAME (its newest version) or NAME:VERSION.
+        by: the person who decides.
+        reason: why.
+        accept: needs of the gate that the person waives (``training.gate.Need``).
+
+    Returns:
+        ``model``, ``stage``, the observations that are ``spoken`` and ``not_spoken``, what is
+        ``missing`` in sentences, and what was ``accepted``.
+
+    Raises:
+        Permanent: no such model, the gate refuses (the numbers are in the sentence), nobody decides
+            or no reason is given.
+    """
+    waived = needs_of(accept)
+    with context.database.write() as session:
+        chosen = find(session, model)
+        if stage_of(session, chosen) is Stage.LIVE:
+            return {"model": _reference(chosen), "stage": "live", "unchanged": True}
+        note_changes(context, session)  # what came in the last second counts, too
+        verdict = judge(_record(context, session, chosen), context.settings.gate, waived)
+        if verdict.refusal:
+            raise Permanent(f"{_reference(chosen)} is not promoted: {verdict.refusal}")
+        live = promote(
+            session,
+            _reference(chosen),
+            decided_by=by,
+            reason=reason,
+            clock=context.clock,
+            details={GATE: verdict.details()},
+        )
+        return {"model": _reference(live), "stage": "live", **_told(verdict)}
+
+
+def _record(context: Context, session: Session, model: Model) -> Any:
+    studies, drifts = silent_evidence(context.settings, session, model)
+    now = context.clock()
+    return record_of(session, model, now, silent_studies=studies, drifts=drifts)
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "spoken": list(verdict.spoken),
+        "not_spoken": [each for each in verdict.shown if each not in verdict.spoken],
+        "missing": [each.why for each in verdict.lacks],
+        "accepted": [each.value for each in verdict.accepted],
+    }
+
+
+def silence_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
+    """Let a model predict in silence from now on."""
+    with context.database.write() as session:
+        found = silence(session, model, decided_by=by, reason=reason, clock=context.clock)
+        return {"model": _reference(found), "stage": "silent"}
+
+
+def retire_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
+    """Retire a model: it predicts no more."""
+    with context.database.write() as session:
+        found = retire(session, model, decided_by=by, reason=reason, clock=context.clock)
+        return {"model": _reference(found), "stage": "retired"}
+
+
+def rollback_model(context: Context, name: str, by: str, reason: str) -> dict[str, Any]:
+    """Make the version of a name live that was live before.
+
+    The gate does not stand in the way of going back; notes that are open about that version are
+    told.
+    """
+    with context.database.write() as session:
+        note_changes(context, session)
+        live, before = rollback(session, name, decided_by=by, reason=reason, clock=context.clock)
+        return {
+            "model": _reference(live),
+            "stage": "live",
+            "in_place_of": _reference(before) if before else "",
+            "not_spoken": sorted(unspoken(session, live)),
+            "open_notes": len(open_notes(session, Artefact.MODEL, live.id or 0)),
+        }
+
+
+def close_impact_note(context: Context, note: int, by: str, reason: str) -> dict[str, Any]:
+    """Record that a person looked at an impact note, and why it does not stand in the way."""
+    with context.database.write() as session:
+        closed = close_note(session, note, decided_by=by, reason=reason, clock=context.clock)
+        return {"note": closed.id, "about": f"{closed.artefact} {closed.artefact_id}"}
+
+
+def list_models(session: Session) -> dict[str, Any]:
+    """Return every registered model with its stage, and what it does not speak of."""
+    return {
+        "models": [
+            {
+                "model": each.reference,
+                "stage": str(each.stage),
+                **{f"AUROC {name}": value for name, value in each.auroc.items()},
+                "not_spoken": sorted(unspoken(session, each.model)),
+                "open_notes": len(open_notes(session, Artefact.MODEL, each.model.id or 0)),
+                "cohort": each.cohort_digest,
+                "weights": each.model.weights_digest,
+                "decided_by": each.decided_by,
+                "reason": each.reason,
+            }
+            for each in models(session)
+        ]
+    }
+
+
+def history_of(session: Session, name: str) -> dict[str, Any]:
+    """Return every event of the models of a name, and the impact notes about them.
+
+    Raises:
+        Permanent: the registry has no such model.
+    """
+    name = find(session, name).name
+    rows = history(session, name)
+    versions = {model.id: _reference(model) for model, _ in rows}
+    notes = session.exec(
+        select(ImpactNote)
+        .where(
+            ImpactNote.artefact == str(Artefact.MODEL), col(ImpactNote.artefact_id).in_(versions)
+        )
+        .order_by(col(ImpactNote.id))
+    )
+    standing = {
+        note.id for key in versions for note in open_notes(session, Artefact.MODEL, key or 0)
+    }
+    return {
+        "name": name,
+        "events": [_event(model, event) for model, event in rows],
+        "notes": [
+            {
+                "note": each.id,
+                "model": versions[each.artefact_id],
+                "at": each.noted_at.isoformat(timespec="seconds"),
+                "said": each.cause if each.stale else "stands again",
+                "open": each.id in standing,
+                "closed_by": each.closed_by,
+                "closed_reason": each.closed_reason,
+            }
+            for each in notes
+        ],
+    }
+
+
+def _event(model: Model, event: ModelEvent) -> dict[str, Any]:
+    gate = event.details.get(GATE, {})
+    judged = gate.get("observations", {})
+    back = event.details.get(ROLLED_BACK)
+    return {
+        "at": event.decided_at.isoformat(timespec="seconds"),
+        "model": _reference(model),
+        "stage": event.stage,
+        "by": event.decided_by,
+        "reason": event.reason,
+        "accepted": gate.get("accepted", []),
+        "not_spoken": [name for name, each in judged.items() if not each["spoken"]],
+        "how": _how(event, back),
+    }
+
+
+def _how(event: ModelEvent, back: int | None) -> str:
+    if back is not None:
+        return f"rollback from version {back}" if back else "rollback"
+    return "replaced" if REPLACED in event.details else ""
+
+
+def _reference(model: Model) -> str:
+    return f"{model.name}:{model.version}"

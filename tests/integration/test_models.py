@@ -1,0 +1,268 @@
+"""A model's way through the gate on a small node: silence, refusals, going live, going back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import Session, col, select
+from typer.testing import CliRunner
+
+from dicom_node.models import Study, Transmission
+from dicom_node.studies import study_digest
+from labeling.runs import LabelerIdentity, open_run
+from plugin.cli import app
+from plugin.context import Context, open_context
+from plugin.errors import Permanent
+from plugin.operations import run_operation
+from plugin.pipeline import waiting_predictions
+from plugin.questions import ask
+from plugin.settings import load_settings
+from plugin.settings_template import render
+from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
+from plugin.stages.complete import complete_study
+from plugin.stages.impact import note_impacts
+from plugin.stages.predict import Predictor
+from tests.cohort_builders import NOW, add_labels, add_reference, add_report, add_study
+from training import errors
+from training.impact_models import ImpactNote
+from training.models import CohortMember, Model, ModelEvent, Prediction, TrainingRun
+from training.predictions import SitePrediction, stages_now, store_predictions
+from training.registry import register
+
+STUDIES = [f"1.2.{number}" for number in range(1, 9)]
+PREDICTION = """
+[[prediction]]
+model = "spine"
+modality = "MR"
+body_part = "LSPINE"
+only_without_final_report = false
+"""
+
+
+def figures(low: float, positives: int) -> dict[str, Any]:
+    return {"auroc": {"value": low + 0.1, "low": low, "reason": ""}, "positives": positives}
+
+
+TEST = {"observations": {"stenosis": figures(0.8, 30), "herniation": figures(0.7, 4)}}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    path = tmp_path / "radloop.toml"
+    path.write_text(render() + PREDICTION, encoding="utf-8")
+    with open_context(load_settings(path)) as context:
+        _fill(context)
+        yield context
+
+
+def _fill(context: Context) -> None:
+    """Eight patients, two of them read by a reader; two versions of a model."""
+    places = {("stenosis", "L4-L5"): "present", ("herniation", "L4-L5"): "absent"}
+    with context.database.write() as session:
+        run = open_run(session, LabelerIdentity("rules", "m", "p"), context.schema(), context.clock)
+        for number, uid in enumerate(STUDIES):
+            add_study(session, uid, f"P{number}")
+            add_labels(session, run, add_report(session, uid), places)
+        for uid in STUDIES[:2]:
+            add_reference(session, uid, places)
+    for uid in STUDIES:
+        complete_study(context, uid, by="test", reason="a test")
+    freeze_cohort(context, "spine", "rules", SHORTCOMINGS)
+    with context.database.write() as session:
+        training = TrainingRun(
+            cohort_id=1, classifier="c", seed=1, code_version="t", metrics={"test": TEST},
+            started_at=NOW, finished_at=NOW,
+        )  # fmt: skip
+        session.add(training)
+        session.flush()
+        for letter in "ab":
+            register(
+                session,
+                weights_digest=letter * 64,
+                name="spine",
+                training_run=training,
+                operating_points={"stenosis": 0.5, "herniation": 0.5},
+                uid_source=lambda letter=letter: f"2.25.{ord(letter)}",  # type: ignore[misc]
+                decided_by="test",
+                clock=lambda: NOW,
+            )
+    note_impacts(context)
+
+
+def do(context: Context, command: str, **arguments: Any) -> dict[str, Any]:
+    given = {"by": "Dr Who", "reason": "why", **arguments}
+    return run_operation(context, command, given, lambda _: None)
+
+
+def promote(context: Context, version: int, *accept: str) -> dict[str, Any]:
+    return do(context, "promote", model=f"spine:{version}", accept=list(accept))
+
+
+def test_an_observation_that_fails_is_not_spoken_of_and_the_event_says_why(
+    context: Context,
+) -> None:
+    done = promote(context, 1)
+    assert (done["spoken"], done["not_spoken"]) == (["stenosis"], ["herniation"])
+    assert done["missing"] == [
+        "herniation: 4 positives in the test fold, 10 are needed (6 missing)"
+    ]
+    with context.database.read() as session:
+        event = session.exec(select(ModelEvent).order_by(col(ModelEvent.id).desc())).first()
+        assert event is not None
+        assert (event.decided_by, event.reason) == ("Dr Who", "why")
+        assert event.details["gate"]["observations"]["herniation"]["positives"] == 4
+        assert event.details["gate"]["observations"]["stenosis"]["referenced"] == 2
+    [second, first] = ask(context.settings, "models", {})["models"]
+    assert (first["stage"], first["not_spoken"]) == ("live", ["herniation"])
+    assert second["not_spoken"] == []
+
+
+def test_a_person_may_accept_what_is_missing_by_name(context: Context) -> None:
+    with pytest.raises(errors.Permanent, match="knows no 'positive'"):
+        promote(context, 1, "positive")
+    done = promote(context, 1, "positives", "drift")
+    assert (done["not_spoken"], done["accepted"]) == ([], ["positives"])
+    events = ask(context.settings, "model history", {"name": "spine"})["events"]
+    assert events[-1]["accepted"] == ["positives"]
+    assert (events[-1]["by"], events[-1]["reason"]) == ("Dr Who", "why")
+
+
+def test_settings_refuse_with_the_numbers(context: Context, tmp_path: Path) -> None:
+    gate = context.settings.gate.model_copy(update={"failing": "refuse", "silent_days": 2})
+    object.__setattr__(context, "settings", context.settings.model_copy(update={"gate": gate}))
+    with pytest.raises(Permanent, match=r"not promoted: herniation: 4 positives.*; 0.0 days"):
+        promote(context, 1)
+    with context.database.read() as session:
+        assert session.exec(select(ModelEvent).where(ModelEvent.stage == "live")).first() is None
+
+
+def test_labels_of_readers_who_were_of_no_sample_are_no_reference(context: Context) -> None:
+    with context.database.write() as session:
+        for member in session.exec(select(CohortMember).where(CohortMember.fold == "test")):
+            member.fold = "train"
+    with pytest.raises(Permanent, match="no test study has sampled, blinded and settled"):
+        promote(context, 1, "positives")
+    assert promote(context, 1, "positives", "reference")["accepted"] == ["positives", "reference"]
+
+
+def test_open_impact_notes_refuse_until_a_person_closes_each(context: Context) -> None:
+    with context.database.write() as session:
+        for cause in ("its report was withdrawn or cancelled", "its report has a later version"):
+            session.add(_note(1, STUDIES[2], cause))
+        session.add(_note(1, STUDIES[3], "an object of the study is in quarantine"))
+        session.flush()
+        session.add(_note(1, STUDIES[3], "", stale=False))  # it was released
+    with pytest.raises(Permanent, match="1 impact notes are open") as refused:
+        promote(context, 1)
+    assert "later version" in str(refused.value)
+    notes = ask(context.settings, "model history", {"name": "spine"})["notes"]
+    [number] = [each["note"] for each in notes if each["open"]]
+    with pytest.raises(errors.Permanent, match="who decided and why"):
+        do(context, "models close-note", note=number, reason=" ")
+    do(context, "models close-note", note=number)
+    with pytest.raises(errors.Permanent, match="closed already, by Dr Who"):
+        do(context, "models close-note", note=number)
+    with pytest.raises(errors.Permanent, match="nothing stale"):
+        do(context, "models close-note", note=number + 2)
+    assert promote(context, 1)["stage"] == "live"
+    with context.database.write() as session:
+        session.add(_note(2, STUDIES[2], "its link is not confirmed any more"))
+    with pytest.raises(Permanent, match="impact notes"):
+        promote(context, 2)
+    assert promote(context, 2, "impact")["accepted"] == ["impact"]
+
+
+def _note(model: int, study: str, cause: str, *, stale: bool = True) -> ImpactNote:
+    return ImpactNote(
+        artefact="model", artefact_id=model, study_instance_uid=study, cause=cause, stale=stale,
+        noted_at=NOW,
+    )  # fmt: skip
+
+
+def _predict(context: Context, session: Session, model: Model, uid: str) -> list[Prediction]:
+    rows = [SitePrediction(name, "L4-L5", 0.9) for name in ("stenosis", "herniation")]
+    stages = stages_now(session, model, {row.observation for row in rows})
+    assert stages is not None
+    digest = study_digest(session, uid)
+    points = model.operating_points
+    return store_predictions(session, model, uid, digest, rows, points, context.clock, stages)
+
+
+def test_what_is_silent_makes_no_structured_report_ever(context: Context) -> None:
+    do(context, "models silence", model="spine:1")
+    with context.database.write() as session:
+        model = session.get_one(Model, 1)
+        stored = _predict(context, session, model, STUDIES[0])
+        assert {row.stage for row in stored} == {"silent"}
+        # Without evidence a report could not be built: none is even begun.
+        Predictor(context)._report(session, model, STUDIES[0], stored, [])
+    promote(context, 1)
+    with context.database.write() as session:
+        model = session.get_one(Model, 1)
+        again = _predict(context, session, model, STUDIES[0])
+        assert {row.stage for row in again} == {"silent"}
+        Predictor(context)._report(session, model, STUDIES[0], again, [])
+        new = _predict(context, session, model, STUDIES[1])
+        assert {row.observation: row.stage for row in new} == {
+            "stenosis": "live",
+            "herniation": "silent",
+        }
+        assert session.exec(select(Transmission)).all() == []
+        assert not any(row.sop_instance_uid for row in session.exec(select(Prediction)))
+
+
+def test_a_model_that_was_retired_meanwhile_predicts_nothing(context: Context) -> None:
+    with context.database.write() as session:
+        assert stages_now(session, session.get_one(Model, 1), {"stenosis"}) is None
+    do(context, "models silence", model="spine:1")
+    do(context, "models retire", model="spine:1")
+    with context.database.write() as session:
+        assert stages_now(session, session.get_one(Model, 1), {"stenosis"}) is None
+
+
+def test_a_silent_model_takes_what_arrives_and_a_live_one_the_archive_too(
+    context: Context,
+) -> None:
+    promote(context, 1)
+    do(context, "models silence", model="spine:2")
+    with context.database.write() as session:
+        waiting = waiting_predictions(context, session)
+        assert {each.model_id for each in waiting} == {1}
+        study = session.get_one(Study, STUDIES[4])
+        study.last_received_at = context.clock()
+        session.add(study)
+    with context.database.read() as session:
+        waiting = waiting_predictions(context, session)
+        assert [e.study_instance_uid for e in waiting if e.model_id == 2] == [STUDIES[4]]
+        assert len([e for e in waiting if e.model_id == 1]) == len(STUDIES)
+
+
+def test_a_rollback_says_which_version_it_restored(context: Context) -> None:
+    promote(context, 1)
+    promote(context, 2)
+    done = do(context, "models rollback", name="spine")
+    assert (done["model"], done["in_place_of"]) == ("spine:1", "spine:2")
+    assert done["not_spoken"] == ["herniation"]
+    events = ask(context.settings, "model history", {"name": "spine"})["events"]
+    assert [(each["model"], each["stage"], each["how"]) for each in events[-2:]] == [
+        ("spine:2", "retired", ""),
+        ("spine:1", "live", "rollback from version 2"),
+    ]
+
+
+def test_the_command_line_decides_and_shows(context: Context, tmp_path: Path) -> None:
+    config = str(tmp_path / "radloop.toml")
+    runner = CliRunner()
+
+    def run(*arguments: str) -> str:
+        done = runner.invoke(app, ["models", *arguments, "--config", config])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "silent" in run("silence", "spine:1", "--reason", "to look at it", "--by", "Dr Who")
+    said = run("promote", "spine:1", "--reason", "good", "--accept", "positives", "--by", "me")
+    assert "accepted: positives" in said
+    assert "spine:1" in run("retire", "spine:1", "--reason", "bad", "--by", "me")
+    assert "to look at it" in run("history", "spine", "--json")
+    assert "retired" in run("list", "--json")

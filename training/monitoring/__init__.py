@@ -1,0 +1,1 @@
+"""How a model does on what arrives: agreement with later reports, calibration, drift."""
