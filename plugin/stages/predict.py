@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from training.models import Cohort, Model, Prediction, TrainingRun
 from training.predictions import SitePrediction, record_carrier, store_predictions
 from training.series import analysed_digests, series_rule
 from training.settings import PredictionRule
+
+log = logging.getLogger("radloop")
 
 
 class Predictor:
@@ -104,6 +107,13 @@ class Predictor:
             if not digests:
                 raise NeedsReview("the study has no series that fits the rule any more")
             files = [store.path(digest) for digest in digests]
+        if "domain" not in run.metrics:
+            log.warning(
+                "model %s:%s was trained by an earlier version: it does not know what its inputs "
+                "were like, and predicts on any image that can be read",
+                model.name,
+                model.version,
+            )
         schema = context.schema()
         job = {
             "weights": str(context.folder.weights / f"{model.weights_digest}.safetensors"),
