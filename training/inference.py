@@ -86,9 +86,7 @@ def predict_discs(
 
     Of what the classifier was made for, only pixels are asked: there are no headers here.
     """
-    if weights.domain is not None and (
-        unlike := weights.domain.unlike_pixels(overview_of(discs.volume.array))
-    ):
+    if unlike := _unlike_pixels(weights, discs):
         return _not_evaluated(unlike, observations, sites)
     evaluated = [site for site in sites if site in discs.crops]
     probabilities = _probabilities(weights, [discs.crops[s] for s in evaluated], family, threads)
@@ -104,6 +102,15 @@ def predict_discs(
                 value = float(probabilities[evaluated.index(site), column])
                 rows.append(Predicted(observation, site, value, ""))
     return rows
+
+
+def _unlike_pixels(weights: Weights, discs: StudyDiscs) -> str:
+    if weights.domain is None:
+        return ""
+    try:
+        return weights.domain.unlike_pixels(overview_of(discs.volume.array))
+    except Permanent as error:
+        return str(error)
 
 
 def _not_evaluated(

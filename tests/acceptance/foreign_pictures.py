@@ -23,7 +23,8 @@ from plugin.simulation.truth import draw_truth
 from tests.image_builders import AXIAL, CORONAL, image, save
 from tests.shared_data import shared_file
 
-SLICES = 5
+SLICES = 3
+_COARSER = 3  # pixels of the scanner a side that become one
 T2 = {"EchoTime": 100.0, "RepetitionTime": 3600.0}
 T1 = {"EchoTime": 11.0, "RepetitionTime": 600.0}
 
@@ -42,14 +43,14 @@ class Drawn:
 
 
 def small(scanner: phantom.Scanner) -> phantom.Scanner:
-    """Return a scanner with half the pixels a side and few slices over the same field."""
+    """Return a scanner with a third of the pixels a side and few slices over the same field."""
     down, right = scanner.pixel_spacing
     extent = scanner.spacing_between_slices * (scanner.slices - 1)
     return replace(
         scanner,
-        rows=scanner.rows // 2,
-        columns=scanner.columns // 2,
-        pixel_spacing=(2 * down, 2 * right),
+        rows=scanner.rows // _COARSER,
+        columns=scanner.columns // _COARSER,
+        pixel_spacing=(_COARSER * down, _COARSER * right),
         slices=SLICES,
         spacing_between_slices=extent / (SLICES - 1),
     )
@@ -137,9 +138,9 @@ def kinds(seed: int) -> dict[str, tuple[str, Pictures]]:
         "body part HEAD": ("own", lambda n: _as(lumbar(seed, n), BodyPartExamined="HEAD")),
         "body part by no known term": (
             "own",
-            lambda n: _as(lumbar(seed, n), BodyPartExamined="Bein links"),
+            lambda n: _as(lumbar(seed, n), BodyPartExamined="BEIN LINKS"),
         ),
-        "field of 60 mm": ("own", lambda n: replace(lumbar(seed, n), spacing=(0.5, 0.5))),
+        "field of 60 mm": ("own", lambda n: replace(lumbar(seed, n), spacing=(0.8, 0.8))),
     }
 
 
@@ -154,7 +155,7 @@ def shared_kinds(seed: int) -> Iterator[tuple[str, str, Pictures, int]]:
     yield (
         "real chest radiographs, 28 x 28",
         "right",
-        lambda n: _changed(lumbar(seed, n), lambda p: _spread(pictures[37 * n], p)),
+        lambda n: _changed(lumbar(seed, n), lambda p: _spread(pictures[37 * n % len(pictures)], p)),
         120,
     )
     fruit = _fruit()
@@ -189,12 +190,12 @@ def _changed(drawn: Drawn, change: Callable[[np.ndarray], np.ndarray]) -> Drawn:
 
 
 def _axial(drawn: Drawn) -> Drawn:
-    return _changed(drawn, lambda p: np.stack([p[:, r] for r in range(20, p.shape[1] - 20, 16)]))
+    return _changed(drawn, lambda p: np.stack([p[:, r] for r in range(15, p.shape[1] - 15, 12)]))
 
 
 def _coronal(drawn: Drawn) -> Drawn:
     def cut(pixels: np.ndarray) -> np.ndarray:
-        columns = range(30, pixels.shape[2] - 20, 12)
+        columns = range(20, pixels.shape[2] - 15, 9)
         return np.stack([pixels[:, :, c].T for c in columns])
 
     return _changed(drawn, cut)

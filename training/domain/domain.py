@@ -125,6 +125,7 @@ def learn_domain(looks: Sequence[Look]) -> Domain:
         "terms": {key: in_words(key, each) for key, each in found.terms.items()},
         "ranges": {key: list(each) for key, each in found.ranges.items()},
         "threshold": likeness.threshold if likeness else None,
+        "threshold_turned": likeness.turned if likeness else None,
         "wanted_share": SHARE,
         "abstained": {"validation": _abstained(found, validation), "test": _abstained(found, test)},
         "pixels": "" if likeness else f"not asked: fewer than {LEAST} inputs in train",

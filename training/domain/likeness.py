@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from training.domain.overview import GROUPS, Overview
@@ -29,14 +28,16 @@ LEAST = 24
 """Inputs below which no description of pixels is made."""
 
 SHARE = 0.01
-"""Share of inputs as they were learned from that lies beyond one threshold or the other."""
+"""Share of inputs as they were learned from that lies beyond the threshold of distances."""
+
+SHARE_TURNED = 0.004
+"""The same for layouts that are nearer when they are turned round."""
 
 _MOST_INPUTS = 2000  # that a description is made of
 _MOST_AXES = 128  # beyond them every direction has the same variance
 _FLOOR = 0.1  # of the usual spread of a number: one that never changed has some, too
 _PARTS = 5  # of the inputs, each judged by what the others are like
 _TAIL = 0.2  # share of the greatest distances that the tail is fitted to
-_SURE = 0.5  # how sure it is that the tail is not longer
 
 
 @dataclass(frozen=True)
@@ -109,21 +110,22 @@ def likeness_of(overviews: Sequence[Overview], patients: Sequence[str], held: in
     distances, leaning = judged[:, :-1], judged[:, -1]
     centres, spreads = distances.mean(axis=0), distances.std(axis=0) + 1e-6
     greatest = ((distances - centres) / spreads).max(axis=1)
-    return Likeness(shapes, centres, spreads, threshold_of(greatest), threshold_of(leaning))
+    return Likeness(
+        shapes, centres, spreads, threshold_of(greatest, SHARE), threshold_of(leaning, SHARE_TURNED)
+    )
 
 
-def threshold_of(distances: Floats) -> float:
-    """Return the distance beyond which half of ``SHARE`` of inputs like these lie.
+def threshold_of(distances: Floats, share: float) -> float:
+    """Return the distance beyond which a share of inputs like these lie.
 
     Beyond a high quantile distances are taken to fall off exponentially (peaks over a threshold;
     Coles, "An introduction to statistical modeling of extreme values", 2001), as a few dozen
-    inputs hold no quantile of 99 %."""
+    inputs hold no quantile of 99 %.
+    """
     start = float(np.quantile(distances, 1 - _TAIL))
     beyond = distances[distances > start] - start
-    count = max(len(beyond), 1)
     mean = float(beyond.mean()) if len(beyond) else 0.0
-    slow = 2 * count * mean / float(chi2.ppf(1 - _SURE, 2 * count))
-    return start + slow * float(np.log(_TAIL / (SHARE / 2)))
+    return start + mean * float(np.log(_TAIL / share))
 
 
 def _shapes(overviews: Sequence[Overview]) -> dict[str, GroupShape]:
