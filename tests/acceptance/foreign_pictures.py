@@ -24,7 +24,8 @@ from tests.image_builders import AXIAL, CORONAL, image, save
 from tests.shared_data import shared_file
 
 SLICES = 3
-_COARSER = 3  # pixels of the scanner a side that become one
+COARSER = {"volume3d": 3, "disc_network": 1}
+"""Pixels of the scanner a side that become one; discs are not found in coarse pictures."""
 T2 = {"EchoTime": 100.0, "RepetitionTime": 3600.0}
 T1 = {"EchoTime": 11.0, "RepetitionTime": 600.0}
 
@@ -42,15 +43,15 @@ class Drawn:
     headers: Mapping[str, Any] = field(default_factory=dict)
 
 
-def small(scanner: phantom.Scanner) -> phantom.Scanner:
-    """Return a scanner with a third of the pixels a side and few slices over the same field."""
+def small(scanner: phantom.Scanner, coarser: int) -> phantom.Scanner:
+    """Return a scanner with fewer, larger pixels and few slices over the same field."""
     down, right = scanner.pixel_spacing
     extent = scanner.spacing_between_slices * (scanner.slices - 1)
     return replace(
         scanner,
-        rows=scanner.rows // _COARSER,
-        columns=scanner.columns // _COARSER,
-        pixel_spacing=(_COARSER * down, _COARSER * right),
+        rows=scanner.rows // coarser,
+        columns=scanner.columns // coarser,
+        pixel_spacing=(coarser * down, coarser * right),
         slices=SLICES,
         spacing_between_slices=extent / (SLICES - 1),
     )
@@ -62,13 +63,14 @@ def lumbar(
     number: int,
     weighting: phantom.Weighting = "T2",
     shift: tuple[float, float] = (0.0, 0.0),
+    coarser: int = 3,
 ) -> Drawn:
     """Draw the lumbar spine of one simulated patient, on all scanners in turn.
 
     ``shift`` moves the field: mm to the front (negative) or back, and to the head (positive).
     """
     rng = np.random.default_rng([seed, number])
-    scanner = small(phantom.SCANNERS[number % len(phantom.SCANNERS)])
+    scanner = small(phantom.SCANNERS[number % len(phantom.SCANNERS)], coarser)
     phantom._FIELD_CENTRE = (_FIELD[0] + shift[0], _FIELD[1] + shift[1])
     try:
         drawn = phantom.draw_series(
@@ -109,42 +111,92 @@ Pictures = Callable[[int], Drawn]
 """From a number to a series."""
 
 
-def kinds(seed: int) -> dict[str, tuple[str, Pictures]]:
+def kinds(seed: int, coarser: int) -> dict[str, tuple[str, Pictures]]:
     """Return kinds of simulated series by name, with "own" or "right" headers each."""
     return {
-        "T1, its own headers": ("own", lambda n: lumbar(seed, n, "T1")),
-        "T1": ("right", lambda n: _as(lumbar(seed, n, "T1"), **T2)),
-        "field 100 mm too high": ("right", lambda n: lumbar(seed, n, shift=(0, 100))),
-        "field 110 mm too low": ("right", lambda n: lumbar(seed, n, shift=(0, -110))),
-        "field 70 mm too far back": ("right", lambda n: lumbar(seed, n, shift=(70, 0))),
-        "axial, its own headers": ("own", lambda n: _lying(_axial(lumbar(seed, n)), AXIAL)),
-        "axial": ("right", lambda n: _axial(lumbar(seed, n))),
-        "coronal, its own headers": ("own", lambda n: _lying(_coronal(lumbar(seed, n)), CORONAL)),
-        "coronal": ("right", lambda n: _coronal(lumbar(seed, n))),
-        "upside down": ("right", lambda n: _changed(lumbar(seed, n), lambda p: p[:, ::-1])),
-        "back to front": ("right", lambda n: _changed(lumbar(seed, n), lambda p: p[:, :, ::-1])),
-        "turned": ("right", lambda n: _changed(lumbar(seed, n), lambda p: p.transpose(0, 2, 1))),
-        "cosines upside down": ("own", lambda n: _turned(lumbar(seed, n), 1)),
-        "cosines back to front": ("own", lambda n: _turned(lumbar(seed, n), 0)),
-        "inverted": ("right", lambda n: _changed(lumbar(seed, n), lambda p: p.max() - p)),
-        "clipped": ("right", lambda n: _changed(lumbar(seed, n), _clipped)),
-        "middle fifth only": ("right", lambda n: _changed(lumbar(seed, n), _magnified)),
-        "blank": ("right", lambda n: _changed(lumbar(seed, n), lambda p: np.full_like(p, n))),
-        "noise": ("right", lambda n: _changed(lumbar(seed, n), lambda p: _noise(p, n))),
-        "screen of text": ("right", lambda n: _changed(lumbar(seed, n), lambda p: _text(p, n))),
-        "simulated chest": ("right", lambda n: _changed(lumbar(seed, n), lambda p: _chest(p, n))),
-        "Modality CT": ("own", lambda n: _as(lumbar(seed, n), Modality="CT")),
-        "Modality MG": ("own", lambda n: _as(lumbar(seed, n), Modality="MG")),
-        "body part HEAD": ("own", lambda n: _as(lumbar(seed, n), BodyPartExamined="HEAD")),
+        "T1, its own headers": ("own", lambda n: lumbar(seed, n, "T1", coarser=coarser)),
+        "T1": ("right", lambda n: _as(lumbar(seed, n, "T1", coarser=coarser), **T2)),
+        "field 100 mm too high": (
+            "right",
+            lambda n: lumbar(seed, n, shift=(0, 100), coarser=coarser),
+        ),
+        "field 110 mm too low": (
+            "right",
+            lambda n: lumbar(seed, n, shift=(0, -110), coarser=coarser),
+        ),
+        "field 70 mm too far back": (
+            "right",
+            lambda n: lumbar(seed, n, shift=(70, 0), coarser=coarser),
+        ),
+        "axial, its own headers": (
+            "own",
+            lambda n: _lying(_axial(lumbar(seed, n, coarser=coarser)), AXIAL),
+        ),
+        "axial": ("right", lambda n: _axial(lumbar(seed, n, coarser=coarser))),
+        "coronal, its own headers": (
+            "own",
+            lambda n: _lying(_coronal(lumbar(seed, n, coarser=coarser)), CORONAL),
+        ),
+        "coronal": ("right", lambda n: _coronal(lumbar(seed, n, coarser=coarser))),
+        "upside down": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: p[:, ::-1]),
+        ),
+        "back to front": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: p[:, :, ::-1]),
+        ),
+        "turned": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: p.transpose(0, 2, 1)),
+        ),
+        "cosines upside down": ("own", lambda n: _turned(lumbar(seed, n, coarser=coarser), 1)),
+        "cosines back to front": ("own", lambda n: _turned(lumbar(seed, n, coarser=coarser), 0)),
+        "inverted": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: p.max() - p),
+        ),
+        "clipped": ("right", lambda n: _changed(lumbar(seed, n, coarser=coarser), _clipped)),
+        "middle fifth only": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), _magnified),
+        ),
+        "blank": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: np.full_like(p, n)),
+        ),
+        "noise": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: _noise(p, n)),
+        ),
+        "screen of text": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: _text(p, n)),
+        ),
+        "simulated chest": (
+            "right",
+            lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: _chest(p, n)),
+        ),
+        "Modality CT": ("own", lambda n: _as(lumbar(seed, n, coarser=coarser), Modality="CT")),
+        "Modality MG": ("own", lambda n: _as(lumbar(seed, n, coarser=coarser), Modality="MG")),
+        "body part HEAD": (
+            "own",
+            lambda n: _as(lumbar(seed, n, coarser=coarser), BodyPartExamined="HEAD"),
+        ),
         "body part by no known term": (
             "own",
-            lambda n: _as(lumbar(seed, n), BodyPartExamined="BEIN LINKS"),
+            lambda n: _as(lumbar(seed, n, coarser=coarser), BodyPartExamined="BEIN LINKS"),
         ),
-        "field of 60 mm": ("own", lambda n: replace(lumbar(seed, n), spacing=(0.8, 0.8))),
+        "field of 60 mm": (
+            "own",
+            lambda n: replace(
+                lumbar(seed, n, coarser=coarser), spacing=(0.27 * coarser, 0.27 * coarser)
+            ),
+        ),
     }
 
 
-def shared_kinds(seed: int) -> Iterator[tuple[str, str, Pictures, int]]:
+def shared_kinds(seed: int, coarser: int) -> Iterator[tuple[str, str, Pictures, int]]:
     """Yield kinds of real pictures: name, headers, pictures, and how many there are.
 
     Raises:
@@ -155,14 +207,16 @@ def shared_kinds(seed: int) -> Iterator[tuple[str, str, Pictures, int]]:
     yield (
         "real chest radiographs, 28 x 28",
         "right",
-        lambda n: _changed(lumbar(seed, n), lambda p: _spread(pictures[37 * n % len(pictures)], p)),
+        lambda n: _changed(
+            lumbar(seed, n, coarser=coarser), lambda p: _spread(pictures[37 * n % len(pictures)], p)
+        ),
         120,
     )
     fruit = _fruit()
     yield (
         "real MR of fruit",
         "right",
-        lambda n: _changed(lumbar(seed, n), lambda p: _spread(fruit[n], p)),
+        lambda n: _changed(lumbar(seed, n, coarser=coarser), lambda p: _spread(fruit[n], p)),
         len(fruit),
     )
 
@@ -190,13 +244,19 @@ def _changed(drawn: Drawn, change: Callable[[np.ndarray], np.ndarray]) -> Drawn:
 
 
 def _axial(drawn: Drawn) -> Drawn:
-    return _changed(drawn, lambda p: np.stack([p[:, r] for r in range(15, p.shape[1] - 15, 12)]))
+    return _changed(
+        drawn,
+        lambda p: np.stack(
+            [p[:, r] for r in range(p.shape[1] // 6, p.shape[1] * 5 // 6, p.shape[1] // 7)]
+        ),
+    )
 
 
 def _coronal(drawn: Drawn) -> Drawn:
     def cut(pixels: np.ndarray) -> np.ndarray:
-        columns = range(20, pixels.shape[2] - 15, 9)
-        return np.stack([pixels[:, :, c].T for c in columns])
+        wide = pixels.shape[2]
+        columns = range(wide // 4, wide * 5 // 6, wide // 8)
+        return np.stack([pixels[:, :, column].T for column in columns])
 
     return _changed(drawn, cut)
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.acceptance.foreign_pictures import Drawn, kinds, lumbar, shared_kinds, write
+from tests.acceptance.foreign_pictures import COARSER, Drawn, kinds, lumbar, shared_kinds, write
 from tests.shared_data import shared_file
 from training.architectures.volume3d import Volume3D
 from training.classifier import DISC_NETWORK
@@ -71,7 +71,7 @@ def train(folder: Path, studies: int, family: str) -> tuple[Ask, dict[str, Any]]
     """Train on simulated studies and return what predicts, from its file, and the record."""
     members = []
     for number in range(studies):
-        files = write(lumbar(11, number), folder / "train" / str(number))
+        files = write(lumbar(11, number, coarser=COARSER[family]), folder / "train" / str(number))
         # What is learned does not matter here; both classes are in every fold.
         told = dict.fromkeys(LEVELS, float(number // 4 % 2))
         members.append(
@@ -134,16 +134,16 @@ def _found_by(reason: str) -> str:
     return "pixels" if reason.startswith(UNLIKE) else "reading"
 
 
-def foreign_rows(model: Ask, wanted: int, say: Callable[[Row], None]) -> list[Row]:
+def foreign_rows(model: Ask, wanted: int, coarser: int, say: Callable[[Row], None]) -> list[Row]:
     """Ask about foreign series, about ``wanted`` of them, as many of each simulated kind."""
-    simulated = kinds(12)
+    simulated = kinds(12, coarser)
     each = -(-wanted // len(simulated))
     rows = []
     for name, (headers, pictures) in simulated.items():
         rows.append(ask(name, headers, pictures, range(each), model))
         say(rows[-1])
     try:
-        real = list(shared_kinds(13))
+        real = list(shared_kinds(13, coarser))
     except FileNotFoundError as error:
         print(f"real pictures are left out: {error}")
         real = []
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=320)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    coarser = COARSER[options.family]
     with tempfile.TemporaryDirectory() as folder:
         model, record = train(Path(folder), options.studies, options.family)
         seconds = seconds_of_asking(Path(folder))
@@ -225,10 +226,10 @@ def main() -> None:
         print(f"describing a stack of 11 x 256 x 256: {1000 * seconds:.1f} ms\n")
         print(f"{'series':<38}{'headers':<8}{'count':>6}{'abst.':>7}{'share':>8}   by")
         say: Callable[[Row], None] = lambda row: print(_line(row), flush=True)  # noqa: E731
-        own = ask("fresh patients (in domain)", "own", lambda n: lumbar(14, n),
+        own = ask("fresh patients (in domain)", "own", lambda n: lumbar(14, n, coarser=coarser),
                   range(options.fresh), model)  # fmt: skip
         say(own)
-        foreign = foreign_rows(model, options.foreign, say)
+        foreign = foreign_rows(model, options.foreign, coarser, say)
     try:
         real = real_slices()
     except FileNotFoundError as error:
@@ -241,8 +242,9 @@ def main() -> None:
     # Discs that the localiser does not find were no prediction before, either.
     refused = {"reading": own.by.get("reading", 0), "fresh": own.count}
     beside = own.abstained - refused["reading"]
-    kept = abstained >= FOREIGN_LEAST * whole and beside <= OWN_MOST * own.count
-    print(f"\nforeign: {abstained} of {whole} abstain; in domain: {beside} of {own.count}")
+    asked = own.count - refused["reading"]
+    kept = asked > 0 and abstained >= FOREIGN_LEAST * whole and beside <= OWN_MOST * asked
+    print(f"\nforeign: {abstained} of {whole} abstain; in domain: {beside} of {asked}")
     told = {
         "family": options.family,
         "foreign": whole,

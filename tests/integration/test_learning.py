@@ -157,7 +157,7 @@ def test_a_saved_network_predicts_what_it_told_in_training(
     wanted = held_out_probabilities(NETWORK, trained.learned, example)
     assert rows[0].probability == pytest.approx(wanted[0, 0])
     assert (rows[1].probability, rows[1].reason) == (None, "the model does not predict this")
-    (broken,) = loaded(path, digest, 1).predict([files[0], files[0]], ("odd",), SITES)
+    (broken,) = loaded(path, digest, 1).predict([files[0], *files[:4]], ("odd",), SITES)
     assert (broken.site, broken.probability) == ("whole", None)
     assert "same position" in broken.reason
     assert load_network(path, digest).provenance == {"cohort": "simulated"}
