@@ -75,6 +75,7 @@ def _trained(job: dict[str, Any], group: Any, say: Say) -> dict[str, Any]:
         preparation=trained.preparation,
         thresholds=trained.record["thresholds"],
         provenance=job["provenance"],
+        domain=trained.domain,
     )
     draw_curves(
         trained.learned.curve,

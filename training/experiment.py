@@ -6,7 +6,7 @@ Runs in a child process: images are decoded here. Everything that comes back is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ import numpy as np
 from training.baseline import logistic_baseline
 from training.classifier import ClassifierFamily
 from training.discs import DISC_CHAIN
+from training.domain.domain import Look, learn_domain
+from training.domain.overview import overview_of
+from training.domain.series import Series
 from training.errors import Permanent
 from training.localiser import DiscLocaliser
 from training.metrics import evaluate, operating_points
@@ -49,12 +52,13 @@ def train_on_members(
     Returns:
         The trained classifier and, for the record, ``thresholds``, ``curve``, ``test`` (see
         ``metrics.evaluate``), ``not_used`` and ``not_trained`` (with reasons), ``counts``,
-        ``best_epoch``, ``input`` (shape of a crop, what found the discs).
+        ``best_epoch``, ``input`` (shape of a crop, what found the discs), ``domain`` (what its
+        inputs were like).
 
     Raises:
         Permanent: nothing can be trained; the reason says why.
     """
-    samples, not_used = _samples(members, sites, progress, localiser)
+    samples, not_used, looks = _samples(members, sites, progress, localiser)
     trained, not_trained = _trainable(samples, observations)
     if not trained:
         raise Permanent("no observation has both positives and negatives in the training fold")
@@ -67,6 +71,7 @@ def train_on_members(
             f"epoch {each.epoch}: validation loss {each.validation_loss:.3f}"
         ),
     )
+    domain = learn_domain(looks)
     progress("evaluating on held-out patients")
     baseline = logistic_baseline(samples, trained, settings.seed)
     thresholds = _thresholds(samples, trained, result)
@@ -81,12 +86,13 @@ def train_on_members(
         "test": _test(samples, trained, result, baseline, thresholds, settings),
         "not_used": not_used,
         "not_trained": not_trained,
+        "domain": dict(domain.record),
         "counts": {
             fold: sum(each.fold == fold for each in samples)
             for fold in ("train", "validation", "test")
         },
     }
-    return result, record
+    return replace(result, domain=domain), record
 
 
 def _samples(
@@ -94,15 +100,19 @@ def _samples(
     sites: Sequence[str],
     progress: Callable[[str], None],
     localiser: DiscLocaliser,
-) -> tuple[list[DiscSample], list[dict[str, str]]]:
+) -> tuple[list[DiscSample], list[dict[str, str]], list[Look]]:
     """Read every member's images, find the discs and cut them out; say what cannot be used."""
     samples: list[DiscSample] = []
     not_used: list[dict[str, str]] = []
+    looks: list[Look] = []
     for number, member in enumerate(members, start=1):
         progress(f"reading images: study {number} of {len(members)}")
         study = member["study_instance_uid"]
         try:
-            discs = read_discs([Path(file) for file in member["files"]], sites, localiser)
+            paths = [Path(file) for file in member["files"]]
+            discs = read_discs(paths, sites, localiser)
+            facts = Series(paths).facts(whole=False)
+            overview = overview_of(discs.volume.array)
         except Permanent as error:
             not_used.append({"study": study, "fold": member["fold"], "reason": str(error)})
             continue
@@ -110,10 +120,12 @@ def _samples(
             why = "; ".join(sorted(reasons))
             missing = f"{len(discs.reasons)} of {len(sites)} discs: {why}"
             not_used.append({"study": study, "fold": member["fold"], "reason": missing})
+        if discs.crops:  # a series without discs teaches nothing of what is looked at
+            looks.append(Look(member["patient_key"], member["fold"], facts, overview))
         samples += study_samples(
             discs, study, member["patient_key"], member["targets"], member["fold"]
         )
-    return samples, not_used
+    return samples, not_used, looks
 
 
 def _trainable(

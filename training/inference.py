@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from training.classifier import DISC_NETWORK, ClassifierFamily
 from training.discs import DISC_CHAIN
+from training.domain.overview import overview_of
+from training.domain.series import Series
 from training.errors import Permanent
 from training.localiser import DiscLocaliser
 from training.samples import StudyDiscs, read_discs
@@ -42,7 +44,8 @@ def predict(
     """Predict every observation at every site of one series.
 
     A series that cannot be evaluated gives rows without probability and with the reason: not
-    evaluated differs from absent.
+    evaluated differs from absent. So does one that the classifier was not made for
+    (``training.domain``); weights of an earlier version know nothing of that.
 
     Args:
         weights_path: the safetensors file.
@@ -60,9 +63,13 @@ def predict(
     """
     weights = load_weights(weights_path, digest)
     try:
+        if weights.domain is not None:
+            unlike = weights.domain.unlike_headers(Series(paths).facts(whole=False))
+            if unlike:
+                return _not_evaluated(unlike, observations, sites)
         discs = read_discs(paths, sites, localiser)
     except Permanent as error:
-        return [Predicted(o, s, None, str(error)) for o in observations for s in sites]
+        return _not_evaluated(str(error), observations, sites)
     return predict_discs(weights, discs, observations, sites, family=family, threads=threads)
 
 
@@ -75,7 +82,12 @@ def predict_discs(
     family: ClassifierFamily = DISC_NETWORK,
     threads: int = 2,
 ) -> list[Predicted]:
-    """Predict from discs that were read already; arguments and result as of ``predict``."""
+    """Predict from discs that were read already; arguments and result as of ``predict``.
+
+    Of what the classifier was made for, only pixels are asked: there are no headers here.
+    """
+    if unlike := _unlike_pixels(weights, discs):
+        return _not_evaluated(unlike, observations, sites)
     evaluated = [site for site in sites if site in discs.crops]
     probabilities = _probabilities(weights, [discs.crops[s] for s in evaluated], family, threads)
     rows = []
@@ -90,6 +102,21 @@ def predict_discs(
                 value = float(probabilities[evaluated.index(site), column])
                 rows.append(Predicted(observation, site, value, ""))
     return rows
+
+
+def _unlike_pixels(weights: Weights, discs: StudyDiscs) -> str:
+    if weights.domain is None:
+        return ""
+    try:
+        return weights.domain.unlike_pixels(overview_of(discs.volume.array))
+    except Permanent as error:
+        return str(error)
+
+
+def _not_evaluated(
+    reason: str, observations: Sequence[str], sites: Sequence[str]
+) -> list[Predicted]:
+    return [Predicted(o, s, None, reason) for o in observations for s in sites]
 
 
 def _probabilities(

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.classifier import DISC_NETWORK, ClassifierFamily
+from training.domain.domain import Domain
 from training.errors import Permanent
 from training.samples import DiscSample, hard, target_matrix
 from training.settings import TrainingSettings
@@ -51,7 +52,8 @@ class TrainingResult:
     A probability is ``sigmoid((logit - offset) / temperature)``: offsets undo the weights that
     rare positives had in the loss, the temperature is fitted on the validation fold. ``thresholds``
     are Youden's points on the validation fold. ``probabilities`` are those of every sample, in
-    the order given, columns as in ``observations``.
+    the order given, columns as in ``observations``. ``domain`` is what the inputs were like, where
+    that was learned.
     """
 
     family: str
@@ -66,6 +68,7 @@ class TrainingResult:
     seed: int
     seconds: float
     counts: dict[str, int] = field(default_factory=dict)
+    domain: Domain | None = None
 
 
 def train(

@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
+from training.domain.domain import Domain
+from training.domain.stored import packed, unpacked
 from training.errors import Permanent
 from training.tensor_file import metadata_of, read_tensor_file, write_tensor_file
 from training.trainer import TrainingResult
@@ -21,7 +23,11 @@ _FORMAT = "radloop-classifier-1"
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained classifier as read from its file; ``provenance`` is what the writer gave."""
+    """A trained classifier as read from its file; ``provenance`` is what the writer gave.
+
+    ``domain`` is what its inputs were like; None in files of earlier versions, which predict on
+    whatever can be read.
+    """
 
     family: str
     observations: tuple[str, ...]
@@ -30,6 +36,7 @@ class Weights:
     thresholds: dict[str, float]
     provenance: dict[str, Any]
     state: dict[str, torch.Tensor]
+    domain: Domain | None = None
 
 
 def save_weights(path: Path, result: TrainingResult, provenance: Mapping[str, Any]) -> str:
@@ -45,7 +52,9 @@ def save_weights(path: Path, result: TrainingResult, provenance: Mapping[str, An
         Permanent: the provenance is not JSON.
         Transient: the disk refused.
     """
+    kept, arrays = packed(result.domain)
     about = {
+        **kept,
         "family": result.family,
         "observations": list(result.observations),
         "offsets": list(result.offsets),
@@ -55,7 +64,9 @@ def save_weights(path: Path, result: TrainingResult, provenance: Mapping[str, An
         "best_epoch": result.best_epoch,
         "provenance": dict(provenance),
     }
-    return write_tensor_file(path, result.state, about, "classifier", _FORMAT, "weights")
+    return write_tensor_file(
+        path, {**result.state, **arrays}, about, "classifier", _FORMAT, "weights"
+    )
 
 
 def load_weights(path: Path, expected_digest: str) -> Weights:
@@ -68,6 +79,7 @@ def load_weights(path: Path, expected_digest: str) -> Weights:
     content = read_tensor_file(path, expected_digest, "weights")
     try:
         about = json.loads(metadata_of(content)["classifier"])
+        domain, state = unpacked(about, load_tensors(content))
         return Weights(
             family=str(about["family"]),
             observations=tuple(about["observations"]),
@@ -75,7 +87,8 @@ def load_weights(path: Path, expected_digest: str) -> Weights:
             temperature=float(about["temperature"]),
             thresholds={str(k): float(v) for k, v in about["thresholds"].items()},
             provenance=about["provenance"],
-            state=load_tensors(content),
+            state=dict(state),
+            domain=domain,
         )
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise Permanent("the weights are no classifier of this program") from error

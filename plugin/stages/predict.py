@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from training.predictions import SitePrediction, record_carrier, stages_now, sto
 from training.series import analysed_digests, series_rule
 from training.settings import PredictionRule
 from training.stages import Stage
+
+log = logging.getLogger("radloop")
 
 
 class Predictor:
@@ -111,6 +114,13 @@ class Predictor:
             if not digests:
                 raise NeedsReview("the study has no series that fits the rule any more")
             files = [store.path(digest) for digest in digests]
+        if "domain" not in run.metrics:
+            log.warning(
+                "model %s:%s was trained by an earlier version: it does not know what its inputs "
+                "were like, and predicts on any image that can be read",
+                model.name,
+                model.version,
+            )
         schema = context.schema()
         job = {
             "weights": str(context.folder.weights / f"{model.weights_digest}.safetensors"),

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.image_builders import save, t2_slice
 from training.classifier import DISC_NETWORK
+from training.domain.domain import OUTSIDE, UNLIKE, Domain
 from training.errors import Permanent
 from training.geometry import Volume
 from training.inference import predict, predict_discs
@@ -23,7 +25,7 @@ def weights(tmp_path: Path) -> Weights:
     return load_weights(path, write_weights(path))
 
 
-def write_weights(path: Path) -> str:
+def write_weights(path: Path, domain: Domain | None = None) -> str:
     torch.manual_seed(0)
     network = DISC_NETWORK.build(2)
     result = TrainingResult(
@@ -38,6 +40,7 @@ def write_weights(path: Path) -> str:
         probabilities=np.zeros((0, 2)),
         seed=0,
         seconds=0.0,
+        domain=domain,
     )
     return save_weights(path, result, {})
 
@@ -90,6 +93,24 @@ def test_a_series_that_cannot_be_read_is_not_evaluated_with_a_reason(tmp_path: P
     rows = predict(path, digest, [garbage], ("stenosis",), SITES)
     assert {row.reason for row in rows} == {"an image file is not readable DICOM"}
     assert [row.probability for row in rows] == [None] * len(SITES)
+
+
+def test_weights_abstain_on_what_they_were_not_made_for(weights: Weights, tmp_path: Path) -> None:
+    assert weights.domain is None  # as in files of earlier versions
+    (before,) = predict_discs(weights, study(), ("stenosis",), ("L4-L5",))
+    assert before.probability is not None
+    known = Domain({"modality": ("MR",)}, {})
+    kept = dataclasses.replace(weights, domain=known)
+    (blank,) = predict_discs(kept, study(), ("stenosis",), ("L4-L5",))
+    assert (blank.probability, blank.reason) == (None, f"{UNLIKE}: it is blank")
+    path = tmp_path / "with domain"
+    digest = write_weights(path, known)
+    ct = save(t2_slice(0.0, Modality="CT"), tmp_path / "ct")
+    rows = predict(path, digest, [ct], ("stenosis",), SITES)
+    assert {row.reason for row in rows} == {f"{OUTSIDE}: Modality is not MR"}
+    mr = save(t2_slice(0.0), tmp_path / "mr")
+    rows = predict(path, digest, [mr], ("stenosis",), SITES)
+    assert not any(OUTSIDE in row.reason for row in rows)
 
 
 def test_samples_keep_missing_targets_missing() -> None:

@@ -114,6 +114,7 @@ def test_the_record_tells_everything_beside_the_baseline(trained: Trained, folde
     assert record["estimate"]["memory"]["parameters"] > 10_000
     assert record["estimate"]["duration"]["whole"] > 0
     assert record["cache"]["made"] == PATIENTS
+    assert record["domain"]["inputs"] == {"train": 6, "validation": 3, "test": 3}
     assert record["architecture"]["preparation"] == "whole-stack-2/1x4x16x16"
     assert not list((folder / "checkpoints").iterdir())  # it is over
 
@@ -142,6 +143,7 @@ def test_a_saved_network_predicts_what_it_told_in_training(
         preparation=trained.preparation,
         thresholds=trained.record["thresholds"],
         provenance={"cohort": "simulated"},
+        domain=trained.domain,
     )
     offered = EntryPoint("volume3d", "training.architectures.volume3d:ARCHITECTURE", registry.GROUP)
     monkeypatch.setattr(
@@ -155,11 +157,17 @@ def test_a_saved_network_predicts_what_it_told_in_training(
     wanted = held_out_probabilities(NETWORK, trained.learned, example)
     assert rows[0].probability == pytest.approx(wanted[0, 0])
     assert (rows[1].probability, rows[1].reason) == (None, "the model does not predict this")
-    (broken,) = loaded(path, digest, 1).predict([files[0], files[0]], ("odd",), SITES)
+    (broken,) = loaded(path, digest, 1).predict([files[0], *files[:4]], ("odd",), SITES)
     assert (broken.site, broken.probability) == ("whole", None)
     assert "same position" in broken.reason
     assert load_network(path, digest).provenance == {"cohort": "simulated"}
-    monkeypatch.setitem(inference.prepare.__globals__["FORMS"], InputKind.VOLUME, "another")
+    domain = load_network(path, digest).domain
+    assert domain is not None
+    assert domain.ranges["images"] == (5.0, 5.0)
+    (short,) = loaded(path, digest, 1).predict(files[:2], ("odd",), SITES)
+    assert short.probability is None
+    assert "the number of images lies too far from 5 to 5" in short.reason
+    monkeypatch.setitem(inference.form_of.__globals__["FORMS"], InputKind.VOLUME, "another")
     with pytest.raises(Permanent, match="prepared otherwise"):
         loaded(path, digest, 1).predict(files, ("odd",), SITES)
     with pytest.raises(Permanent, match="expected digest"):

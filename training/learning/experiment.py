@@ -16,6 +16,7 @@ import torch
 from training.architectures import registry
 from training.architectures.protocol import Architecture
 from training.discs import DISC_CHAIN
+from training.domain.domain import Domain, learn_domain
 from training.errors import Permanent
 from training.learning.baseline import NAME, Baseline, linear_baseline
 from training.learning.cache import InputCache
@@ -50,12 +51,16 @@ from training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, the record of its training for JSON, and how its inputs were prepared."""
+    """A network, the record of its training for JSON, and how its inputs were prepared.
+
+    ``domain`` is what its inputs were like.
+    """
 
     learned: Learned
     record: dict[str, Any]
     input_shape: tuple[int, ...]
     preparation: str
+    domain: Domain | None = None
 
 
 def architecture_of(name: str, settings: TrainingSettings) -> Architecture:
@@ -116,7 +121,7 @@ def train_architecture(
     Returns:
         The network; ``record`` holds ``thresholds``, ``curve``, ``test`` (see
         ``metrics.evaluate``, the baseline beside it), ``not_used`` and ``not_trained`` (with
-        reasons), ``counts``, ``architecture``, ``baseline``, ``estimate``, ``cache``.
+        reasons), ``counts``, ``architecture``, ``baseline``, ``estimate``, ``cache``, ``domain``.
 
     Raises:
         Permanent: nothing can be trained, or it would not fit into memory; with the numbers.
@@ -126,7 +131,10 @@ def train_architecture(
         raise Permanent(
             "[training] batch_size is too small: a step needs two examples, and one a process"
         )
-    given = examples_of(members, architecture, sites, cache, progress, localiser)
+    # Figures of their own: the record's are those of inputs.
+    overviews = InputCache(folders[0], settings.learning.cache_bytes)
+    given = examples_of(members, architecture, sites, cache, progress, localiser, overviews)
+    domain = learn_domain(given.looks)
     trained, not_trained = refuse_too_small(
         given.examples, observations, settings.learning.least_of_a_class
     )
@@ -154,8 +162,9 @@ def train_architecture(
         "cache": asdict(cache.figures),
         "best_epoch": learned.best_epoch,
         "precision": learned.precision,
+        "domain": dict(domain.record),
     }
-    return Trained(learned, record, tuple(architecture.input_shape), form)
+    return Trained(learned, record, tuple(architecture.input_shape), form, domain)
 
 
 def _learned(

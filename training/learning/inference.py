@@ -13,12 +13,13 @@ from labeling.vocabulary import WHOLE
 from training.architectures import registry
 from training.architectures.protocol import Architecture
 from training.discs import DISC_CHAIN
+from training.domain.series import Series
 from training.errors import Permanent
 from training.inference import Predicted
-from training.learning.example import Example, InputKind
+from training.learning.example import Array, Example, InputKind
 from training.learning.members import examples_of_study
 from training.learning.predicting import Floats, logits_of, probabilities_of
-from training.learning.preparing import form_of, prepare
+from training.learning.preparing import form_of, prepare_series
 from training.learning.weights import Network, load_network
 from training.localiser import DiscLocaliser
 
@@ -55,7 +56,9 @@ class Loaded:
     ) -> list[Predicted]:
         """Predict one series: at the whole study, or disc by disc.
 
-        A series that cannot be evaluated gives rows without probability and with the reason.
+        A series that cannot be evaluated gives rows without probability and with the reason, and
+        so does one that the network was not made for (``training.domain``). A network of an earlier
+        version knows nothing of that: ``network.domain`` is None.
 
         Raises:
             Permanent: inputs are prepared otherwise now than when the network learned.
@@ -66,7 +69,7 @@ class Loaded:
             raise Permanent("inputs are prepared otherwise now than when this network learned")
         places = list(sites) if kind is InputKind.DISC else [WHOLE]
         try:
-            given = prepare(kind, paths, shape, sites, localiser)
+            given = self._given(Series(paths), sites, localiser)
         except Permanent as error:
             return [Predicted(o, s, None, str(error)) for o in observations for s in places]
         unlabelled = {"study_instance_uid": "", "patient_key": "", "fold": "", "targets": {}}
@@ -79,6 +82,17 @@ class Loaded:
             for site in places
         ]
 
+    def _given(self, series: Series, sites: Sequence[str], localiser: DiscLocaliser) -> Array:
+        """Return the input of a series; Permanent where the network was not made for it."""
+        kind, domain = self.architecture.kind, self.network.domain
+        if domain is not None:
+            whole = kind in (InputKind.IMAGE, InputKind.VOLUME)
+            _refuse(domain.unlike_headers(series.facts(whole=whole)))
+        prepared = prepare_series(kind, series, self.architecture.input_shape, sites, localiser)
+        if domain is not None:
+            _refuse(domain.unlike_pixels(prepared.overview))
+        return prepared.input
+
     def _predicted(
         self, observation: str, site: str, rows: dict[str, int], found: Floats
     ) -> Predicted:
@@ -88,6 +102,11 @@ class Loaded:
         if site not in rows:
             return Predicted(observation, site, None, "no usable disc was found at this site")
         return Predicted(observation, site, float(found[rows[site], known.index(observation)]), "")
+
+
+def _refuse(unlike: str) -> None:
+    if unlike:
+        raise Permanent(unlike)
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 from labeling.vocabulary import WHOLE
 from training.architectures.protocol import Architecture
 from training.discs import DISC_CHAIN
+from training.domain.domain import Look
+from training.domain.overview import FORM, Overview
+from training.domain.series import Series
 from training.errors import Permanent, Transient
 from training.learning.cache import InputCache, key_of
 from training.learning.example import Array, Example, InputKind
-from training.learning.preparing import form_of, prepare
+from training.learning.preparing import Prepared, form_of, prepare_series
 from training.localiser import DiscLocaliser
 from training.typed_targets import Details, Typed, site_details, whole_details, whole_presence
 
@@ -25,10 +29,14 @@ Targets = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples of a cohort, and the members without one: study, fold, and reason."""
+    """Examples of a cohort, and the members without one: study, fold, and reason.
+
+    ``looks`` are what was seen of each member with examples.
+    """
 
     examples: tuple[Example, ...]
     not_used: tuple[dict[str, str], ...]
+    looks: tuple[Look, ...] = ()
 
 
 def examples_of(
@@ -38,6 +46,7 @@ def examples_of(
     cache: InputCache,
     progress: Callable[[str], None],
     localiser: DiscLocaliser = DISC_CHAIN,
+    overviews: InputCache | None = None,
 ) -> Examples:
     """Prepare the input of every member; what cannot be prepared is left out and named.
 
@@ -48,6 +57,7 @@ def examples_of(
         cache: keeps prepared inputs.
         progress: told one line at a time.
         localiser: what finds the discs.
+        overviews: keeps overviews of the series; None: nothing is looked at beside the inputs.
 
     Raises:
         Transient: a file could not be read from disk; names the study.
@@ -55,12 +65,14 @@ def examples_of(
     form = form_of(architecture.kind, architecture.input_shape, sites, localiser)
     found: list[Example] = []
     not_used: list[dict[str, str]] = []
+    looks: list[Look] = []
     for number, member in enumerate(members, start=1):
         progress(f"preparing inputs: study {number} of {len(members)}")
         try:
-            given = cache.get(
-                key_of(member["digests"], form), _Prepared(architecture, member, sites, localiser)
-            )
+            read = _Read(architecture, member, sites, localiser)
+            given = cache.get(key_of(member["digests"], form), read.input)
+            if overviews is not None:
+                looks.append(_look(member, read, overviews, str(architecture.kind)))
         except Transient as error:  # a disk that fails now may be there tomorrow
             raise Transient(f"study {member['study_instance_uid']}: {error}") from error
         except Permanent as error:
@@ -68,7 +80,7 @@ def examples_of(
             not_used.append({**reason, "reason": str(error)})
             continue
         found += examples_of_study(member, architecture.kind, given, sites)
-    return Examples(tuple(found), tuple(not_used))
+    return Examples(tuple(found), tuple(not_used), tuple(looks))
 
 
 def examples_of_study(
@@ -141,7 +153,9 @@ def _example(
     )
 
 
-class _Prepared:
+class _Read:
+    """The files of a member, read when something is asked for that no cache holds."""
+
     def __init__(
         self,
         architecture: Architecture,
@@ -149,10 +163,21 @@ class _Prepared:
         sites: Sequence[str],
         localiser: DiscLocaliser,
     ) -> None:
-        self._architecture, self._member = architecture, member
-        self._sites, self._localiser = sites, localiser
+        self._architecture, self._sites, self._localiser = architecture, sites, localiser
+        self.series = Series([Path(file) for file in member["files"]])
 
-    def __call__(self) -> Array:
-        paths = [Path(file) for file in self._member["files"]]
+    @cached_property
+    def whole(self) -> Prepared:
         shape = self._architecture.input_shape
-        return prepare(self._architecture.kind, paths, shape, self._sites, self._localiser)
+        kind = self._architecture.kind
+        return prepare_series(kind, self.series, shape, self._sites, self._localiser)
+
+    def input(self) -> Array:
+        return self.whole.input
+
+
+def _look(member: Mapping[str, Any], read: _Read, cache: InputCache, kind: str) -> Look:
+    key = key_of(member["digests"], f"{FORM}/{kind}")
+    vector = cache.get(key, lambda: read.whole.overview.vector())
+    facts = read.series.facts(whole=False)
+    return Look(member["patient_key"], member["fold"], facts, Overview.of_vector(vector))

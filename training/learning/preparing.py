@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from training.discs import DISC_CHAIN
+from training.domain.overview import Overview, overview_of
+from training.domain.series import Series
 from training.errors import Permanent
-from training.images.reading import read_images, read_picture, read_stack
+from training.images.reading import read_picture, read_stack
 from training.images.series_rule import Reading
 from training.learning.example import Array, InputKind
 from training.localiser import DiscLocaliser
@@ -44,6 +47,19 @@ class Discs:
     localiser: DiscLocaliser
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The ``input`` of one series, see ``prepare``; ``seen`` is (slices, rows, columns)."""
+
+    input: Array
+    seen: Array
+
+    @cached_property
+    def overview(self) -> Overview:
+        """What was seen, in few numbers; raises Permanent where that holds no finite pixels."""
+        return overview_of(self.seen)
+
+
 def prepare(
     kind: InputKind,
     paths: Sequence[Path],
@@ -68,9 +84,19 @@ def prepare(
         Permanent: the files cannot be prepared so; the sentence says why.
         Transient: a file could not be read from disk.
     """
-    return np.ascontiguousarray(
-        _PREPARED_BY[kind](paths, shape, Discs(tuple(sites), localiser)), dtype=np.float32
-    )
+    return prepare_series(kind, Series(paths), shape, sites, localiser).input
+
+
+def prepare_series(
+    kind: InputKind,
+    series: Series,
+    shape: Shape,
+    sites: Sequence[str],
+    localiser: DiscLocaliser = DISC_CHAIN,
+) -> Prepared:
+    """Return the input of one series beside what was seen of it; else as ``prepare``."""
+    found = _PREPARED_BY[kind](series, shape, Discs(tuple(sites), localiser))
+    return Prepared(np.ascontiguousarray(found.input, dtype=np.float32), found.seen)
 
 
 def form_of(
@@ -87,44 +113,47 @@ def form_of(
     return f"{FORMS[kind]}/{told}{named}"
 
 
-def _image(paths: Sequence[Path], shape: Shape, _discs: Discs) -> Array:
+def _image(series: Series, shape: Shape, _discs: Discs) -> Prepared:
     """Return the single picture, or the slice in the middle of a stack, with square pixels."""
-    images = read_images(paths)
-    if len(images) == 1:
-        found = read_picture(images[0], _AS_STORED)
+    if len(series.images) == 1:
+        found = read_picture(series.images[0], _AS_STORED)
         picture, spacing = found.values, found.spacing or (1.0, 1.0)
+        seen = picture[None]
     else:
-        stack = read_stack(images)
+        stack = read_stack(series.images)
         picture, spacing = stack.array[len(stack.array) // 2], stack.spacing[1:]
+        seen = stack.array
     finest = min(spacing)
     height, width = (n * s / finest for n, s in zip(picture.shape, spacing, strict=True))
     scale = min(shape[1] / height, shape[2] / width)
     inside = (max(round(height * scale), 1), max(round(width * scale), 1))
     fitted = resampled(picture, (min(inside[0], shape[1]), min(inside[1], shape[2])))
-    return _centred(_normal(fitted), shape[1:])[None]
+    return Prepared(_centred(_normal(fitted), shape[1:])[None], seen)
 
 
-def _volume(paths: Sequence[Path], shape: Shape, _discs: Discs) -> Array:
-    return _normal(resampled(read_stack(read_images(paths)).array, shape[1:]))[None]
+def _volume(series: Series, shape: Shape, _discs: Discs) -> Prepared:
+    seen = read_stack(series.images).array
+    return Prepared(_normal(resampled(seen, shape[1:]))[None], seen)
 
 
-def _discs(paths: Sequence[Path], shape: Shape, wanted: Discs) -> Array:
-    discs = read_discs(paths, wanted.sites, wanted.localiser)
+def _discs(series: Series, shape: Shape, wanted: Discs) -> Prepared:
+    discs = read_discs(series.paths, wanted.sites, wanted.localiser)
     if not discs.crops:
         raise Permanent("; ".join(sorted(set(discs.reasons.values()))) or "no disc was found")
     found = {tuple(crop.shape) for crop in discs.crops.values()}
     if found != {tuple(shape)}:
         raise Permanent(f"discs are cut as {found.pop()}, and the network takes {tuple(shape)}")
     missing = np.full(shape, np.nan, dtype=np.float32)
-    return np.stack([discs.crops.get(site, missing) for site in wanted.sites])
+    crops = np.stack([discs.crops.get(site, missing) for site in wanted.sites])
+    return Prepared(crops, discs.volume.array)
 
 
-def _bag(paths: Sequence[Path], shape: Shape, wanted: Discs) -> Array:
-    crops = _discs(paths, shape, wanted)
-    return crops[~np.isnan(crops).any(axis=(1, 2, 3))]
+def _bag(series: Series, shape: Shape, wanted: Discs) -> Prepared:
+    found = _discs(series, shape, wanted)
+    return Prepared(found.input[~np.isnan(found.input).any(axis=(1, 2, 3))], found.seen)
 
 
-_PREPARED_BY: Mapping[InputKind, Callable[[Sequence[Path], Shape, Discs], Array]] = {
+_PREPARED_BY: Mapping[InputKind, Callable[[Series, Shape, Discs], Prepared]] = {
     InputKind.IMAGE: _image,
     InputKind.VOLUME: _volume,
     InputKind.DISC: _discs,

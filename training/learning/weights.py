@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from training.architectures.protocol import Heads
+from training.domain.domain import Domain
+from training.domain.stored import packed, unpacked
 from training.errors import Permanent
 from training.learning.loop import Learned
 from training.learning.state import State
@@ -33,6 +35,8 @@ class Network:
         thresholds: by observation; None where validation gave none.
         provenance: what the writer gave.
         state: weights and buffers.
+        domain: what its inputs were like; None in files of earlier versions, which predict on
+            whatever can be read.
     """
 
     architecture: str
@@ -44,6 +48,7 @@ class Network:
     thresholds: dict[str, float | None]
     provenance: dict[str, Any]
     state: State
+    domain: Domain | None = None
 
 
 def save_network(
@@ -54,6 +59,7 @@ def save_network(
     preparation: str,
     thresholds: Mapping[str, float | None],
     provenance: Mapping[str, Any],
+    domain: Domain | None = None,
 ) -> str:
     """Write a network, durably, and return the file's SHA-256.
 
@@ -63,12 +69,15 @@ def save_network(
         input_shape, preparation, thresholds: as in ``Network``.
         provenance: JSON values: cohort digest, code version, and the like; none may name a
             patient.
+        domain: what the inputs were like, if it was learned.
 
     Raises:
         Permanent: the provenance is not JSON.
         Transient: the disk refused.
     """
+    kept, arrays = packed(domain)
     about = {
+        **kept,
         "architecture": learned.architecture,
         "input_shape": list(input_shape),
         "preparation": preparation,
@@ -80,7 +89,7 @@ def save_network(
         "best_epoch": learned.best_epoch,
         "provenance": dict(provenance),
     }
-    return write_tensor_file(path, learned.state, about, "network", FORMAT, "network")
+    return write_tensor_file(path, {**learned.state, **arrays}, about, "network", FORMAT, "network")
 
 
 def load_network(path: Path, expected_digest: str) -> Network:
@@ -96,6 +105,7 @@ def load_network(path: Path, expected_digest: str) -> Network:
         if metadata["format"] != FORMAT:
             raise Permanent("the file is a network of another form")
         about = json.loads(metadata["network"])
+        domain, state = unpacked(about, load_tensors(content))
         return Network(
             architecture=str(about["architecture"]),
             input_shape=tuple(int(each) for each in about["input_shape"]),
@@ -108,7 +118,8 @@ def load_network(path: Path, expected_digest: str) -> Network:
                 for name, value in about["thresholds"].items()
             },
             provenance=about["provenance"],
-            state=load_tensors(content),
+            state=dict(state),
+            domain=domain,
         )
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise Permanent("the file is no network of this program") from error
