@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plugin.errors import Permanent
 from tests.acceptance.disc_grading import in_folds
 from tests.acceptance.learning_loop import Plan, learn, outputs_of
 from tests.acceptance.rivals import Floats, Trial, logistic
@@ -94,7 +95,12 @@ def trial_of(crops: Crops, course: Course, kept: Path) -> Trial:
         crops: what is learned from.
         course: seeds, folds, epochs.
         kept: a folder for the scores.
+
+    Raises:
+        Permanent: there are fewer patients than folds.
     """
+    if len(set(crops.patients)) < course.folds:
+        raise Permanent(f"{crops.kind} crops of too few patients for {course.folds} folds")
     folder = kept / f"{crops.kind}-{_digest(crops, course)}"
     folder.mkdir(parents=True, exist_ok=True)
     names = [*SOURCES, *map(regression_on, SOURCES)]

@@ -7,7 +7,6 @@ the pairing of notes with images.
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,15 +14,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
 from sqlmodel import col, select
 
 from dicom_node.linking.decision import CONFIRMED
-from dicom_node.mllp.client import send_messages
 from dicom_node.models import Link, Report
 from dicom_node.settings import PacsPeer
-from dicom_node.storage_scu import send_instances
 from labeling.models import Label
 from labeling.standing import newest_run
 from labeling.vocabulary import WHOLE, State
@@ -31,22 +26,18 @@ from plugin.context import open_for_reading
 from plugin.demo.node import DemoNode, wait_until
 from plugin.errors import Transient
 from plugin.settings import load_settings
-from plugin.simulation.dicom_objects import Equipment, StudyHeader, mr_instances
 from plugin.simulation.hospital import REFERENCE_COLUMNS
-from plugin.simulation.identity import SITES, Site, draw_patient, seeded_uids
-from plugin.simulation.messages import Order, report_message
+from plugin.simulation.identity import SITES
 from plugin.simulation.ports import free_ports
-from plugin.simulation.spider import equipment_of, series_of
-from tests.acceptance.spider_discs import Row
 from tests.parity.calibrating import ReadNote
 from tests.parity.gradings import GradedPatient, Place
 from tests.parity.labeling import is_present, labeling_settings
+from tests.parity.sending import Sender, study_uid
 
 Labels = dict[str, dict[Place, bool]]
 """By patient, at each place whether a label says "present"; failed ones are missing."""
 
 _FIRST, _CALIBRATION = 500000, 900000  # accession numbers
-_FIRST_DAY = dt.datetime(2026, 3, 2, 8)
 _SETTINGS = """\
 # Settings of the parity experiment, on loopback. Every patient and every report is simulated.
 data_folder = "data"
@@ -119,13 +110,10 @@ class ParityNode:
             done = node.command("label", "--labeler", self._labeler, progress=print)
         finally:
             node.stop()
-        labels, linked = self._read({self._uid(each.name): each.name for each in patients})
+        labels, linked = self._read({study_uid(self._seed, p.name): p.name for p in patients})
         sent = json.loads(self._sent.read_text(encoding="utf-8"))
         read = {key: done[key] for key in ("failed", "disagreements", "uncalibrated")}
         return labels, {**sent, "linked": linked, "read": read}
-
-    def _uid(self, name: str) -> str:
-        return seeded_uids(self._seed)(f"parity study {name}")
 
     def _calibrate(self, node: DemoNode, notes: Sequence[ReadNote]) -> None:
         path = self._folder / "references.csv"
@@ -155,21 +143,22 @@ class ParityNode:
             stack.callback(node.stop)
             node.command("llm", "add", "embedded")
             node.start(timeout=300)
+            sender = Sender(self._folder, self._seed, self._source, peer, ports[1])
             for number, patient in enumerate(patients):
-                header = self._header(
+                header = sender.header(
                     _FIRST + number,
                     patient.name,
                     patient.sex,
                     patient.series,
                     SITES[number % len(SITES)],
                 )
-                sent["instances"] += self._send_images(header, patient, peer)
-                self._send_note(header, texts[patient.name], ports[1])
+                sent["instances"] += sender.send_images(header, patient)
+                sender.send_note(header, texts[patient.name])
                 sent["messages"] += 1
             for number, note in enumerate(calibration):
                 # This site names no study, and there is none.
-                header = self._header(_CALIBRATION + number, note.name, "", (), SITES[1])
-                self._send_note(header, note.text, ports[1])
+                header = sender.header(_CALIBRATION + number, note.name, "", (), SITES[1])
+                sender.send_note(header, note.text)
 
             def filed() -> bool:
                 status = node.status()
@@ -201,59 +190,6 @@ class ParityNode:
         path = self._folder / "radloop.toml"
         path.write_text(text, encoding="utf-8")
         return path, ports
-
-    def _header(
-        self, number: int, name: str, sex: str, series: Sequence[Row], site: Site
-    ) -> StudyHeader:
-        rng = np.random.default_rng([self._seed, 8, number])
-        return StudyHeader(
-            study_instance_uid=self._uid(name),
-            accession_number=str(number),
-            started_at=_FIRST_DAY + dt.timedelta(minutes=40 * (number % 1000)),
-            description="SPIDER lumbar MR, SIMULATED pairing with report",
-            patient=draw_patient(rng, f"P{number}", site.issuer_of_patient_id, sex),
-            site=site,
-            equipment=equipment_of(series[0]) if series else Equipment("", "", 0.0),
-            derived=True,
-        )
-
-    def _send_images(self, header: StudyHeader, patient: GradedPatient, peer: PacsPeer) -> int:
-        rng = np.random.default_rng([self._seed, 9, int(header.accession_number)])
-        uids = seeded_uids(self._seed)
-        instances = [
-            each
-            for place, series in enumerate(series_of(self._source, patient.series), start=1)
-            for each in mr_instances(header, series, place, uids, rng)
-        ]
-        self._store(peer, header.site.calling_ae_title, instances)
-        return len(instances)
-
-    def _send_note(self, header: StudyHeader, text: str, port: int) -> None:
-        site, number = header.site, header.accession_number
-        order = Order(number, f"PL{number}", header.started_at, header.study_instance_uid)
-        message = report_message(
-            site,
-            header.patient,
-            order,
-            text,
-            control_id=f"{site.letter}{number}",
-            result_status="F",
-            sent_at=header.started_at + dt.timedelta(hours=3),
-        )
-        (answer,) = send_messages("127.0.0.1", port, [message])
-        if answer.code != "AA":
-            raise Transient(f"the node answered a message with {answer.code or 'nothing'}")
-
-    def _store(self, peer: PacsPeer, calling: str, instances: Sequence[pydicom.Dataset]) -> None:
-        folder = self._folder / "sending"
-        folder.mkdir()
-        paths = [folder / f"{number}.dcm" for number in range(len(instances))]
-        for path, each in zip(paths, instances, strict=True):
-            pydicom.dcmwrite(path, each, enforce_file_format=True)
-        for result in send_instances(peer, calling, paths):
-            if not result.delivered:
-                raise Transient(f"the node did not take an image: {result.reason}")
-        shutil.rmtree(folder)
 
     def _read(self, patient_of: Mapping[str, str]) -> tuple[Labels, int]:
         labels: Labels = {}

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from plugin.simulation.chest_phantom import OBSERVATIONS
-from tests.benchmarks.uncertainty_policies import (
-    POLICIES,
-    Chests,
-    doubted,
-    draw_chests,
-    labelled,
-    starts_to_matter,
-)
+from tests.benchmarks.uncertainty_policies import POLICIES, starts_to_matter
+from tests.parity.doubts import Chests, doubted, draw_chests, labelled
 
 
 @pytest.fixture(scope="module")
