@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -94,13 +94,9 @@ def _spine(folder: Path, rows: list[Row], truth: SpineTruth) -> ImagedSpine:
     first = rows[0]
     return ImagedSpine(
         truth=truth,
-        equipment=Equipment(
-            first["Manufacturer"],
-            first["ManufacturerModelName"],
-            float(first["MagneticFieldStrength"]),
-        ),
+        equipment=equipment_of(first),
         study_description=STUDY_DESCRIPTION,
-        draw=partial(_draw, folder, rows),
+        draw=partial(series_of, folder, rows),
         sex=first["sex"].strip(),
         derived=True,
         graded=False,
@@ -108,7 +104,15 @@ def _spine(folder: Path, rows: list[Row], truth: SpineTruth) -> ImagedSpine:
     )
 
 
-def _draw(folder: Path, rows: list[Row]) -> list[PhantomSeries]:
+def equipment_of(row: Row) -> Equipment:
+    """Return the scanner of a row of ``overview.csv``."""
+    return Equipment(
+        row["Manufacturer"], row["ManufacturerModelName"], float(row["MagneticFieldStrength"])
+    )
+
+
+def series_of(folder: Path, rows: Sequence[Row]) -> list[PhantomSeries]:
+    """Return the series of a patient, one for each row of ``overview.csv``."""
     return [_series(folder, row) for row in rows]
 
 

@@ -21,6 +21,7 @@ from labeling.labeler import Labeler, LabelerSetup, LabelResult, checked, result
 from labeling.llm.model_store import ModelStore
 from labeling.schema_file import schema_of
 from labeling.settings import LabelingSettings
+from labeling.thresholds import UNCALIBRATED, Thresholds
 from labeling.vocabulary import LabelSchema
 from plugin.extensions import load
 
@@ -42,6 +43,7 @@ class Reader:
     settings: LabelingSettings
     model: Path | None = None  # None: the embedded one
     evidence: bool = True
+    thresholds: Thresholds = UNCALIBRATED  # they tell for which margins evidence is sought
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,14 @@ def read_reports(
         settings = settings.model_copy(update={"language_model": named})
     schema = schema_of(settings)
     labeler: Labeler = load("labelers", reader.labeler)(
-        LabelerSetup(schema, settings, store, evidence=reader.evidence)
+        LabelerSetup(schema, settings, store, reader.thresholds, evidence=reader.evidence)
     )
     digests = {"model": labeler.model_digest, "questions": labeler.prompt_digest}
+    thresholds = [reader.thresholds.digest] if reader.thresholds.digest else []
     kept = _Kept(
         cache,
         reader.labeler,
-        [schema.digest, *digests.values(), *["margins"] * (not reader.evidence)],
+        [schema.digest, *digests.values(), *["margins"] * (not reader.evidence), *thresholds],
     )
     found = kept.read()
     waiting = [name for name in texts if name not in found]
