@@ -19,6 +19,7 @@ from labeling.schema_file import schema_of
 from labeling.standing import newest_run
 from labeling.vocabulary import State
 from plugin.settings import Settings
+from training.evaluation.attributes import houses_of
 from training.membership import Ground
 from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
 from training.monitoring.cases import Watched
@@ -63,6 +64,7 @@ class _Known:
 
     studies: Mapping[str, Study]
     scanners: Mapping[str, str]
+    houses: Mapping[str, str]
     delivered: Mapping[str, dt.datetime]
     truths: dict[str, _Truth] = field(default_factory=dict)
     why: dict[str, Left] = field(default_factory=dict)
@@ -133,7 +135,6 @@ def _choose(
 
 def _watched(row: Prediction, key: str, known: _Known, truth: _Truth | None) -> Watched:
     uid = row.study_instance_uid
-    study = known.studies[uid]
     delivered = known.delivered.get(uid)
     label = None if truth is None else truth.targets.get(row.observation, {}).get(row.site)
     return Watched(
@@ -145,7 +146,7 @@ def _watched(row: Prediction, key: str, known: _Known, truth: _Truth | None) -> 
         threshold=row.threshold,
         stage=row.stage,
         scanner=known.scanners.get(uid, "") or "not stated",
-        house=study.issuer_of_patient_id or study.calling_ae_title or "not stated",
+        house=known.houses[uid],
         predicted_at=row.predicted_at,
         label=label,
         report_at=truth.at if truth else None,
@@ -183,7 +184,7 @@ def _known(session: Session, predictions: Collection[str]) -> _Known:
             delivered[uid] = moment
     # A study of two machines, or with a series that states none, is told by what is stated.
     scanners = {uid: " + ".join(sorted(names - {""})) for uid, names in machines.items()}
-    return _Known(studies, scanners, delivered)
+    return _Known(studies, scanners, houses_of(session, studies), delivered)
 
 
 def _keys(session: Session, ground: Ground, studies: Mapping[str, Study]) -> dict[str, set[str]]:

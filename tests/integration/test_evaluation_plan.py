@@ -16,6 +16,7 @@ from labeling.models import LabelingRun
 from plugin.cli import app
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
+from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.stages.audit import audit_labels
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort, newest_cohort
@@ -329,3 +330,33 @@ def test_the_commands(context: Context, tmp_path: Path) -> None:
     shown = json.loads(told("show", "first", "--opening", "1", "--json"))
     assert shown["figures"]["primary"]["value"] == 1.0
     assert "kappa" in told("audit", "--limit", "2")
+
+
+def test_a_card_shows_what_a_planned_evaluation_found(context: Context, tmp_path: Path) -> None:
+    frozen(context, "spring", subgroups=["sex"])
+    frozen(context, "autumn", samples=101)
+    opened = run(context, "spring")
+    to = tmp_path / "card"
+    ask(context.settings, "model card", {"model": "good", "folder": str(to)})
+    card = json.loads((to / "card.json").read_bytes())
+    spring, autumn = card["evaluations"]
+    (own,) = opened["figures"]["models"]
+    (row,) = spring["observations"]
+    assert row["auroc"] == own["observations"]["stenosis"]["auroc"]
+    assert row["slope"] == own["calibration"]["stenosis"]["slope"]
+    assert spring["looks"] == opened["looks"]["sentence"]
+    assert {each["group"] for each in spring["subgroups"]} == {"F", "M"}
+    assert (autumn["openings"], autumn["observations"]) == (0, [])
+    text = (to / "card.md").read_text(encoding="utf-8")
+    assert "There are no figures under this plan" in text
+    assert f"{row['auroc']['value']:.3f} (" in text.split("## Planned evaluations")[1]
+    items = {
+        (each["name"], item["number"]): item["state"]
+        for each in card["checklists"]
+        for item in each["items"]
+    }
+    assert items["TRIPOD+AI (2024)", "18c"] == "in part"
+    # A model that no plan names has none.
+    ask(context.settings, "model card", {"model": "other", "folder": str(tmp_path / "other")})
+    other = json.loads((tmp_path / "other" / "card.json").read_bytes())
+    assert other["evaluations"] == []

@@ -60,11 +60,14 @@ def at(facts: Mapping[str, Any], path: str) -> Any:
     """
     value: Any = facts
     for key in path.split("."):
-        if isinstance(value, list):
-            value = [each[key] for each in value]
-        elif value is not None:
-            value = value[key]
+        value = _under(value, key)
     return value
+
+
+def _under(value: Any, key: str) -> Any:
+    if isinstance(value, list):
+        return [_under(each, key) for each in value]
+    return None if value is None else value[key]
 
 
 def is_known(value: Any) -> bool:

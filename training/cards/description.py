@@ -87,6 +87,15 @@ def intended_use(subject: Subject) -> dict[str, Any]:
     }
 
 
+def domain(subject: Subject) -> dict[str, Any] | None:
+    """Return what the inputs of the training were like (``training.domain``); None: not recorded.
+
+    It holds terms and ranges alone, none of one study.
+    """
+    found: dict[str, Any] | None = subject.record.get("domain")
+    return found
+
+
 def _unit(kind: str) -> str:
     return "one disc level of a study" if kind == "disc" else "one study"
 

@@ -9,10 +9,12 @@ from sqlmodel import col, func, select
 
 from dicom_node.life_models import Erasure
 from training.cards.subject import FreeText, Subject
-from training.impact import ERASURE, Artefact, notes_of
+from training.impact import Artefact, notes_of
+from training.impact_closing import open_notes
 from training.impact_models import ImpactNote
 from training.membership import standing_of
 from training.models import ModelEvent, Prediction
+from training.stages import GATE
 from training.standing import Fault, counted
 
 
@@ -35,6 +37,7 @@ def stages(subject: Subject) -> dict[str, Any]:
                 "stage": each.stage,
                 "decided_by": each.decided_by,
                 "reason": FreeText(each.reason),
+                "gate": _waived(each),
                 "at": each.decided_at.isoformat(),
             }
             for each in events
@@ -47,10 +50,21 @@ def since_training(subject: Subject) -> dict[str, Any]:
 
     Notes follow a change after a moment; standing, erasures and opt-outs are those of now.
     """
-    session, cohort = subject.session, subject.cohort
+    session, cohort, key = subject.session, subject.cohort, subject.model.id or 0
     faults = counted(standing_of(session, subject.ground, cohort))
     return {
-        "open_impact_notes": open_notes(notes_of(session, Artefact.MODEL, subject.model.id or 0)),
+        "open_impact_notes": _counted(open_notes(session, Artefact.MODEL, key)),
+        "closed_impact_notes": [
+            {
+                "cause": each.cause,
+                "members": each.count,
+                "closed_by": FreeText(each.closed_by),
+                "reason": FreeText(each.closed_reason),
+                "at": each.closed_at.isoformat() if each.closed_at else None,
+            }
+            for each in notes_of(session, Artefact.MODEL, key)
+            if each.closed_by
+        ],
         "superseded_members": [
             {"cause": str(fault), "members": number} for fault, number in faults.items()
         ],
@@ -65,21 +79,20 @@ def since_training(subject: Subject) -> dict[str, Any]:
     }
 
 
-def open_notes(notes: list[ImpactNote]) -> list[dict[str, Any]]:
-    """Return how many members each cause of the newest notes makes stale; [] where all stand."""
-    newest = {
-        (
-            each.study_instance_uid,
-            each.report_id,
-            each.source_id if each.cause == ERASURE else 0,
-        ): each
-        for each in notes
-    }
+def _counted(notes: list[ImpactNote]) -> list[dict[str, Any]]:
     counts: Counter[str] = Counter()
-    for each in newest.values():
-        if each.stale:
-            counts[each.cause] += each.count
+    for each in notes:
+        counts[each.cause] += each.count
     return [
         {"cause": cause, "members": number}
         for cause, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _waived(event: ModelEvent) -> list[str]:
+    """Return what a person let pass at the gate, and of what the model does not speak."""
+    judged = event.details.get(GATE, {})
+    silent = [name for name, each in judged.get("observations", {}).items() if not each["spoken"]]
+    return [f"waived: {each}" for each in judged.get("accepted", [])] + [
+        f"not spoken of: {each.replace('_', ' ')}" for each in silent
     ]

@@ -8,7 +8,8 @@ from typing import Any
 
 from training.cards.checklist import checklists
 from training.cards.cohort_facts import training_data
-from training.cards.description import RESEARCH_USE, intended_use, model
+from training.cards.description import RESEARCH_USE, domain, intended_use, model
+from training.cards.evaluations import evaluations
 from training.cards.events import since_training, stages
 from training.cards.limits import limits
 from training.cards.privacy import redacted
@@ -23,18 +24,20 @@ FORM_VERSION = 1
 PARTS: Mapping[str, Callable[[Subject], Any]] = {
     "model": model,
     "intended_use": intended_use,
+    "domain": domain,
     "training_data": training_data,
     "reference_labels": reference_labels,
     "results": results,
     "operating_points": operating_points,
+    "evaluations": evaluations,
     "missing": missing,
     "stages": stages,
     "since_training": since_training,
 }
 """The parts of a card that are read from the database and the stored files, by their key.
 
-A part more, such as a stored evaluation under "evaluation", is an entry here and a section in
-``training.cards.sections.SECTIONS``; the items of the checklists name what it answers.
+A part more is an entry here and a section in ``training.cards.sections.SECTIONS``; the items of the
+checklists name what it answers.
 """
 
 

@@ -12,6 +12,8 @@ from sqlmodel import col, select
 from dicom_node.database import chunks
 from dicom_node.models import Report, Series, Study
 from training.cards.subject import FOLDS, FreeText, Subject
+from training.evaluation.attributes import houses_of
+from training.evaluation.splits import SEVERAL, UNKNOWN
 
 FEW = 10
 """Patients; the ages of fewer are not told."""
@@ -25,8 +27,9 @@ MARKS = ("simulat", "phantom", "synthetic")
 
 def people(subject: Subject) -> dict[str, Any]:
     """Return sex, age, study years, scanners and sites by fold, and what calls itself simulated."""
-    studies = _studies(subject)
+    studies = studies_of(subject)
     scanners = _scanners(subject)
+    sites = site_numbers(houses_of(subject.session, studies).values())
     return {
         "years": _years(studies.values()),
         "demographics_are_known": any(
@@ -36,14 +39,28 @@ def people(subject: Subject) -> dict[str, Any]:
         "scanners": _by_fold(subject, scanners, ("manufacturer", "model")),
         "sites": _by_fold(
             subject,
-            {uid: (each.issuer_of_patient_id,) for uid, each in studies.items()},
-            ("issuer_of_patient_ids",),
+            {uid: (sites[name],) for uid, name in houses_of(subject.session, studies).items()},
+            ("site",),
         ),
         "simulated": _simulated(subject, studies, scanners),
     }
 
 
-def _studies(subject: Subject) -> dict[str, Study]:
+def site_numbers(names: Iterable[str]) -> dict[str, str]:
+    """Return "site 1" and so on by the name of an institution, that of most studies first.
+
+    A card may be given away, and the name of a small practice tells much about its patients, so
+    no card names one. ``unknown`` and ``several`` stay what they are.
+    """
+    counts = Counter(names)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    known = [name for name, _ in ranked if name not in (UNKNOWN, SEVERAL)]
+    numbers = {name: f"site {number}" for number, name in enumerate(known, start=1)}
+    return {UNKNOWN: UNKNOWN, SEVERAL: SEVERAL, **numbers}
+
+
+def studies_of(subject: Subject) -> dict[str, Study]:
+    """Return the rows of the members' studies by Study Instance UID."""
     uids = sorted(each.study_instance_uid for each in subject.members)
     return {
         row.study_instance_uid: row

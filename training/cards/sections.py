@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from training.cards.data_sections import data, labeler, references
+from training.cards.evaluation_section import domain, evaluations
 from training.cards.result_sections import performance, thresholds
 from training.cards.text import code, listed, named, plain, table
 
@@ -102,6 +103,8 @@ def _stages(facts: Facts) -> str:
             table(told["events"]),
             "Open impact notes (members that the model learned from and that do not stand):",
             table(since["open_impact_notes"]),
+            "Notes that a person closed:",
+            table(since["closed_impact_notes"]),
             f"Members of the cohort that stand no more, of {since['members']}:",
             table(since["superseded_members"]),
             f"Erased members: {since['erased_members']}. Members of patients who opted out: "
@@ -138,10 +141,12 @@ _TITLES = {
     "limits": "Limits",
     "model": "What the model is",
     "intended_use": "Intended use",
+    "domain": "Inputs that it was made for",
     "training_data": "Training data",
     "reference_labels": "Reference labels of the test fold",
     "results": "Results on the test fold",
     "operating_points": "Operating points",
+    "evaluations": "Planned evaluations",
 }
 """Of the parts of a card to which items of guidelines point."""
 
@@ -149,12 +154,13 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     (_TITLES["limits"], _limits),
     (_TITLES["model"], _what),
     (_TITLES["intended_use"], _use),
+    (_TITLES["domain"], domain),
     (_TITLES["training_data"], data),
     ("Labeler of the training reports", labeler),
     (_TITLES["reference_labels"], references),
     (_TITLES["results"], performance),
     (_TITLES["operating_points"], thresholds),
-    # A stored evaluation has its place here; see training.cards.facts.PARTS.
+    (_TITLES["evaluations"], evaluations),
     ("What is missing and why", _missing),
     ("Stages, and what changed since", _stages),
     ("Reporting guidelines", _checklists),

@@ -85,6 +85,23 @@ def sites_of(session: Session, studies: Collection[str] | None = None) -> dict[s
     return _one(row for each in queries for row in session.exec(each))
 
 
+def houses_of(session: Session, studies: Mapping[str, Study]) -> dict[str, str]:
+    """Return where each study comes from, by Study Instance UID, for counts and not for splits.
+
+    That is the institution that its images name; where they name none, the issuer of the patient's
+    identifier (0010,0021), else the AE title that sent it; ``splits.UNKNOWN`` without any.
+
+    Args:
+        session: any session.
+        studies: rows by Study Instance UID.
+    """
+    named = sites_of(session, studies)
+    return {
+        uid: named.get(uid) or each.issuer_of_patient_id or each.calling_ae_title or UNKNOWN
+        for uid, each in studies.items()
+    }
+
+
 def age_band(birth_date: str, study_date: str) -> str:
     """Return the band of the age in whole years at a date; both are YYYYMMDD."""
     born, seen = birth_date.strip(), study_date.strip()

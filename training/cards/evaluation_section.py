@@ -1,0 +1,104 @@
+"""Sections of a card about planned evaluations and about the inputs that a model was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.cards.text import code, estimate, named, plain, table
+from training.domain.facts import FIGURES, TERMS
+
+Facts = Mapping[str, Any]
+
+_FIGURES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+}
+_CASES = {"n": "n", "positives": "positives", "patients": "patients"}
+_CALIBRATED = {
+    "brier": "Brier score",
+    "brier_of_prevalence": "Brier score of the prevalence",
+    "slope": "slope",
+    "intercept": "intercept",
+    "calibration_error": "mean gap",
+}
+_COMPARED = {
+    "observation": "finding",
+    "first": "model",
+    "second": "minus",
+    "n": "n",
+    "auroc_difference": "difference of AUROC",
+    "p": "p (DeLong)",
+}
+
+
+def evaluations(facts: Facts) -> str:
+    """Return every plan about the model with the figures of its newest opening."""
+    told = facts["evaluations"]
+    return "\n\n".join(_plan(each) for each in told) if told else "No plan names this model."
+
+
+def _plan(told: Facts) -> str:
+    pairs = {
+        "Frozen": f"{plain(told['frozen_at'])} by {plain(told['frozen_by'])}",
+        "Test set": f"{told['studies']} studies, {code(told['test_set'])}",
+        "Openings": f"{told['openings']}, of which {told['finished']} came to their end",
+    }
+    head = f"### Plan {plain(told['plan'])} {code(told['digest'])}\n\n"
+    if not told["finished"]:
+        return f"{head}{named(pairs)}\n\nThere are no figures under this plan."
+    primary = told["primary"]
+    pairs |= {
+        "Shown": f"the newest, {plain(told['opened_at'])} by {plain(told['opened_by'])}",
+        "Looks": plain(told["looks"] or "the only look at this test set"),
+        "Figures are": plain(told["called"]),
+        "Primary figure": f"{plain(primary['figure'])} of {plain(primary['observation'])}, "
+        f"{plain(primary['of'])}: {estimate(primary)}",
+    }
+    finding = {"observation": "finding"}
+    parts = [
+        head + named(pairs),
+        table(told["observations"], {**finding, **_CASES, **_FIGURES}),
+        "How far probabilities can be taken at their word:",
+        table(told["observations"], {**finding, "n": "n", **_CALIBRATED}),
+        "Parts of the test set, each by itself; nothing is corrected for their number:",
+        table(
+            told["subgroups"],
+            {"attribute": "by", "group": "group", **finding, **_CASES, **_FIGURES, "note": "note"},
+        ),
+    ]
+    if told["comparison"]:
+        parts += ["Two models on the same cases:", table(told["comparison"], _COMPARED)]
+    return "\n\n".join(parts)
+
+
+def domain(facts: Facts) -> str:
+    """Return which inputs the model was made for, and that it abstains on others."""
+    told = facts["domain"]
+    if told is None:
+        return "The training did not record it: this model predicts on whatever can be read."
+    inputs, beyond = told["inputs"], told["abstained"]
+    pairs = {
+        **{_capital(TERMS[key]): plain(value) for key, value in told["terms"].items()},
+        **{_capital(FIGURES[key]): _range(value) for key, value in told["ranges"].items()},
+        "Pixels": plain(told["pixels"] or "compared with those of the training fold"),
+        "Would abstain": f"{beyond['validation']} of {inputs['validation']} inputs of validation, "
+        f"{beyond['test']} of {inputs['test']} of test",
+    }
+    return (
+        "Learned from headers and pixels of training and validation. An input that differs gets no "
+        f"probability but a reason.\n\n{named(pairs)}"
+    )
+
+
+def _range(values: list[float]) -> str:
+    low, high = values
+    return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
