@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from training.architectures.protocol import Architecture, Heads, Transform
+from training.learning.computing import Precision, loss_of
 from training.learning.example import Example
 
 _AVERAGING = 0.97
@@ -31,6 +32,7 @@ class Plan:
     learning_rate: float = 3e-3
     weight_decay: float = 2e-2
     variants: int = 8
+    precision: Precision = "float32"
 
 
 def learn(
@@ -61,7 +63,7 @@ def learn(
             # As equal as can be: batch normalisation needs more than one example.
             for rows in torch.tensor_split(torch.randperm(len(given)), batches):
                 batch = architecture.collate([given[int(row)] for row in rows], heads)
-                loss = architecture.loss(network(batch), batch, heads)
+                loss = loss_of(architecture, network, batch, heads, plan.precision)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import torch
 
 from labeling.evaluation.comparison import delong
 from labeling.vocabulary import UncertainPolicy
@@ -36,6 +37,8 @@ from tests.acceptance.rivals import Floats, Trial
 from tests.parity.doubts import Chests, about, doubted, draw_chests, labelled
 from training.architectures.protocol import Heads
 from training.architectures.resnet50_multilabel import ResNet50MultiLabel
+from training.learning.computing import precision_of
+from training.learning.options import Options
 
 POLICIES: tuple[UncertainPolicy, ...] = get_args(UncertainPolicy)
 CERTAIN = "certain"
@@ -53,10 +56,16 @@ def scores_of(chests: Chests, options: argparse.Namespace) -> dict[str, Floats]:
     """Return by arm the scores of the tested pictures: (seeds, pictures, observations)."""
     architecture = ResNet50MultiLabel((1, options.pixels, options.pixels))
     tested = [each for each in chests.examples if each.fold == "test"]
-    plan = Plan(options.epochs, batch_size=32, learning_rate=options.learning_rate)
+    plan = Plan(
+        options.epochs,
+        batch_size=32,
+        learning_rate=options.learning_rate,
+        precision=options.precision,
+    )
     scores: dict[str, list[Floats]] = {}
-    for name, rate, policy in arms_of(options.rates):
-        for seed in range(options.seeds):
+    # Seeds outside: a stopped run has all trainings of the first ones.
+    for seed in range(options.seeds):
+        for name, rate, policy in arms_of(options.rates):
             path = _kept(options, name, seed)
             if path is None or not path.exists():
                 given = labelled(chests, doubted(chests, rate, options.present, seed), policy)
@@ -73,7 +82,7 @@ def scores_of(chests: Chests, options: argparse.Namespace) -> dict[str, Floats]:
 def _kept(options: argparse.Namespace, arm: str, seed: int) -> Path | None:
     if options.folder is None:
         return None
-    names = ("patients", "tested", "pixels", "epochs", "learning_rate", "present")
+    names = ("patients", "tested", "pixels", "epochs", "learning_rate", "present", "precision")
     asked = [[getattr(options, name) for name in names], arm, seed]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +132,10 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--pixels", type=int, default=64)
     parser.add_argument("--out", type=Path, help="the line of JSON goes here, too")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    shape = (1, options.pixels, options.pixels)
+    options.precision = precision_of(ResNet50MultiLabel(shape), torch.device("cpu"), Options())
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
