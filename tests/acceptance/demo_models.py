@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.commands import Commands
 from tests.acceptance.readings import table
 
 ARCHITECTURES = ("resnet50_multilabel", "volume3d", "disc_grading", "bag_mil", "multi_type")
@@ -38,25 +38,14 @@ least_of_a_class = 2
 """
 
 
-class Commands:
-    """Runs radloop on the demonstration's node with settings of its own."""
-
-    def __init__(self, node: Path, epochs: int) -> None:
-        text = (node / "radloop.toml").read_text(encoding="utf-8")
-        if re.search(r"^\[training\]", text, re.MULTILINE):
-            raise SystemExit("the demonstration has settings of training; this module writes them")
-        self._config = node / "demo-models.toml"
-        self._config.write_text(text + _LEARNING.format(epochs=epochs), encoding="utf-8")
-
-    def run(self, *arguments: str) -> dict[str, Any]:
-        """Return what a command prints as JSON; a command that fails ends the run."""
-        command = [str(Path(sys.executable).parent / "radloop"), *arguments]
-        command += ["--config", str(self._config), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"radloop {' '.join(arguments)}: {done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+def settings_of(node: Path, epochs: int) -> Path:
+    """Write the settings of the trainings beside those of the node, and return the file."""
+    text = (node / "radloop.toml").read_text(encoding="utf-8")
+    if re.search(r"^\[training\]", text, re.MULTILINE):
+        raise SystemExit("the demonstration has settings of training; this module writes them")
+    config = node / "demo-models.toml"
+    config.write_text(text + _LEARNING.format(epochs=epochs), encoding="utf-8")
+    return config
 
 
 def cohort_of(commands: Commands, folder: Path) -> tuple[dict[str, Any], list[tuple[str, bool]]]:
@@ -144,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the commands and hold them against their promises."""
     options = options_of(arguments)
     node = options.demo / "node"
-    commands = Commands(node, options.epochs)
+    commands = Commands(settings_of(node, options.epochs))
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
