@@ -110,9 +110,6 @@ def evaluated(commands: Commands) -> dict[str, Any]:
                 **{key: each[key] for key in ("n", "positives", "patients", "not_evaluated")},
                 **{key: each[key] for key in _FIGURES},
                 **{key: own["calibration"][name][key] for key in ("brier", "slope")},
-                "baselines": {
-                    rival: told["auroc_difference"] for rival, told in each["baselines"].items()
-                },
             }
             for name, each in own["observations"].items()
         },
@@ -152,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     promises = [
         ("every drawn patient has the gradings", read["labels"] > 0),
         ("all of three folds have members", all(frozen["folds"].get(f) for f in _FOLDS)),
-        ("every observation was trained", set(figures["observations"]) == set(TARGETS)),
+        ("two findings were trained, the others say why not", _accounted(trained)),
         ("training and plan say that the set was looked at", "training" in figures["looks"]),
         ("labels of notes were held against the gradings", bool(audit["conditions"])),
         ("promoted, or refused with a reason", live is not None or bool(refusal)),
@@ -167,6 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "readers": read,
             "folds": frozen["folds"],
             "exclusions": frozen["exclusions"],
+            "not_trained": trained["not_trained"],
+            "ahead_of_logistic_regression": {
+                name: each["baselines"] for name, each in trained["test"]["observations"].items()
+            },
             "epochs": trained["epochs"],
             "seconds": trained["seconds"],
             "evaluation": figures,
@@ -180,6 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.write_text(line + "\n", encoding="utf-8")
     print(line)
     return int(not all(kept for _, kept in promises))
+
+
+def _accounted(trained: Mapping[str, Any]) -> bool:
+    learned, left = set(trained["test"]["observations"]), set(trained["not_trained"])
+    return len(learned) >= 2 and learned | left == set(TARGETS)
 
 
 _FOLDS = ("train", "validation", "test")
