@@ -1,6 +1,6 @@
 """A model's way through the gate on a small node: silence, refusals, going live, going back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,15 @@ from sqlmodel import Session, col, select
 from typer.testing import CliRunner
 
 from dicom_node.models import Study, Transmission
+from dicom_node.send_outcomes import Outcome, SendResult
+from dicom_node.settings import PacsPeer
 from dicom_node.studies import study_digest
 from labeling.runs import LabelerIdentity, open_run
 from plugin.cli import app
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
 from plugin.operations import run_operation
-from plugin.pipeline import waiting_predictions
+from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.settings_template import render
@@ -23,12 +25,20 @@ from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.impact import note_impacts
 from plugin.stages.predict import Predictor
+from plugin.stages.send import send_report
 from tests.cohort_builders import NOW, add_labels, add_reference, add_report, add_study
 from training import errors
 from training.impact_models import ImpactNote
 from training.models import CohortMember, Model, ModelEvent, Prediction, TrainingRun
-from training.predictions import SitePrediction, stages_now, store_predictions
+from training.predictions import (
+    SitePrediction,
+    record_carrier,
+    stages_now,
+    stages_since,
+    store_predictions,
+)
 from training.registry import register
+from training.stages import Stage, newest_event
 
 STUDIES = [f"1.2.{number}" for number in range(1, 9)]
 PREDICTION = """
@@ -219,6 +229,128 @@ def test_a_model_that_was_retired_meanwhile_predicts_nothing(context: Context) -
     do(context, "models retire", model="spine:1")
     with context.database.write() as session:
         assert stages_now(session, session.get_one(Model, 1), {"stenosis"}) is None
+
+
+def _queued(context: Context, model_id: int, studies: Sequence[str]) -> None:
+    """Have a live model predict on studies, and its structured reports wait to be sent."""
+    with context.database.write() as session:
+        model = session.get_one(Model, model_id)
+        for uid in studies:
+            name = f"2.25.{model_id}.{uid}"
+            rows = [row for row in _predict(context, session, model, uid) if row.stage == "live"]
+            record_carrier(session, rows, name)
+            session.add(
+                Transmission(
+                    sop_instance_uid=name, sop_class_uid="1.2", study_instance_uid=uid,
+                    peer="pacs", path=f"{name}.dcm", created_at=NOW,
+                )
+            )  # fmt: skip
+
+
+@pytest.fixture
+def archive(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Name an archive that takes everything; return the names of what it took."""
+    taken: list[str] = []
+
+    def send(_peer: Any, _title: str, paths: list[Path], **_: Any) -> list[SendResult]:
+        taken.extend(path.stem for path in paths)
+        return [SendResult(path, path.stem, 0, Outcome.DELIVERED) for path in paths]
+
+    monkeypatch.setattr("plugin.stages.send.send_instances", send)
+    monkeypatch.setattr("plugin.stages.send._identity_conflict", lambda *_: "")
+    peer = PacsPeer(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+    changed = context.settings.model_copy(update={"pacs": (peer,)})
+    object.__setattr__(context, "settings", changed)
+    return taken
+
+
+def _sweep(context: Context) -> dict[str, str]:
+    """Send what waits; return what became of each structured report."""
+    with context.database.read() as session:
+        waiting = waiting_transmissions(session)
+    for row in waiting:
+        assert send_report(context, row.sop_instance_uid, row.peer, 1) is None
+    with context.database.read() as session:
+        rows = session.exec(select(Transmission).order_by(col(Transmission.id))).all()
+        return {row.sop_instance_uid: f"{row.state} {row.last_error}".strip() for row in rows}
+
+
+def test_after_a_rollback_the_queue_of_the_other_version_is_not_sent(
+    context: Context, archive: list[str]
+) -> None:
+    promote(context, 1)
+    promote(context, 2)
+    _queued(context, 2, STUDIES[:3])
+    do(context, "models rollback", name="spine")
+    _queued(context, 1, STUDIES[3:4])
+    said = _sweep(context)
+    assert archive == [f"2.25.1.{STUDIES[3]}"]
+    gone = "failed not sent: its model spine:2 is retired now, not live"
+    assert list(said.values()) == [gone, gone, gone, "delivered"]
+    name = f"2.25.2.{STUDIES[0]}"
+    with pytest.raises(Permanent, match="not sent again: its model spine:2 is retired"):
+        do(context, "sr resend", sop_instance_uid=name)
+    promote(context, 2)
+    assert do(context, "sr resend", sop_instance_uid=name) == {"queued": 1}
+    assert _sweep(context)[name] == "delivered"
+
+
+def test_what_a_model_may_no_longer_speak_of_is_not_sent(
+    context: Context, archive: list[str]
+) -> None:
+    promote(context, 1, "positives")  # of herniation, too
+    _queued(context, 1, STUDIES[:1])
+    do(context, "models silence", model="spine:1")
+    promote(context, 1)
+    [said] = _sweep(context).values()
+    assert said == "failed not sent: its model spine:1 does not speak of herniation now"
+    assert archive == []
+
+
+def test_a_prediction_that_began_in_silence_stays_silent(context: Context) -> None:
+    do(context, "models silence", model="spine:1")
+    with context.database.read() as session:
+        began = newest_event(session, session.get_one(Model, 1))
+    promote(context, 1)
+    asked = {"stenosis", "herniation"}
+    with context.database.write() as session:
+        model = session.get_one(Model, 1)
+        assert stages_since(session, model, asked, began) == dict.fromkeys(asked, Stage.SILENT)
+        now = newest_event(session, model)
+        stages = stages_since(session, model, asked, now)
+        assert stages == {"stenosis": Stage.LIVE, "herniation": Stage.SILENT}
+
+
+def test_a_prediction_that_runs_while_its_model_goes_live_is_stored_as_silent(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(context, "models silence", model="spine:1")
+
+    class Child:
+        def run(self, *_: Any) -> list[dict[str, Any]]:
+            promote(context, 1)
+            return [{"observation": "stenosis", "site": "L4-L5", "probability": 0.9, "reason": ""}]
+
+    with context.database.read() as session:
+        digest = study_digest(session, STUDIES[0])
+    predictor = Predictor(context)
+    monkeypatch.setattr(predictor, "_running_child", Child)
+    monkeypatch.setattr(predictor, "_job", lambda *_: ({}, []))
+    predictor.predict(1, STUDIES[0], digest)
+    with context.database.read() as session:
+        [row] = session.exec(select(Prediction)).all()
+        assert (row.stage, row.sop_instance_uid) == ("silent", "")
+        assert session.exec(select(Transmission)).all() == []
+
+
+def test_rows_of_a_model_that_was_live_make_no_report_while_it_is_silent(context: Context) -> None:
+    promote(context, 1)
+    with context.database.write() as session:
+        rows = _predict(context, session, session.get_one(Model, 1), STUDIES[0])
+    do(context, "models silence", model="spine:1")
+    with context.database.write() as session:
+        Predictor(context)._report(session, session.get_one(Model, 1), STUDIES[0], rows, [])
+        assert session.exec(select(Transmission)).all() == []
 
 
 def test_a_silent_model_takes_what_arrives_and_a_live_one_the_archive_too(
