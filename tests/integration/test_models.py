@@ -19,13 +19,15 @@ from plugin.errors import Permanent
 from plugin.operations import run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.questions import ask
-from plugin.settings import load_settings
+from plugin.settings import Settings, load_settings
 from plugin.settings_template import render
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.impact import note_impacts
+from plugin.stages.monitor import Evidence, silent_evidence
 from plugin.stages.predict import Predictor
 from plugin.stages.send import send_report
+from plugin.stages.weights import check_weights
 from tests.cohort_builders import NOW, add_labels, add_reference, add_report, add_study
 from training import errors
 from training.impact_models import ImpactNote
@@ -37,6 +39,7 @@ from training.predictions import (
     stages_since,
     store_predictions,
 )
+from training.registry import promote as live
 from training.registry import register
 from training.stages import Stage, newest_event
 
@@ -51,10 +54,29 @@ only_without_final_report = false
 
 
 def figures(low: float, positives: int) -> dict[str, Any]:
-    return {"auroc": {"value": low + 0.1, "low": low, "reason": ""}, "positives": positives}
+    return {
+        "auroc": {"value": low + 0.1, "low": low, "reason": ""},
+        "positives": positives,
+        "n": 60,
+    }
 
 
 TEST = {"observations": {"stenosis": figures(0.8, 30), "herniation": figures(0.7, 4)}}
+
+
+@pytest.fixture(autouse=True)
+def weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Have the weights of every model be usable; by version, what they lack is said here."""
+    lacking: dict[str, str] = {}
+
+    def check(_context: Context, model: Model, _run: TrainingRun) -> str:
+        said = lacking.get(str(model.version), "")
+        if said.startswith("!"):
+            raise Permanent(said[1:])
+        return said
+
+    monkeypatch.setattr("plugin.stages.registry.check_weights", check)
+    return lacking
 
 
 @pytest.fixture
@@ -156,6 +178,107 @@ def test_labels_of_readers_who_were_of_no_sample_are_no_reference(context: Conte
     assert promote(context, 1, "positives", "reference")["accepted"] == ["positives", "reference"]
 
 
+def test_a_model_that_knows_no_domain_has_to_be_accepted(
+    context: Context, weights: dict[str, str]
+) -> None:
+    weights["1"] = "the model knows nothing of its inputs"
+    with pytest.raises(Permanent, match="not promoted: the model knows nothing of its inputs"):
+        promote(context, 1)
+    assert promote(context, 1, "domain")["accepted"] == ["domain"]
+
+
+def test_weights_that_cannot_be_used_are_put_to_no_work(
+    context: Context, weights: dict[str, str]
+) -> None:
+    promote(context, 1)
+    promote(context, 2)
+    weights["1"] = "!the weights of spine:1 cannot be used"
+    for command, asked in (
+        ("promote", {"model": "spine:1"}),
+        ("models silence", {"model": "spine:1"}),
+        ("models rollback", {"name": "spine"}),
+    ):
+        with pytest.raises(Permanent, match="weights of spine:1 cannot be used"):
+            do(context, command, **asked)
+    [live] = [e for e in ask(context.settings, "models", {})["models"] if e["stage"] == "live"]
+    assert live["model"] == "spine:2"
+
+
+def test_weights_that_are_not_there_are_refused_in_one_sentence(context: Context) -> None:
+    with context.database.read() as session:
+        model = session.get_one(Model, 1)
+        run = session.get_one(TrainingRun, 1)
+    with pytest.raises(Permanent, match=r"weights of spine:1 cannot be used: .*could not be read"):
+        check_weights(context, model, run)
+
+
+def test_figures_that_were_changed_since_the_registration_are_refused(context: Context) -> None:
+    with context.database.write() as session:
+        run = session.get_one(TrainingRun, 1)
+        run.metrics = {"test": {"observations": {"stenosis": figures(0.99, 30)}}}
+        session.add(run)
+    with pytest.raises(errors.Permanent, match="figures of spine:1 are not those with which"):
+        promote(context, 1)
+
+
+def test_a_model_of_which_no_figures_were_kept_goes_live_with_a_remark(context: Context) -> None:
+    with context.database.write() as session:
+        for event in session.exec(select(ModelEvent)):
+            event.details = {}
+            session.add(event)
+    done = promote(context, 1)
+    assert any("registered by an earlier version" in each for each in done["remarks"])
+    assert "drift was not watched: 0 studies, 150 are needed" in done["remarks"]
+
+
+def _live_before_the_gate(context: Context, version: int) -> None:
+    with context.database.write() as session:
+        live(session, f"spine:{version}", decided_by="old", reason="early", clock=lambda: NOW)
+
+
+def test_a_model_that_was_live_before_the_gate_can_be_judged(context: Context) -> None:
+    _live_before_the_gate(context, 1)
+    with pytest.raises(errors.Permanent, match="who decided and why"):
+        do(context, "promote", model="spine:1", by="", reason="")
+    assert promote(context, 1)["not_spoken"] == ["herniation"]
+    events = ask(context.settings, "model history", {"name": "spine"})["events"]
+    assert [each["stage"] for each in events if each["model"] == "spine:1"] == [
+        "candidate", "live", "live",
+    ]  # fmt: skip
+    assert promote(context, 1)["unchanged"]
+    with pytest.raises(errors.Permanent, match="who decided and why"):
+        do(context, "promote", model="spine:1", by="", reason="")
+
+
+def test_a_rollback_to_what_no_gate_has_judged_asks_the_gate(context: Context) -> None:
+    _live_before_the_gate(context, 1)
+    promote(context, 2)
+    with context.database.write() as session:
+        session.add(_note(1, STUDIES[2], "its report has a later version"))
+    with pytest.raises(Permanent, match="spine:1 is not restored: 1 impact notes are open"):
+        do(context, "models rollback", name="spine")
+    done = do(context, "models rollback", name="spine", accept=["impact"])
+    assert (done["model"], done["not_spoken"]) == ("spine:1", ["herniation"])
+
+
+def test_the_monitor_is_asked_while_others_may_write(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def look(settings: Settings, session: Session, model: Model) -> Evidence:
+        found = silent_evidence(settings, session, model)
+        looks.append(found.seen)
+        with context.database.write() as other:  # waits for ever where a transaction is open
+            _predict_as(context, other, 1, STUDIES[len(looks)], Stage.SILENT)
+        return found
+
+    monkeypatch.setattr("plugin.stages.registry.silent_evidence", look)
+    done = promote(context, 1)
+    assert len(set(looks)) == len(looks) == 3
+    assert any("later ones came in meanwhile" in each for each in done["remarks"])
+
+
 def test_open_impact_notes_refuse_until_a_person_closes_each(context: Context) -> None:
     with context.database.write() as session:
         for cause in ("its report was withdrawn or cancelled", "its report has a later version"):
@@ -188,6 +311,15 @@ def _note(model: int, study: str, cause: str, *, stale: bool = True) -> ImpactNo
         artefact="model", artefact_id=model, study_instance_uid=study, cause=cause, stale=stale,
         noted_at=NOW,
     )  # fmt: skip
+
+
+def _predict_as(
+    context: Context, session: Session, model_id: int, uid: str, stage: Stage
+) -> list[Prediction]:
+    rows = [SitePrediction("stenosis", "L4-L5", 0.9)]
+    digest, model = study_digest(session, uid), session.get_one(Model, model_id)
+    stages = {"stenosis": stage}
+    return store_predictions(session, model, uid, digest, rows, {}, context.clock, stages)
 
 
 def _predict(context: Context, session: Session, model: Model, uid: str) -> list[Prediction]:

@@ -182,4 +182,6 @@ def test_silence_counts_towards_the_gate(context: Context) -> None:
 
     with context.database.read() as session:
         model = session.get_one(Model, 1)
-        assert silent_evidence(context.settings, session, model) == (8, ())
+        found = silent_evidence(context.settings, session, model)
+    assert (found.silent_studies, found.alarms) == (8, ())
+    assert found.state.startswith("8 studies, 150 are needed")
