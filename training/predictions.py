@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
+from dicom_node.models import Study
 from dicom_node.studies import frozen_studies
 from training.errors import Permanent
+from training.evaluation.attributes import houses_of
 from training.models import Model, ModelEvent, Prediction
+from training.monitoring.origins import scanners_of
 from training.selection import (
     final_reports,
     historical_studies,
@@ -53,6 +56,8 @@ def store_predictions(
 ) -> list[Prediction]:
     """Store what a model says about a study as it is now; what is stored already stays.
 
+    Of which scanner and site the study is stands beside: its series may be deleted by a rule.
+
     Args:
         session: a writing session; the caller commits.
         model: a registered model.
@@ -72,6 +77,10 @@ def store_predictions(
     stored = predictions_of(session, study_instance_uid, model=model, study_digest=study_digest)
     known = {(each.observation, each.site) for each in stored}
     now = clock()
+    scanner = scanners_of(session, [study_instance_uid]).get(study_instance_uid, "")
+    study = session.get(Study, study_instance_uid)
+    named = {} if study is None else houses_of(session, {study_instance_uid: study})
+    house = named.get(study_instance_uid, "")
     for row in rows:
         if (row.observation, row.site) in known:
             continue
@@ -86,6 +95,8 @@ def store_predictions(
                 probability=row.probability,
                 threshold=thresholds.get(row.observation),
                 reason=row.reason,
+                scanner=scanner,
+                house=house,
                 stage=stages.get(row.observation, Stage.SILENT).value,
                 predicted_at=now,
             )

@@ -152,4 +152,5 @@ def _row(each: dict[str, Any]) -> dict[str, Any]:
         figure = each[name]
         row |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
     calibration = each["calibration"]
-    return row | {key: calibration[key] for key in ("brier", "difference")}
+    row |= {key: calibration[key] for key in ("brier", "difference")}
+    return row | {key: each[key] for key in ("abstained", "not_evaluated")}

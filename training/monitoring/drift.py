@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from labeling.evaluation.resampling import Floats
-from training.monitoring.cases import ALL, Watched, groups, studies_in_order
+from training.monitoring.cases import ALL, NOT_STATED, Watched, groups, studies_in_order
 from training.settings import MonitorSettings
 
 WATCHED = "watched"
@@ -99,6 +99,7 @@ def drift(rows: Sequence[Watched], settings: MonitorSettings, seed: int = 0) -> 
         "new_scanners": sorted(
             {each.scanner for each in rows if each.study in last}
             - {each.scanner for each in before}
+            - {NOT_STATED}
         ),
         "alarms": [sentence(each) for each in changes if each["alarm"]],
     }
