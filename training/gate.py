@@ -186,15 +186,18 @@ def _lack_of_auroc(shown: Shown, least: float) -> str:
         if value is not None and _is_share(value):
             said = f"AUROC {value:.3f} without interval"
         return f"{said} ({why}), a lower bound is needed"
-    if value is None or not (_is_share(low) and _is_share(value) and low <= value):
+    if value is None or not (_is_share(low) and _is_share(value) and low <= value + _ROUNDING):
         return f"AUROC {value} with the lower bound {low} is none that can be"
     if low >= least:
         return ""
     return f"the lower bound of AUROC is {low:.3f}, {least:.3f} is needed ({least - low:.3f} short)"
 
 
+_ROUNDING = 1e-9
+
+
 def _is_share(value: object) -> bool:
-    return isinstance(value, float | int) and math.isfinite(value) and 0 <= value <= 1
+    return isinstance(value, float | int) and math.isfinite(value) and 0 <= value <= 1 + _ROUNDING
 
 
 def _lack_of_positives(shown: Shown, least: int) -> str:

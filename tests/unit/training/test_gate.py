@@ -63,6 +63,8 @@ def test_an_observation_that_lacks_something_is_left_out_with_the_numbers(change
 def test_the_bounds_themselves_pass():
     found = judge(record(low=0.7, positives=20), SETTINGS)
     assert found.spoken == ("narrowing", "stenosis")
+    perfect = judge(record(low=1.0 + 1e-15, auroc=1.0), SETTINGS)
+    assert perfect.spoken == ("narrowing", "stenosis")
 
 
 def test_labels_of_any_reader_are_enough_where_the_settings_say_so():
