@@ -19,8 +19,8 @@ ByOption = Annotated[str, typer.Option(help="Who decides; it is recorded.")]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Waive a need of the gate: auroc, positives, reference, impact, silent or drift; "
-        "may be given again."
+        help="Waive a need of the gate: auroc, positives, reference, impact, silent, drift or "
+        "domain; may be given again."
     ),
 ]
 
@@ -88,10 +88,15 @@ def models_rollback(
     reason: ReasonOption,
     config: ConfigOption,
     by: ByOption = "",
+    accept: AcceptOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the version live that was live before the present one, which retires."""
-    _decide(config, "models rollback", as_json, by, name=name, reason=reason)
+    """Make the version live that was live before the present one, which retires.
+
+    The gate judges one only that was live before there was a gate.
+    """
+    accepted = accept or []
+    _decide(config, "models rollback", as_json, by, name=name, reason=reason, accept=accepted)
 
 
 @models.command("close-note")

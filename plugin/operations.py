@@ -151,7 +151,8 @@ def _retire(context: Context, arguments: Arguments, progress: Progress) -> dict[
 def _rollback(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.registry import rollback_model
 
-    return rollback_model(context, arguments["name"], arguments["by"], arguments["reason"])
+    asked = (arguments["name"], arguments["by"], arguments["reason"])
+    return rollback_model(context, *asked, arguments.get("accept", ()))
 
 
 def _close_note(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:

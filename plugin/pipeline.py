@@ -16,11 +16,11 @@ from dicom_node.studies import (
     study_digest,
 )
 from plugin.context import Context
-from training.models import Model
+from training.models import Model, Prediction
 from training.predictions import studies_to_predict
 from training.registry import models_at_work
 from training.selection import suspended_studies
-from training.stages import Stage, newest_event
+from training.stages import Stage, newest_event, stage_of, unspoken
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,33 @@ def held(session: Session, study_instance_uid: str) -> str:
         return "the study is frozen until a person decides"
     if suspended_studies(session, {study_instance_uid}):
         return "a link of the study is suspended until a person decides"
+    return ""
+
+
+def retracted(session: Session, sop_instance_uid: str) -> str:
+    """Return why a structured report must not leave any more; empty where its model stands by it.
+
+    A report goes out for a model that is live and may speak of every observation that the report
+    carries, as it is now and not as it was when the report was built. Ask in the transaction that
+    lets it go.
+    """
+    rows = session.exec(
+        select(Prediction.model_id, Prediction.observation)
+        .where(Prediction.sop_instance_uid == sop_instance_uid)
+        .distinct()
+    ).all()
+    if not rows:
+        return "no prediction is stored that this report carries"
+    for model_id in sorted({key for key, _ in rows}):
+        model = session.get_one(Model, model_id)
+        stage = stage_of(session, model)
+        if stage is not Stage.LIVE:
+            return f"its model {model.name}:{model.version} is {stage} now, not live"
+        carried = {name for key, name in rows if key == model_id}
+        if silent := sorted(carried & unspoken(session, model)):
+            return (
+                f"its model {model.name}:{model.version} does not speak of {', '.join(silent)} now"
+            )
     return ""
 
 

@@ -108,10 +108,13 @@ uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (a
 # only_without_final_report = true
 
 [gate]                              # what a model must show before it goes live: deploy/registry.md
+                                    # and, without a setting: figures as they were registered, no
+                                    # open impact note, a domain with pixels (deploy/domain.md)
 minimum_auroc = 0.6                 # lower bound of its interval, on human labels of the test fold
 minimum_positives = 10              # in the test fold, by observation
 reference = "sampled"               # readers' labels: sampled, blinded and adjudicated; or "any"
 failing = "omit"                    # what fails is not spoken of; "refuse": nothing is promoted
+# drift = "ignore"                  # alarms of the monitor; "refuse" unless it is said otherwise
 # silent_days = 30                  # of silent mode before
 # silent_studies = 200              # that were compared with a report in silent mode
 

@@ -130,6 +130,19 @@ def _predict_with_architecture(job: dict[str, Any], emit: Emit) -> None:
         emit("item", row._asdict())
 
 
+def _check_weights(job: dict[str, Any], emit: Emit) -> None:
+    from training.weights_check import check_classifier, check_network
+
+    path, digest, names = Path(job["weights"]), job["weights_digest"], job["observations"]
+    localiser = load("disc_localisers", job["disc_localiser"])
+    if job["architecture"]:
+        lacks = check_network(path, digest, names, job["sites"], localiser, job["threads"])
+    else:
+        family = load("classifiers", job["classifier"])
+        lacks = check_classifier(path, digest, names, family, localiser)
+    emit("item", lacks)
+
+
 def _train_student(job: dict[str, Any], emit: Emit) -> None:
     from plugin.student_training import learn
 
@@ -183,6 +196,7 @@ def _withdraw_export(job: dict[str, Any], emit: Emit) -> None:
 
 TASKS: dict[str, Callable[[dict[str, Any], Emit], None]] = {
     "adapt": _adapt,
+    "check_weights": _check_weights,
     "export": _export,
     "identify_labeler": _identify_labeler,
     "label": _label,

@@ -28,7 +28,7 @@ from tests.builders import encode, mr_image, received
 from tests.hl7_builders import merge, oru
 from training.models import Model, TrainingRun
 from training.predictions import SitePrediction, store_predictions
-from training.registry import promote, register
+from training.registry import Stage, promote, register
 
 ISSUER = "HOSP"
 SETTINGS = """
@@ -267,6 +267,7 @@ def _predict(context: Context, predictor: Predictor, person: Person, model_id: i
             [SitePrediction("stenosis", "L4-L5", 0.7)],
             model.operating_points,
             context.clock,
+            {"stenosis": Stage.LIVE},
         )
         evidence = [
             pydicom.dcmread(store.path(row.digest), stop_before_pixels=True)

@@ -27,7 +27,8 @@ from labeling.vocabulary import Code, LabelSchema, Observation, Site
 from plugin.context import Context, open_context
 from plugin.settings import load_settings
 from plugin.settings_template import render
-from training.models import Cohort, TrainingRun
+from training.models import Cohort, Prediction, TrainingRun
+from training.registry import promote, register
 
 NOW = dt.datetime(2026, 3, 4, 5, 6, tzinfo=dt.UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -291,6 +292,28 @@ def add_training_run(session: Session, metrics: Mapping[str, object] | None = No
     session.add(run)
     session.flush()
     return run
+
+
+def add_said(session: Session, uid: str, sop_instance_uid: str) -> None:
+    """Add a live model and its prediction on a study, which a structured report carries."""
+    model = register(
+        session,
+        weights_digest="d" * 64,
+        name="said",
+        training_run=add_training_run(session),
+        operating_points={},
+        uid_source=lambda: "2.25.7",
+        decided_by="test",
+        clock=clock,
+    )
+    promote(session, "said", decided_by="test", reason="a test", clock=clock)
+    session.add(
+        Prediction(
+            model_id=model.id or 0, study_instance_uid=uid, study_digest="d", observation="o",
+            site="s", probability=0.5, sop_instance_uid=sop_instance_uid, predicted_at=NOW,
+        )
+    )  # fmt: skip
+    session.flush()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ keeps which ones, with the numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -25,6 +26,11 @@ class Need(StrEnum):
     IMPACT = "impact"
     SILENT = "silent"
     DRIFT = "drift"
+    DOMAIN = "domain"
+
+
+DESERVING = 0.9
+"""Share of the test studies that readers labelled whose labels must deserve to test."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Shown:
         auroc: on human labels; None where there is none, with the ``reason``.
         low: lower bound of its 95 % interval; None: it has no interval.
         positives: cases with the finding.
+        n: cases in all.
         referenced: test studies with labels of readers that were sampled, blinded and settled.
         read: test studies with a label of any reader.
     """
@@ -44,6 +51,7 @@ class Shown:
     positives: int
     referenced: int
     read: int
+    n: int = 0
     reason: str = ""
 
 
@@ -52,13 +60,17 @@ class Record:
     """What is known of a model when somebody wants it live.
 
     ``silent_days`` is None where it never was silent; ``drifts`` are the alarms of the monitor.
+    ``notes`` are the open impact notes, by number; ``domain`` says what the model lacks to know
+    which inputs it was made for; ``remarks`` are kept with the promotion and ask for nothing.
     """
 
     observations: Mapping[str, Shown]
-    notes: Sequence[str] = ()
+    notes: Mapping[int, str] = field(default_factory=dict)
     silent_days: float | None = None
     silent_studies: int = 0
     drifts: Sequence[str] = ()
+    domain: str = ""
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,8 @@ class Verdict:
         accepted: which needs a person waived, of those that were missing.
         refusal: why it does not go live; empty where it does.
         shown: the figures, by observation.
+        notes: the numbers of all impact notes that are open.
+        remarks: what else was known, or was not.
     """
 
     spoken: tuple[str, ...]
@@ -87,6 +101,8 @@ class Verdict:
     accepted: tuple[Need, ...]
     refusal: str
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    notes: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def details(self) -> dict[str, Any]:
         """Return what the event of a promotion keeps, JSON-ready."""
@@ -96,8 +112,10 @@ class Verdict:
                 {"need": each.need.value, "observation": each.observation, "why": each.why}
                 for each in self.lacks
             ],
+            "open_notes": list(self.notes),
+            "remarks": list(self.remarks),
             "observations": {
-                name: {"spoken": name in self.spoken, **asdict(each)}
+                name: {"spoken": name in self.spoken, **_kept(each)}
                 for name, each in self.shown.items()
             },
         }
@@ -145,50 +163,78 @@ def judge(record: Record, settings: GateSettings, accepted: Collection[Need] = (
         accepted=tuple(need for need in Need if need in accepted and need in missing),
         refusal=refusal,
         shown=dict(record.observations),
+        notes=tuple(record.notes),
+        remarks=tuple(record.remarks),
     )
 
 
 def _lacks(name: str, shown: Shown, settings: GateSettings) -> list[Lack]:
-    found: list[tuple[Need, str]] = []
-    if shown.low is None:
+    found = {
+        Need.AUROC: _lack_of_auroc(shown, settings.minimum_auroc),
+        Need.POSITIVES: _lack_of_positives(shown, settings.minimum_positives),
+        Need.REFERENCE: _lack_of_reference(shown, sampled=settings.reference == "sampled"),
+    }
+    return [Lack(need, f"{name}: {why}", name) for need, why in found.items() if why]
+
+
+def _lack_of_auroc(shown: Shown, least: float) -> str:
+    """Return what is missing; only a bound that is a number, and can be one, is enough."""
+    value, low = shown.auroc, shown.low
+    if low is None:
         why = shown.reason or "it was not evaluated on the test fold"
-        value = "no AUROC" if shown.auroc is None else f"AUROC {shown.auroc:.3f} without interval"
-        found.append((Need.AUROC, f"{value} ({why}), a lower bound is needed"))
-    elif shown.low < settings.minimum_auroc:
-        bound, least = shown.low, settings.minimum_auroc
-        found.append(
-            (
-                Need.AUROC,
-                f"the lower bound of AUROC is {bound:.3f}, {least:.3f} is needed "
-                f"({least - bound:.3f} short)",
-            )
-        )
-    if shown.positives < settings.minimum_positives:
-        missing = settings.minimum_positives - shown.positives
-        found.append(
-            (
-                Need.POSITIVES,
-                f"{shown.positives} positives in the test fold, {settings.minimum_positives} are "
-                f"needed ({missing} missing)",
-            )
-        )
-    sampled = settings.reference == "sampled"
-    if (shown.referenced if sampled else shown.read) == 0:
+        said = "no AUROC" if value is None else f"AUROC {value} without interval"
+        if value is not None and _is_share(value):
+            said = f"AUROC {value:.3f} without interval"
+        return f"{said} ({why}), a lower bound is needed"
+    if value is None or not (_is_share(low) and _is_share(value) and low <= value + _ROUNDING):
+        return f"AUROC {value} with the lower bound {low} is none that can be"
+    if low >= least:
+        return ""
+    return f"the lower bound of AUROC is {low:.3f}, {least:.3f} is needed ({least - low:.3f} short)"
+
+
+_ROUNDING = 1e-9
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value) and 0 <= value <= 1 + _ROUNDING
+
+
+def _lack_of_positives(shown: Shown, least: int) -> str:
+    there, n = shown.positives, shown.n
+    if type(there) is not int or type(n) is not int or not 0 <= there <= n:
+        return f"{there} positives of {n} cases are none that can be"
+    if there >= least:
+        return ""
+    return f"{there} positives in the test fold, {least} are needed ({least - there} missing)"
+
+
+def _lack_of_reference(shown: Shown, *, sampled: bool) -> str:
+    there = shown.referenced if sampled else shown.read
+    if there == 0:
         kind = "sampled, blinded and settled labels" if sampled else "a label of a human reader"
-        found.append(
-            (Need.REFERENCE, f"no test study has {kind} ({shown.read} were read by anybody)")
+        return f"no test study has {kind} ({shown.read} were read by anybody)"
+    if there < DESERVING * shown.read:
+        return (
+            f"{there} of the {shown.read} test studies that were read have sampled, blinded and "
+            f"settled labels, {DESERVING:.0%} are needed"
         )
-    return [Lack(need, f"{name}: {why}", name) for need, why in found]
+    return ""
 
 
 def _lacks_of_model(record: Record, settings: GateSettings) -> list[Lack]:
     found = []
     if record.notes:
         found.append(
-            Lack(Need.IMPACT, f"{len(record.notes)} impact notes are open ({_some(record.notes)})")
+            Lack(
+                Need.IMPACT,
+                f"{len(record.notes)} impact notes are open ({_some(list(record.notes.values()))})",
+            )
         )
+    if record.domain:
+        found.append(Lack(Need.DOMAIN, record.domain))
     days = record.silent_days or 0.0
-    if days < settings.silent_days:
+    if not (math.isfinite(days) and days >= settings.silent_days):
         why = f"{days:.1f} days of silent mode, {settings.silent_days:g} are needed"
         found.append(Lack(Need.SILENT, why))
     if record.silent_studies < settings.silent_studies:
@@ -202,6 +248,14 @@ def _lacks_of_model(record: Record, settings: GateSettings) -> list[Lack]:
     if record.drifts and settings.drift == "refuse":
         found.append(Lack(Need.DRIFT, f"the monitor reports drift: {_some(record.drifts)}"))
     return found
+
+
+def _kept(shown: Shown) -> dict[str, Any]:
+    """Return the figures for JSON, in which numbers that are none stand as words."""
+    return {
+        key: str(each) if isinstance(each, float) and not math.isfinite(each) else each
+        for key, each in asdict(shown).items()
+    }
 
 
 _NAMED = 5

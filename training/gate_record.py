@@ -11,6 +11,8 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from labeling.reference import reader_labels
+from training.errors import Permanent
+from training.figures import FIGURES, figures_digest
 from training.gate import Record, Shown
 from training.impact import Artefact
 from training.impact_closing import open_notes
@@ -25,6 +27,8 @@ def record_of(
     *,
     silent_studies: int = 0,
     drifts: Sequence[str] = (),
+    domain: str = "",
+    remarks: Sequence[str] = (),
 ) -> Record:
     """Return what is known of a model now.
 
@@ -34,21 +38,48 @@ def record_of(
         now: the time until which silence counts.
         silent_studies: compared with a report, as the monitor counted them.
         drifts: alarms of the monitor.
+        domain: what the weights lack to know what the model was made for.
+        remarks: what else is to be kept with a promotion.
+
+    Raises:
+        Permanent: the figures are not those with which the model was registered.
     """
     run = session.get_one(TrainingRun, model.training_run_id)
     figures: Mapping[str, Any] = (run.metrics.get("test") or {}).get("observations", {})
     referenced, read = _references(session, run.cohort_id)
+    remarks = [*remarks, *_unbound(session, model, run)]
     notes = open_notes(session, Artefact.MODEL, model.id or 0)
     return Record(
         observations={
             name: replace(_shown(figures.get(name)), referenced=referenced[name], read=read[name])
             for name in model.operating_points
         },
-        notes=[f"note {each.id}: {each.cause}" for each in notes],
+        notes={each.id or 0: f"note {each.id}: {each.cause}" for each in notes},
         silent_days=silent_days(session, model, now),
         silent_studies=silent_studies,
         drifts=drifts,
+        domain=domain,
+        remarks=remarks,
     )
+
+
+def _unbound(session: Session, model: Model, run: TrainingRun) -> list[str]:
+    """Return a remark where nothing tells whether figures are those of the registration."""
+    first = session.exec(
+        select(ModelEvent).where(ModelEvent.model_id == model.id).order_by(col(ModelEvent.id))
+    ).first()
+    bound = first.details.get(FIGURES) if first is not None else None
+    if bound is None:
+        return [
+            "the model was registered by an earlier version, which kept no digest of its figures: "
+            "nothing tells whether they are still the same"
+        ]
+    if bound != figures_digest(run.metrics):
+        raise Permanent(
+            f"the recorded figures of {model.name}:{model.version} are not those with which it was "
+            "registered"
+        )
+    return []
 
 
 def _shown(figures: Mapping[str, Any] | None) -> Shown:
@@ -59,6 +90,7 @@ def _shown(figures: Mapping[str, Any] | None) -> Shown:
         auroc=auroc["value"],
         low=auroc.get("low"),
         positives=figures.get("positives", 0),
+        n=figures.get("n", 0),
         referenced=0,
         read=0,
         reason=auroc.get("reason", ""),

@@ -19,6 +19,7 @@ from dicom_node.models import Link, Report, Study, Transmission
 from dicom_node.reports.status import EFFECTS, Effect
 from dicom_node.studies import frozen_studies, study_digest
 from labeling.models import Label
+from training.impact_grounds import grounds_of
 from training.impact_models import ImpactNote
 from training.membership import Ground, standings, with_patients
 from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
@@ -105,6 +106,9 @@ def note(
 ) -> list[ImpactNote]:
     """Add a note for everything in a scope that became stale or stands again since the last one.
 
+    What is stale for the same cause as before gets another note where the change came again
+    (``training.impact_grounds``): a person who closed the last one has not seen that.
+
     Args:
         session: a writing session; the caller commits.
         ground: how patients are told apart.
@@ -115,6 +119,7 @@ def note(
     scope = close(session, ground, scope)
     found = dependents(session, ground, scope)
     known = _noted(session, scope)
+    grounds = grounds_of(session, ground, found)
     added = [
         ImpactNote(
             artefact=str(key.artefact),
@@ -123,12 +128,13 @@ def note(
             report_id=key.report_id or None,
             stale=bool(cause),
             cause=str(cause),
+            grounds=grounds.get(key, ""),
             source=source[0],
             source_id=source[1],
             noted_at=now,
         )
         for key in sorted({*found, *known})
-        if (cause := found.get(key, "")) != known.get(key, "")
+        if not _says(known.get(key), cause := found.get(key, ""), grounds.get(key, ""))
     ]
     session.add_all(added)
     session.flush()
@@ -146,8 +152,19 @@ def notes_of(session: Session, artefact: Artefact, artefact_id: int) -> list[Imp
     )
 
 
-def _noted(session: Session, scope: Scope) -> dict[Key, str]:
-    """Return what the newest notes say about everything in a scope."""
+def _says(newest: ImpactNote | None, cause: str, grounds: str) -> bool:
+    """Tell whether the newest note about something says what is so now."""
+    if newest is None or not newest.stale or not cause:
+        return bool(newest is not None and newest.stale) == bool(cause)
+    if newest.cause != cause:
+        return False
+    # Notes of earlier versions do not tell their grounds: one that a person closed may be about
+    # an earlier change, and is opened once more.
+    return newest.grounds == grounds or not (newest.grounds or newest.closed_by)
+
+
+def _noted(session: Session, scope: Scope) -> dict[Key, ImpactNote]:
+    """Return the newest notes about everything in a scope."""
     rows: dict[int, ImpactNote] = {}
     for column, values in (
         (col(ImpactNote.study_instance_uid), scope.studies),
@@ -157,9 +174,9 @@ def _noted(session: Session, scope: Scope) -> dict[Key, str]:
             query = select(ImpactNote).where(column.in_(chunk), ImpactNote.cause != ERASURE)
             rows |= {row.id or 0: row for row in session.exec(query)}
     return {
-        Key(Artefact(row.artefact), row.artefact_id, row.study_instance_uid, row.report_id or 0): (
-            row.cause if row.stale else ""
-        )
+        Key(
+            Artefact(row.artefact), row.artefact_id, row.study_instance_uid, row.report_id or 0
+        ): row
         for _, row in sorted(rows.items())
     }
 

@@ -26,6 +26,7 @@ class ImpactNote(SQLModel, table=True):
     report_id: int | None = Field(default=None, index=True)
     stale: bool = True  # false: stands again
     cause: str = ""  # training.standing.Fault, or "erasure"; empty where it stands again
+    grounds: str = ""  # the state of what the cause is about: training.impact_grounds
     count: int = 1  # members, where they can no longer be told one by one
     source: str = ""  # the table of the change that was read then
     source_id: int = 0  # its row

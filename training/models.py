@@ -155,4 +155,6 @@ class Prediction(SQLModel, table=True):
     reason: str = ""  # why a site was not evaluated
     stage: str = "live"  # "silent": by a silent model, or of what a live one does not speak of
     sop_instance_uid: str = Field(default="", index=True)  # the SR that carries it
+    scanner: str = ""  # manufacturer and model, as the images told when they were predicted
+    house: str = ""  # of which hospital or sender: training.evaluation.attributes
     predicted_at: dt.datetime = _time()

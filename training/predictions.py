@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
+from dicom_node.models import Study
 from dicom_node.studies import frozen_studies
 from training.errors import Permanent
-from training.models import Model, Prediction
+from training.evaluation.attributes import houses_of
+from training.models import Model, ModelEvent, Prediction
+from training.monitoring.origins import scanners_of
 from training.selection import (
     final_reports,
     historical_studies,
@@ -21,7 +24,7 @@ from training.selection import (
 )
 from training.series import series_rule
 from training.settings import PredictionRule
-from training.stages import AT_WORK, Stage, stage_of, unspoken
+from training.stages import AT_WORK, Stage, newest_event, unspoken_by
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,11 @@ def store_predictions(
     rows: Iterable[SitePrediction],
     thresholds: Mapping[str, float | None],
     clock: Clock,
-    stages: Mapping[str, Stage] | None = None,
+    stages: Mapping[str, Stage],
 ) -> list[Prediction]:
     """Store what a model says about a study as it is now; what is stored already stays.
+
+    Of which scanner and site the study is stands beside: its series may be deleted by a rule.
 
     Args:
         session: a writing session; the caller commits.
@@ -61,8 +66,8 @@ def store_predictions(
         rows: one a pair of observation and site.
         thresholds: operating point by observation.
         clock: gives the time.
-        stages: LIVE or SILENT by observation (:func:`stages_now`), written into new rows; None
-            and an observation that is missing: LIVE.
+        stages: LIVE or SILENT by observation (:func:`stages_now`), written into new rows; an
+            observation that is missing is SILENT.
 
     Returns:
         The stored rows of this model for this state of the study, earlier ones included.
@@ -72,6 +77,10 @@ def store_predictions(
     stored = predictions_of(session, study_instance_uid, model=model, study_digest=study_digest)
     known = {(each.observation, each.site) for each in stored}
     now = clock()
+    scanner = scanners_of(session, [study_instance_uid]).get(study_instance_uid, "")
+    study = session.get(Study, study_instance_uid)
+    named = {} if study is None else houses_of(session, {study_instance_uid: study})
+    house = named.get(study_instance_uid, "")
     for row in rows:
         if (row.observation, row.site) in known:
             continue
@@ -86,7 +95,9 @@ def store_predictions(
                 probability=row.probability,
                 threshold=thresholds.get(row.observation),
                 reason=row.reason,
-                stage=(stages or {}).get(row.observation, Stage.LIVE).value,
+                scanner=scanner,
+                house=house,
+                stage=stages.get(row.observation, Stage.SILENT).value,
                 predicted_at=now,
             )
         )
@@ -102,10 +113,36 @@ def stages_now(
 
     What a live model was not allowed to speak of stays silent. Ask in the transaction that stores.
     """
-    stage = stage_of(session, model)
+    return _stages_of(newest_event(session, model), observations)
+
+
+def stages_since(
+    session: Session, model: Model, observations: Collection[str], began: ModelEvent
+) -> dict[str, Stage] | None:
+    """Return the stages of what was begun under an earlier event: the more silent of both moments.
+
+    Args:
+        session: the writing session that stores.
+        model: a registered model.
+        observations: that were predicted.
+        began: the event that told the model's stage when the prediction began.
+
+    Returns:
+        As :func:`stages_now`; None where the model does not work now, or did not work then.
+    """
+    now = stages_now(session, model, observations)
+    then = _stages_of(began, observations)
+    if now is None or then is None:
+        return None
+    live = {name for name in now if now[name] is then[name] is Stage.LIVE}
+    return {name: Stage.LIVE if name in live else Stage.SILENT for name in now}
+
+
+def _stages_of(event: ModelEvent, observations: Iterable[str]) -> dict[str, Stage] | None:
+    stage = Stage(event.stage)
     if stage not in AT_WORK:
         return None
-    silent = unspoken(session, model)
+    silent = unspoken_by(event)
     return {name: Stage.SILENT if name in silent else stage for name in observations}
 
 

@@ -11,13 +11,16 @@ from sqlmodel import Session, col, func, select
 
 from dicom_node.database import Clock
 from training.errors import Permanent
+from training.figures import FIGURES, figures_digest
 from training.models import Cohort, Model, TrainingRun
 from training.stages import (
+    GATE,
     REPLACED,
     TRANSITIONS,
     Stage,
     check_decision,
     move,
+    newest_event,
     newest_events,
     record,
     stage_of,
@@ -114,7 +117,8 @@ def register(
     )
     session.add(model)
     session.flush()
-    record(session, model, Stage.CANDIDATE, decided_by, "registered", clock)
+    figures = {FIGURES: figures_digest(training_run.metrics)}
+    record(session, model, Stage.CANDIDATE, decided_by, "registered", clock, figures)
     return model
 
 
@@ -147,7 +151,8 @@ def promote(
 ) -> Model:
     """Make a model live and retire the earlier live one of its name; harmless when repeated.
 
-    Whether the model may is not asked here: ``training.gate`` judges that.
+    Whether the model may is not asked here: ``training.gate`` judges that. A live model that no
+    gate has judged gets another event where ``details`` say what the gate found.
 
     Args:
         session: a writing session; the caller commits.
@@ -162,7 +167,10 @@ def promote(
     """
     check_decision(decided_by, reason)
     model = find(session, name_or_version)
-    if stage_of(session, model) is Stage.LIVE:
+    newest = newest_event(session, model)
+    if newest.stage == Stage.LIVE:
+        if GATE in (details or {}) and GATE not in newest.details:
+            record(session, model, Stage.LIVE, decided_by, reason, clock, details)
         return model
     earlier = live_model(session, model.name)
     if earlier is not None:

@@ -68,7 +68,11 @@ def stage_of(session: Session, model: Model) -> Stage:
 
 def unspoken(session: Session, model: Model) -> frozenset[str]:
     """Return the observations that a live model does not speak of: they did not pass the gate."""
-    event = newest_event(session, model)
+    return unspoken_by(newest_event(session, model))
+
+
+def unspoken_by(event: ModelEvent) -> frozenset[str]:
+    """Return the observations of which a model does not speak while an event is its newest."""
     if event.stage != Stage.LIVE:
         return frozenset()
     judged = event.details.get(GATE, {}).get("observations", {})

@@ -286,7 +286,7 @@ def _train(demo: _Demo) -> None:
         promoted = demo.node.command(
             *("models", "promote", MODEL_NAME, "--reason", "demonstration", "--by", "demo"),
             # So few patients pass no gate; the demonstration shows all that a model can say.
-            *("--accept", "auroc", "--accept", "positives"),
+            *("--accept", "auroc", "--accept", "positives", "--accept", "domain"),
         )
         demo.summary["classifier"]["gate"] = {
             key: promoted[key] for key in ("spoken", "missing", "accepted")

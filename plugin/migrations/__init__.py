@@ -34,7 +34,7 @@ from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.evaluation import add_evaluations
 from plugin.migrations.labels import add_calibrated_labels, add_reference_samples
 from plugin.migrations.messages import add_reports_as_living_truth
-from plugin.migrations.stages import add_silent_models
+from plugin.migrations.stages import add_grounds_of_notes, add_silent_models
 
 __all__ = ["MIGRATIONS", "SchemaVersion", "layout_of", "migrate"]
 
@@ -76,6 +76,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_details_of_members,
     add_evaluations,
     add_silent_models,
+    add_grounds_of_notes,
 )
 
 

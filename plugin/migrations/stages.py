@@ -21,3 +21,13 @@ def add_silent_models(connection: sa.Connection) -> None:
         )
     add_missing_columns(connection, "impact_note", {"closed_by": "", "closed_reason": ""})
     add_nullable_columns(connection, "impact_note", ("closed_at",))
+
+
+def add_grounds_of_notes(connection: sa.Connection) -> None:
+    """Add on what impact notes rest, and of which scanner and house predicted studies are.
+
+    Earlier rows do not tell: a note that was closed is opened once more where its cause still
+    stands, and the monitor asks the series of a study that an earlier row is of.
+    """
+    add_missing_columns(connection, "impact_note", {"grounds": ""})
+    add_missing_columns(connection, "prediction", {"scanner": "", "house": ""})

@@ -83,14 +83,21 @@ def _probabilities(axes: Axes, rows: Sequence[Watched], name: str) -> None:
     for scanner in sorted({each.scanner for each in rows}):
         of_it = {each.study for each in rows if each.scanner == scanner}
         places = [number for number, study in enumerate(order) if study in of_it]
-        axes.plot([place + 1 for place in places], means[places], ".", markersize=4, label=scanner)
+        at = [place + 1 for place in places]
+        axes.plot(at, means[places], ".", markersize=4, label=_legend(scanner))
     known = ~np.isnan(means)
     if known.sum() >= _SMOOTHED:
         kernel = np.ones(_SMOOTHED) / _SMOOTHED
         ends = np.flatnonzero(known)[_SMOOTHED - 1 :] + 1
         axes.plot(ends, np.convolve(means[known], kernel, "valid"), color="0.2", linewidth=1.2)
     if order:
-        axes.legend(fontsize="x-small", loc="upper left")
+        for text in axes.legend(fontsize="x-small", loc="upper left").get_texts():
+            text.set_parse_math(False)
+
+
+def _legend(scanner: str) -> str:
+    """Return a name that a legend shows: one that begins with a low line would be left out."""
+    return f"\N{ZERO WIDTH SPACE}{scanner}" if scanner.startswith("_") else scanner
 
 
 def _means(rows: Sequence[Watched], order: Sequence[str]) -> np.ndarray[Any, Any]:

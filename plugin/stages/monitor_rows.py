@@ -9,22 +9,25 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sqlalchemy import select as plain_select
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, or_, select
 
 from dicom_node.database import chunks
-from dicom_node.models import Report, Series, Study, Transmission
+from dicom_node.models import Report, Study, Transmission
 from dicom_node.reports.status import FINAL_STATUSES
+from dicom_node.studies import frozen_studies
 from labeling.models import Label, LabelingRun
 from labeling.schema_file import schema_of
 from labeling.standing import newest_run
 from labeling.vocabulary import State
 from plugin.settings import Settings
+from training.domain.domain import OUTSIDE, UNLIKE
 from training.evaluation.attributes import houses_of
 from training.membership import Ground
 from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
-from training.monitoring.cases import Watched
-from training.patients import read_patients
-from training.selection import final_reports, linked_reports
+from training.monitoring.cases import NOT_STATED, Watched, shown_name
+from training.monitoring.origins import scanners_of
+from training.patients import last_change_of_identity, read_patients
+from training.selection import final_reports, linked_reports, suspended_studies
 from training.targets import Targets, targets_of
 
 
@@ -38,6 +41,8 @@ class Left(StrEnum):
     EARLIER = "a final report was there before the prediction"
     UNREAD = "its report has no labels yet"
     SCHEMA = "the settings have another label schema than the model"
+    HELD = "the study is frozen, or a link of it is suspended"
+    MOVED = "the study's patient was given another identity since"
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class _Known:
     delivered: Mapping[str, dt.datetime]
     truths: dict[str, _Truth] = field(default_factory=dict)
     why: dict[str, Left] = field(default_factory=dict)
+    moved: dict[str, dt.datetime] = field(default_factory=dict)
 
 
 def gather(session: Session, settings: Settings, ground: Ground, model: Model) -> Gathered:
@@ -92,12 +98,16 @@ def gather(session: Session, settings: Settings, ground: Ground, model: Model) -
     keys = _keys(session, ground, known.studies)
     taught = _taught(session, run.cohort_id)
     _read_reports(session, settings, model, labeler, known)
+    _hold(session, ground, known)
     rows: list[Watched] = []
     for uid, states in predictions.items():
         if keys[uid] & taught:
             left[Left.TAUGHT] += 1
             continue
         chosen, truth, why = _choose(states, known.truths.get(uid), known.why.get(uid))
+        moved = known.moved.get(uid)
+        if truth is not None and moved is not None and moved > chosen[0].predicted_at:
+            truth, why = None, Left.MOVED
         if why is not None:
             left[why] += 1
         rows += [_watched(each, min(keys[uid], default=uid), known, truth) for each in chosen]
@@ -145,46 +155,36 @@ def _watched(row: Prediction, key: str, known: _Known, truth: _Truth | None) -> 
         probability=row.probability,
         threshold=row.threshold,
         stage=row.stage,
-        scanner=known.scanners.get(uid, "") or "not stated",
-        house=known.houses[uid],
+        scanner=shown_name(row.scanner or known.scanners.get(uid, "")) or NOT_STATED,
+        house=shown_name(row.house or known.houses[uid]) or NOT_STATED,
         predicted_at=row.predicted_at,
         label=label,
         report_at=truth.at if truth else None,
         ours_before=bool(truth and delivered and delivered < truth.at),
+        abstained=row.probability is None and row.reason.startswith((OUTSIDE, UNLIKE)),
     )
 
 
 def _known(session: Session, predictions: Collection[str]) -> _Known:
     studies: dict[str, Study] = {}
-    machines: dict[str, set[str]] = {}
     delivered: dict[str, dt.datetime] = {}
     for part in chunks(sorted(predictions)):
         for study in session.exec(select(Study).where(col(Study.study_instance_uid).in_(part))):
             studies[study.study_instance_uid] = study
-        for uid, *machine in session.execute(
+        for uid, moment, created in session.execute(
             plain_select(
-                col(Series.study_instance_uid),
-                col(Series.manufacturer),
-                col(Series.manufacturer_model_name),
-            )
-            .where(col(Series.study_instance_uid).in_(part), col(Series.modality) != "SR")
-            .distinct()
-        ):
-            machines.setdefault(uid, set()).add(" ".join(filter(None, machine)))
-        for uid, moment in session.execute(
-            plain_select(
-                col(Transmission.study_instance_uid), func.min(col(Transmission.delivered_at))
-            )
-            .where(
+                col(Transmission.study_instance_uid),
+                col(Transmission.delivered_at),
+                col(Transmission.created_at),
+            ).where(
                 col(Transmission.study_instance_uid).in_(part),
-                col(Transmission.delivered_at).is_not(None),
+                or_(col(Transmission.delivered_at).is_not(None), col(Transmission.attempts) > 0),
             )
-            .group_by(col(Transmission.study_instance_uid))
         ):
-            delivered[uid] = moment
-    # A study of two machines, or with a series that states none, is told by what is stated.
-    scanners = {uid: " + ".join(sorted(names - {""})) for uid, names in machines.items()}
-    return _Known(studies, scanners, houses_of(session, studies), delivered)
+            # What was tried may have arrived, though nobody said so: perhaps is before.
+            at = moment or created
+            delivered[uid] = min(at, delivered.get(uid, at))
+    return _Known(studies, scanners_of(session, studies), houses_of(session, studies), delivered)
 
 
 def _keys(session: Session, ground: Ground, studies: Mapping[str, Study]) -> dict[str, set[str]]:
@@ -237,6 +237,23 @@ def _read_reports(
             targets = targets_of(states[report_id], schema, "mask", own_policies=False)
             at = version.received_at
             known.truths[uid] = _Truth(targets, at, first.get(version.report_identity, at))
+
+
+def _hold(session: Session, ground: Ground, known: _Known) -> None:
+    """Take away what may be of the wrong patient or the wrong images, as reports are held back."""
+    held = frozen_studies(session).keys() | suspended_studies(session, set(known.studies))
+    for uid in held & known.studies.keys():
+        known.truths.pop(uid, None)
+        known.why[uid] = Left.HELD
+    changed: dict[tuple[str, str], dt.datetime | None] = {}
+    for uid in known.truths:
+        study = known.studies[uid]
+        whom = (study.issuer_of_patient_id, study.patient_id)
+        if whom not in changed:
+            changed[whom] = last_change_of_identity(session, ground.name_of, whom)
+        moment = changed[whom]
+        if moment is not None:
+            known.moved[uid] = moment
 
 
 def _versions(session: Session, ids: Collection[int]) -> dict[int, Report]:

@@ -26,11 +26,17 @@ from plugin.pipeline import WaitingPrediction, held, waiting_predictions
 from plugin.reporting import AnalysedStudy
 from plugin.stages.complete import Completeness
 from plugin.stages.series_choices import choose_for_predictions
-from training.models import Cohort, Model, Prediction, TrainingRun
-from training.predictions import SitePrediction, record_carrier, stages_now, store_predictions
+from training.models import Cohort, Model, ModelEvent, Prediction, TrainingRun
+from training.predictions import (
+    SitePrediction,
+    record_carrier,
+    stages_now,
+    stages_since,
+    store_predictions,
+)
 from training.series import analysed_digests, series_rule
 from training.settings import PredictionRule
-from training.stages import Stage
+from training.stages import Stage, newest_event
 
 log = logging.getLogger("radloop")
 
@@ -65,12 +71,14 @@ class Predictor:
 
         Nothing is stored when the study has changed since ``digest`` was taken, or is held now
         (:func:`plugin.pipeline.held`): the sweep asks again for the study as it is then. A model
-        that was retired meanwhile stores nothing either. Rows keep the stage of this moment: what
-        was predicted in silence never becomes a structured report, whatever the model is later.
+        that was retired meanwhile stores nothing either. Rows keep the stage of this moment, or the
+        more silent one in which the prediction began: what was predicted in silence never becomes a
+        structured report, whatever the model is later.
 
         Raises:
             ChildFailed: the child process died; trying again may help.
         """
+        began = self._event_of(model_id)
         job, files = self._job(model_id, study_instance_uid)
         with self._lock:
             found = self._running_child().run("predict", job, _mute)
@@ -82,7 +90,7 @@ class Predictor:
             if held(session, study_instance_uid):
                 return
             model = session.get_one(Model, model_id)
-            stages = stages_now(session, model, {row.observation for row in rows})
+            stages = stages_since(session, model, {row.observation for row in rows}, began)
             if stages is None:
                 return
             stored = store_predictions(
@@ -96,6 +104,10 @@ class Predictor:
                 stages,
             )
             self._report(session, model, study_instance_uid, stored, evidence)
+
+    def _event_of(self, model_id: int) -> ModelEvent:
+        with self._context.database.read() as session:
+            return newest_event(session, session.get_one(Model, model_id))
 
     def _running_child(self) -> ChildProcess:
         if self._child is None or not self._child.alive:
@@ -147,7 +159,12 @@ class Predictor:
         rows: list[Prediction],
         evidence: Sequence[Dataset],
     ) -> None:
-        rows = [row for row in rows if row.stage == Stage.LIVE]
+        now = stages_now(session, model, {row.observation for row in rows}) or {}
+        rows = [
+            row
+            for row in rows
+            if row.stage == Stage.LIVE and now.get(row.observation) is Stage.LIVE
+        ]
         if all(row.sop_instance_uid for row in rows):
             return
         context = self._context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -10,22 +11,34 @@ from sqlmodel import Session, col, select
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.stages.impact import note_changes
-from plugin.stages.monitor import silent_evidence
-from training.gate import Verdict, judge, needs_of
+from plugin.stages.monitor import Evidence, newest_seen, silent_evidence
+from plugin.stages.weights import check_weights
+from training.gate import Need, Verdict, judge, needs_of
 from training.gate_record import record_of
 from training.impact import Artefact
 from training.impact_closing import close_note, open_notes
 from training.impact_models import ImpactNote
-from training.models import Model, ModelEvent
-from training.registry import find, models, promote, retire, silence, stage_of
-from training.rollback import history, rollback
-from training.stages import GATE, REPLACED, ROLLED_BACK, Stage, unspoken
+from training.models import Model, ModelEvent, TrainingRun
+from training.monitoring.drift import WATCHED
+from training.registry import find, models, promote, retire, silence
+from training.rollback import history, rollback, target_of
+from training.stages import (
+    GATE,
+    REPLACED,
+    ROLLED_BACK,
+    Stage,
+    check_decision,
+    newest_event,
+    unspoken,
+)
 
 
 def promote_model(
     context: Context, model: str, by: str, reason: str, accept: Collection[str] = ()
 ) -> dict[str, Any]:
     """Make a model live where the gate lets it; the earlier live one of its name retires.
+
+    A model that is live and that no gate has judged is judged, and stays live where it passes.
 
     Args:
         context: the open node.
@@ -36,21 +49,22 @@ def promote_model(
 
     Returns:
         ``model``, ``stage``, the observations that are ``spoken`` and ``not_spoken``, what is
-        ``missing`` in sentences, and what was ``accepted``.
+        ``missing`` in sentences, ``remarks``, and what was ``accepted``.
 
     Raises:
-        Permanent: no such model, the gate refuses (the numbers are in the sentence), nobody decides
-            or no reason is given.
+        Permanent: no such model, its weights cannot be used, the gate refuses (the numbers are in
+            the sentence), nobody decides or no reason is given.
     """
+    check_decision(by, reason)
     waived = needs_of(accept)
-    with context.database.write() as session:
+    with context.database.read() as session:
         chosen = find(session, model)
-        if stage_of(session, chosen) is Stage.LIVE:
+        if _is_judged(newest_event(session, chosen)):
             return {"model": _reference(chosen), "stage": "live", "unchanged": True}
+    ready = _prepared(context, chosen)
+    with context.database.write() as session:
         note_changes(context, session)  # what came in the last second counts, too
-        verdict = judge(_record(context, session, chosen), context.settings.gate, waived)
-        if verdict.refusal:
-            raise Permanent(f"{_reference(chosen)} is not promoted: {verdict.refusal}")
+        verdict = _judged(context, session, ready, waived, "promoted")
         live = promote(
             session,
             _reference(chosen),
@@ -62,10 +76,67 @@ def promote_model(
         return {"model": _reference(live), "stage": "live", **_told(verdict)}
 
 
-def _record(context: Context, session: Session, model: Model) -> Any:
-    studies, drifts = silent_evidence(context.settings, session, model)
-    now = context.clock()
-    return record_of(session, model, now, silent_studies=studies, drifts=drifts)
+def _is_judged(event: ModelEvent) -> bool:
+    return event.stage == Stage.LIVE and GATE in event.details
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What took time and was found before the transaction in which a decision is made."""
+
+    model: Model
+    domain: str
+    evidence: Evidence
+
+
+_LOOKS = 3  # at the evidence, while predictions and labels keep coming in
+
+
+def _prepared(context: Context, model: Model) -> _Ready:
+    """Load a model's weights and ask the monitor about it, while nobody has to wait.
+
+    What came in meanwhile is looked at anew, but not for ever: on a busy node there is always one
+    prediction more.
+    """
+    with context.database.read() as session:
+        run = session.get_one(TrainingRun, model.training_run_id)
+    domain = check_weights(context, model, run)
+    for _ in range(_LOOKS):
+        with context.database.read() as session:
+            evidence = silent_evidence(context.settings, session, model)
+        with context.database.read() as session:
+            if newest_seen(session, model) == evidence.seen:
+                break
+    return _Ready(model, domain, evidence)
+
+
+def _judged(
+    context: Context, session: Session, ready: _Ready, waived: Collection[Need], what: str
+) -> Verdict:
+    """Return the verdict of the gate on what is so in this transaction; Permanent where it refuses.
+
+    Notes, figures, readers' labels and days of silence are asked anew.
+    """
+    evidence = ready.evidence
+    remarks = [] if evidence.state == WATCHED else [f"drift was not watched: {evidence.state}"]
+    if newest_seen(session, ready.model) != evidence.seen:
+        remarks.append(
+            "the monitor was asked up to prediction {} and label {}; later ones came in "
+            "meanwhile".format(*evidence.seen)
+        )
+    record = record_of(
+        session,
+        ready.model,
+        context.clock(),
+        silent_studies=evidence.silent_studies,
+        drifts=evidence.alarms,
+        domain=ready.domain,
+        remarks=remarks,
+    )
+    verdict = judge(record, context.settings.gate, waived)
+    if verdict.refusal:
+        raise Permanent(f"{_reference(ready.model)} is not {what}: {verdict.refusal}")
+    return verdict
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:
@@ -73,12 +144,23 @@ def _told(verdict: Verdict) -> dict[str, Any]:
         "spoken": list(verdict.spoken),
         "not_spoken": [each for each in verdict.shown if each not in verdict.spoken],
         "missing": [each.why for each in verdict.lacks],
+        "remarks": list(verdict.remarks),
         "accepted": [each.value for each in verdict.accepted],
     }
 
 
 def silence_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
-    """Let a model predict in silence from now on."""
+    """Let a model predict in silence from now on.
+
+    Raises:
+        Permanent: no such model, its weights cannot be used, nobody decides or no reason is given.
+    """
+    check_decision(by, reason)
+    with context.database.read() as session:
+        chosen = find(session, model)
+        run = session.get_one(TrainingRun, chosen.training_run_id)
+    check_weights(context, chosen, run)
+    model = _reference(chosen)
     with context.database.write() as session:
         found = silence(session, model, decided_by=by, reason=reason, clock=context.clock)
         return {"model": _reference(found), "stage": "silent"}
@@ -91,15 +173,45 @@ def retire_model(context: Context, model: str, by: str, reason: str) -> dict[str
         return {"model": _reference(found), "stage": "retired"}
 
 
-def rollback_model(context: Context, name: str, by: str, reason: str) -> dict[str, Any]:
+def rollback_model(
+    context: Context, name: str, by: str, reason: str, accept: Collection[str] = ()
+) -> dict[str, Any]:
     """Make the version of a name live that was live before.
 
-    The gate does not stand in the way of going back; notes that are open about that version are
-    told.
+    The gate does not stand in the way of going back to what it has judged; notes that are open
+    about that version are told. A version that was live before there was a gate is judged now.
+
+    Args:
+        context: the open node.
+        name: of the models, without a version.
+        by: the person who decides.
+        reason: why.
+        accept: needs of the gate that the person waives, where it judges.
+
+    Raises:
+        Permanent: there is no version to go back to, its weights cannot be used, the gate refuses
+            one that it had not judged, nobody decides or no reason is given.
     """
+    check_decision(by, reason)
+    waived = needs_of(accept)
+    with context.database.read() as session:
+        target = target_of(session, name)
+        run = session.get_one(TrainingRun, target.model.training_run_id)
+    ready = None
+    if target.gate is None:
+        ready = _prepared(context, target.model)
+    else:
+        check_weights(context, target.model, run)
     with context.database.write() as session:
         note_changes(context, session)
-        live, before = rollback(session, name, decided_by=by, reason=reason, clock=context.clock)
+        if target_of(session, name).model.id != target.model.id:
+            raise Permanent(f"the models {name} were changed meanwhile; look, and ask again")
+        gate = target.gate
+        if ready is not None:
+            gate = _judged(context, session, ready, waived, "restored").details()
+        live, before = rollback(
+            session, name, decided_by=by, reason=reason, clock=context.clock, gate=gate
+        )
         return {
             "model": _reference(live),
             "stage": "live",

@@ -19,7 +19,7 @@ from dicom_node.storage_scu import send_instances
 from dicom_node.tls import peer_context
 from plugin.context import Context
 from plugin.errors import Permanent
-from plugin.pipeline import held
+from plugin.pipeline import held, retracted
 
 _LONGEST_DELAY_SECONDS = 900.0
 
@@ -39,7 +39,8 @@ def send_report(
     """Send one structured report once; record what the archive answered.
 
     A report on a study that is held stays queued; the sweep asks for it again when a person has
-    decided.
+    decided. One whose model is not live any more, or may no longer speak of what it says, has
+    failed.
 
     Returns:
         Seconds to wait before the next attempt, or None when this was the last.
@@ -58,7 +59,7 @@ def send_report(
     except InvalidSettings as error:
         result = SendResult(path, sop_instance_uid, None, Outcome.PERMANENT, str(error))
     else:
-        if _is_held(context, row):
+        if not _may_leave(context, row):
             return None
         if conflict:
             reason = f"the archive holds this study with another {conflict}"
@@ -72,20 +73,21 @@ def send_report(
     return float(min(peer.first_retry_seconds * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS))
 
 
-def _is_held(context: Context, row: Transmission) -> bool:
-    """Hold a report whose study is held or was sent to another fate meanwhile; tell whether."""
+def _may_leave(context: Context, row: Transmission) -> bool:
+    """Tell whether a report may leave now; hold it or let it fail, with the reason, where not."""
     with context.database.write() as session:
         stored = session.get(Transmission, row.id)
         if stored is None or stored.state != "queued":
-            return True
-        reason = held(session, stored.study_instance_uid)
-        if not reason:
             return False
-        # The next round has an id of its own: this one is done, and must not block the queue.
-        stored.rounds += 1
-        stored.last_error = f"held: {reason}"
+        if reason := retracted(session, stored.sop_instance_uid):
+            stored.state = "failed"
+            stored.last_error = f"not sent: {reason}"
+        elif reason := held(session, stored.study_instance_uid):
+            # The next round has an id of its own: this one is done, and must not block the queue.
+            stored.rounds += 1
+            stored.last_error = f"held: {reason}"
         session.add(stored)
-    return True
+        return not reason
 
 
 def _undelivered(again: bool) -> str:
@@ -96,7 +98,7 @@ def queue_again(context: Context, sop_instance_uid: str) -> dict[str, Any]:
     """Queue a report that failed for sending again; a person asked for it.
 
     Raises:
-        Permanent: there is no such report, or it has not failed.
+        Permanent: there is no such report, it has not failed, or its model does not stand by it.
     """
     with context.database.write() as session:
         query = select(Transmission).where(
@@ -105,6 +107,8 @@ def queue_again(context: Context, sop_instance_uid: str) -> dict[str, Any]:
         rows = list(session.exec(query))
         if not rows:
             raise Permanent(f"no failed transmission of {sop_instance_uid}")
+        if reason := retracted(session, sop_instance_uid):
+            raise Permanent(f"{sop_instance_uid} is not sent again: {reason}")
         for row in rows:
             row.state = "queued"
             row.rounds += 1

@@ -25,11 +25,12 @@ from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.ground import ground_of
 from plugin.stages.impact import note_impacts
-from plugin.stages.send import _is_held
+from plugin.stages.send import _may_leave
 from plugin.stages.train import _spoiled, train_model
 from tests.cohort_builders import NOW, add_labels, add_report, add_study
 from training.impact_models import ImpactNote, ImpactPosition
 from training.models import Cohort, Model, Prediction, TrainingRun
+from training.registry import promote
 
 PREDICTION = """
 [[prediction]]
@@ -181,19 +182,22 @@ def test_what_falls_during_a_training_throws_the_weights_away(context: Context) 
 
 
 def test_nothing_is_written_back_while_a_link_is_suspended(context: Context) -> None:
+    with context.database.write() as session:
+        promote(session, "spine", decided_by="test", reason="a test", clock=lambda: NOW)
+        session.exec(select(Prediction)).one().sop_instance_uid = "2.25.9"
     with context.database.read() as session:
         (row,) = waiting_transmissions(session)
     _turn(context, STUDIES[0], "suspended")
     with context.database.read() as session:
         assert waiting_transmissions(session) == []
     # It was on its way already: asked again in the transaction.
-    assert _is_held(context, row)
+    assert not _may_leave(context, row)
     with context.database.read() as session:
         stored = session.exec(select(Transmission)).one()
     assert (stored.state, stored.rounds) == ("queued", 1)
     assert stored.last_error == "held: a link of the study is suspended until a person decides"
     _turn(context, STUDIES[0], "confirmed")
-    assert not _is_held(context, row)
+    assert _may_leave(context, row)
 
 
 def test_a_quarantined_object_is_noticed_without_any_other_change(context: Context) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.image_builders import save, t2_slice
-from training.classifier import DISC_NETWORK
+from training.classifier import DISC_NETWORK, ClassifierFamily, DiscNetwork
+from training.discs import DISC_CHAIN
 from training.domain.domain import OUTSIDE, UNLIKE, Domain
 from training.errors import Permanent
 from training.geometry import Volume
@@ -14,6 +15,7 @@ from training.inference import predict, predict_discs
 from training.samples import StudyDiscs, study_samples, target_matrix
 from training.trainer import TrainingResult
 from training.weights import Weights, load_weights, save_weights
+from training.weights_check import NO_DOMAIN, check_classifier
 
 SITES = ("L1-L2", "L4-L5", "whole")
 REASON = "the discs could not be numbered with certainty"
@@ -25,7 +27,9 @@ def weights(tmp_path: Path) -> Weights:
     return load_weights(path, write_weights(path))
 
 
-def write_weights(path: Path, domain: Domain | None = None) -> str:
+def write_weights(
+    path: Path, domain: Domain | None = None, found_by: dict[str, str] | None = None
+) -> str:
     torch.manual_seed(0)
     network = DISC_NETWORK.build(2)
     result = TrainingResult(
@@ -42,7 +46,7 @@ def write_weights(path: Path, domain: Domain | None = None) -> str:
         seconds=0.0,
         domain=domain,
     )
-    return save_weights(path, result, {})
+    return save_weights(path, result, {"disc_localiser": found_by} if found_by else {})
 
 
 def study() -> StudyDiscs:
@@ -119,3 +123,27 @@ def test_samples_keep_missing_targets_missing() -> None:
     row = target_matrix([sample], ("stenosis", "herniation", "slip", "other"))
     assert row.tolist()[0][0] == 1.0
     assert np.isnan(row[0, 1:]).all()
+
+
+def test_weights_are_checked_before_they_are_put_to_work(tmp_path: Path) -> None:
+    path, names = tmp_path / "weights", {"herniation", "stenosis"}
+    digest = write_weights(path)
+
+    class Another(DiscNetwork):
+        name = "another"
+
+    def check(family: ClassifierFamily = DISC_NETWORK, asked: set[str] = names) -> str:
+        return check_classifier(path, digest, asked, family, DISC_CHAIN)
+
+    assert check() == NO_DOMAIN
+    with pytest.raises(Permanent, match="other observations"):
+        check(asked={"herniation"})
+    with pytest.raises(Permanent, match="another family"):
+        check(Another())
+    with pytest.raises(Permanent, match="expected digest"):
+        check_classifier(path, "0" * 64, names, DISC_NETWORK, DISC_CHAIN)
+    digest = write_weights(path, Domain({"modality": ("MR",)}, {}))
+    assert "headers alone" in check()
+    digest = write_weights(path, found_by={"name": "disc_chain", "digest": "of another program"})
+    with pytest.raises(Permanent, match="discs are found otherwise now"):
+        check()

@@ -1,6 +1,6 @@
 """A model's way through the gate on a small node: silence, refusals, going live, going back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +9,39 @@ from sqlmodel import Session, col, select
 from typer.testing import CliRunner
 
 from dicom_node.models import Study, Transmission
+from dicom_node.send_outcomes import Outcome, SendResult
+from dicom_node.settings import PacsPeer
 from dicom_node.studies import study_digest
 from labeling.runs import LabelerIdentity, open_run
 from plugin.cli import app
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
 from plugin.operations import run_operation
-from plugin.pipeline import waiting_predictions
+from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.questions import ask
-from plugin.settings import load_settings
+from plugin.settings import Settings, load_settings
 from plugin.settings_template import render
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.impact import note_impacts
+from plugin.stages.monitor import Evidence, silent_evidence
 from plugin.stages.predict import Predictor
+from plugin.stages.send import send_report
+from plugin.stages.weights import check_weights
 from tests.cohort_builders import NOW, add_labels, add_reference, add_report, add_study
 from training import errors
 from training.impact_models import ImpactNote
 from training.models import CohortMember, Model, ModelEvent, Prediction, TrainingRun
-from training.predictions import SitePrediction, stages_now, store_predictions
+from training.predictions import (
+    SitePrediction,
+    record_carrier,
+    stages_now,
+    stages_since,
+    store_predictions,
+)
+from training.registry import promote as live
 from training.registry import register
+from training.stages import Stage, newest_event
 
 STUDIES = [f"1.2.{number}" for number in range(1, 9)]
 PREDICTION = """
@@ -41,10 +54,29 @@ only_without_final_report = false
 
 
 def figures(low: float, positives: int) -> dict[str, Any]:
-    return {"auroc": {"value": low + 0.1, "low": low, "reason": ""}, "positives": positives}
+    return {
+        "auroc": {"value": low + 0.1, "low": low, "reason": ""},
+        "positives": positives,
+        "n": 60,
+    }
 
 
 TEST = {"observations": {"stenosis": figures(0.8, 30), "herniation": figures(0.7, 4)}}
+
+
+@pytest.fixture(autouse=True)
+def weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Have the weights of every model be usable; by version, what they lack is said here."""
+    lacking: dict[str, str] = {}
+
+    def check(_context: Context, model: Model, _run: TrainingRun) -> str:
+        said = lacking.get(str(model.version), "")
+        if said.startswith("!"):
+            raise Permanent(said[1:])
+        return said
+
+    monkeypatch.setattr("plugin.stages.registry.check_weights", check)
+    return lacking
 
 
 @pytest.fixture
@@ -146,6 +178,107 @@ def test_labels_of_readers_who_were_of_no_sample_are_no_reference(context: Conte
     assert promote(context, 1, "positives", "reference")["accepted"] == ["positives", "reference"]
 
 
+def test_a_model_that_knows_no_domain_has_to_be_accepted(
+    context: Context, weights: dict[str, str]
+) -> None:
+    weights["1"] = "the model knows nothing of its inputs"
+    with pytest.raises(Permanent, match="not promoted: the model knows nothing of its inputs"):
+        promote(context, 1)
+    assert promote(context, 1, "domain")["accepted"] == ["domain"]
+
+
+def test_weights_that_cannot_be_used_are_put_to_no_work(
+    context: Context, weights: dict[str, str]
+) -> None:
+    promote(context, 1)
+    promote(context, 2)
+    weights["1"] = "!the weights of spine:1 cannot be used"
+    for command, asked in (
+        ("promote", {"model": "spine:1"}),
+        ("models silence", {"model": "spine:1"}),
+        ("models rollback", {"name": "spine"}),
+    ):
+        with pytest.raises(Permanent, match="weights of spine:1 cannot be used"):
+            do(context, command, **asked)
+    [live] = [e for e in ask(context.settings, "models", {})["models"] if e["stage"] == "live"]
+    assert live["model"] == "spine:2"
+
+
+def test_weights_that_are_not_there_are_refused_in_one_sentence(context: Context) -> None:
+    with context.database.read() as session:
+        model = session.get_one(Model, 1)
+        run = session.get_one(TrainingRun, 1)
+    with pytest.raises(Permanent, match=r"weights of spine:1 cannot be used: .*could not be read"):
+        check_weights(context, model, run)
+
+
+def test_figures_that_were_changed_since_the_registration_are_refused(context: Context) -> None:
+    with context.database.write() as session:
+        run = session.get_one(TrainingRun, 1)
+        run.metrics = {"test": {"observations": {"stenosis": figures(0.99, 30)}}}
+        session.add(run)
+    with pytest.raises(errors.Permanent, match="figures of spine:1 are not those with which"):
+        promote(context, 1)
+
+
+def test_a_model_of_which_no_figures_were_kept_goes_live_with_a_remark(context: Context) -> None:
+    with context.database.write() as session:
+        for event in session.exec(select(ModelEvent)):
+            event.details = {}
+            session.add(event)
+    done = promote(context, 1)
+    assert any("registered by an earlier version" in each for each in done["remarks"])
+    assert "drift was not watched: 0 studies, 150 are needed" in done["remarks"]
+
+
+def _live_before_the_gate(context: Context, version: int) -> None:
+    with context.database.write() as session:
+        live(session, f"spine:{version}", decided_by="old", reason="early", clock=lambda: NOW)
+
+
+def test_a_model_that_was_live_before_the_gate_can_be_judged(context: Context) -> None:
+    _live_before_the_gate(context, 1)
+    with pytest.raises(errors.Permanent, match="who decided and why"):
+        do(context, "promote", model="spine:1", by="", reason="")
+    assert promote(context, 1)["not_spoken"] == ["herniation"]
+    events = ask(context.settings, "model history", {"name": "spine"})["events"]
+    assert [each["stage"] for each in events if each["model"] == "spine:1"] == [
+        "candidate", "live", "live",
+    ]  # fmt: skip
+    assert promote(context, 1)["unchanged"]
+    with pytest.raises(errors.Permanent, match="who decided and why"):
+        do(context, "promote", model="spine:1", by="", reason="")
+
+
+def test_a_rollback_to_what_no_gate_has_judged_asks_the_gate(context: Context) -> None:
+    _live_before_the_gate(context, 1)
+    promote(context, 2)
+    with context.database.write() as session:
+        session.add(_note(1, STUDIES[2], "its report has a later version"))
+    with pytest.raises(Permanent, match="spine:1 is not restored: 1 impact notes are open"):
+        do(context, "models rollback", name="spine")
+    done = do(context, "models rollback", name="spine", accept=["impact"])
+    assert (done["model"], done["not_spoken"]) == ("spine:1", ["herniation"])
+
+
+def test_the_monitor_is_asked_while_others_may_write(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def look(settings: Settings, session: Session, model: Model) -> Evidence:
+        found = silent_evidence(settings, session, model)
+        looks.append(found.seen)
+        with context.database.write() as other:  # waits for ever where a transaction is open
+            _predict_as(context, other, 1, STUDIES[len(looks)], Stage.SILENT)
+        return found
+
+    monkeypatch.setattr("plugin.stages.registry.silent_evidence", look)
+    done = promote(context, 1)
+    assert len(set(looks)) == len(looks) == 3
+    assert any("later ones came in meanwhile" in each for each in done["remarks"])
+
+
 def test_open_impact_notes_refuse_until_a_person_closes_each(context: Context) -> None:
     with context.database.write() as session:
         for cause in ("its report was withdrawn or cancelled", "its report has a later version"):
@@ -178,6 +311,15 @@ def _note(model: int, study: str, cause: str, *, stale: bool = True) -> ImpactNo
         artefact="model", artefact_id=model, study_instance_uid=study, cause=cause, stale=stale,
         noted_at=NOW,
     )  # fmt: skip
+
+
+def _predict_as(
+    context: Context, session: Session, model_id: int, uid: str, stage: Stage
+) -> list[Prediction]:
+    rows = [SitePrediction("stenosis", "L4-L5", 0.9)]
+    digest, model = study_digest(session, uid), session.get_one(Model, model_id)
+    stages = {"stenosis": stage}
+    return store_predictions(session, model, uid, digest, rows, {}, context.clock, stages)
 
 
 def _predict(context: Context, session: Session, model: Model, uid: str) -> list[Prediction]:
@@ -219,6 +361,128 @@ def test_a_model_that_was_retired_meanwhile_predicts_nothing(context: Context) -
     do(context, "models retire", model="spine:1")
     with context.database.write() as session:
         assert stages_now(session, session.get_one(Model, 1), {"stenosis"}) is None
+
+
+def _queued(context: Context, model_id: int, studies: Sequence[str]) -> None:
+    """Have a live model predict on studies, and its structured reports wait to be sent."""
+    with context.database.write() as session:
+        model = session.get_one(Model, model_id)
+        for uid in studies:
+            name = f"2.25.{model_id}.{uid}"
+            rows = [row for row in _predict(context, session, model, uid) if row.stage == "live"]
+            record_carrier(session, rows, name)
+            session.add(
+                Transmission(
+                    sop_instance_uid=name, sop_class_uid="1.2", study_instance_uid=uid,
+                    peer="pacs", path=f"{name}.dcm", created_at=NOW,
+                )
+            )  # fmt: skip
+
+
+@pytest.fixture
+def archive(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Name an archive that takes everything; return the names of what it took."""
+    taken: list[str] = []
+
+    def send(_peer: Any, _title: str, paths: list[Path], **_: Any) -> list[SendResult]:
+        taken.extend(path.stem for path in paths)
+        return [SendResult(path, path.stem, 0, Outcome.DELIVERED) for path in paths]
+
+    monkeypatch.setattr("plugin.stages.send.send_instances", send)
+    monkeypatch.setattr("plugin.stages.send._identity_conflict", lambda *_: "")
+    peer = PacsPeer(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+    changed = context.settings.model_copy(update={"pacs": (peer,)})
+    object.__setattr__(context, "settings", changed)
+    return taken
+
+
+def _sweep(context: Context) -> dict[str, str]:
+    """Send what waits; return what became of each structured report."""
+    with context.database.read() as session:
+        waiting = waiting_transmissions(session)
+    for row in waiting:
+        assert send_report(context, row.sop_instance_uid, row.peer, 1) is None
+    with context.database.read() as session:
+        rows = session.exec(select(Transmission).order_by(col(Transmission.id))).all()
+        return {row.sop_instance_uid: f"{row.state} {row.last_error}".strip() for row in rows}
+
+
+def test_after_a_rollback_the_queue_of_the_other_version_is_not_sent(
+    context: Context, archive: list[str]
+) -> None:
+    promote(context, 1)
+    promote(context, 2)
+    _queued(context, 2, STUDIES[:3])
+    do(context, "models rollback", name="spine")
+    _queued(context, 1, STUDIES[3:4])
+    said = _sweep(context)
+    assert archive == [f"2.25.1.{STUDIES[3]}"]
+    gone = "failed not sent: its model spine:2 is retired now, not live"
+    assert list(said.values()) == [gone, gone, gone, "delivered"]
+    name = f"2.25.2.{STUDIES[0]}"
+    with pytest.raises(Permanent, match="not sent again: its model spine:2 is retired"):
+        do(context, "sr resend", sop_instance_uid=name)
+    promote(context, 2)
+    assert do(context, "sr resend", sop_instance_uid=name) == {"queued": 1}
+    assert _sweep(context)[name] == "delivered"
+
+
+def test_what_a_model_may_no_longer_speak_of_is_not_sent(
+    context: Context, archive: list[str]
+) -> None:
+    promote(context, 1, "positives")  # of herniation, too
+    _queued(context, 1, STUDIES[:1])
+    do(context, "models silence", model="spine:1")
+    promote(context, 1)
+    [said] = _sweep(context).values()
+    assert said == "failed not sent: its model spine:1 does not speak of herniation now"
+    assert archive == []
+
+
+def test_a_prediction_that_began_in_silence_stays_silent(context: Context) -> None:
+    do(context, "models silence", model="spine:1")
+    with context.database.read() as session:
+        began = newest_event(session, session.get_one(Model, 1))
+    promote(context, 1)
+    asked = {"stenosis", "herniation"}
+    with context.database.write() as session:
+        model = session.get_one(Model, 1)
+        assert stages_since(session, model, asked, began) == dict.fromkeys(asked, Stage.SILENT)
+        now = newest_event(session, model)
+        stages = stages_since(session, model, asked, now)
+        assert stages == {"stenosis": Stage.LIVE, "herniation": Stage.SILENT}
+
+
+def test_a_prediction_that_runs_while_its_model_goes_live_is_stored_as_silent(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(context, "models silence", model="spine:1")
+
+    class Child:
+        def run(self, *_: Any) -> list[dict[str, Any]]:
+            promote(context, 1)
+            return [{"observation": "stenosis", "site": "L4-L5", "probability": 0.9, "reason": ""}]
+
+    with context.database.read() as session:
+        digest = study_digest(session, STUDIES[0])
+    predictor = Predictor(context)
+    monkeypatch.setattr(predictor, "_running_child", Child)
+    monkeypatch.setattr(predictor, "_job", lambda *_: ({}, []))
+    predictor.predict(1, STUDIES[0], digest)
+    with context.database.read() as session:
+        [row] = session.exec(select(Prediction)).all()
+        assert (row.stage, row.sop_instance_uid) == ("silent", "")
+        assert session.exec(select(Transmission)).all() == []
+
+
+def test_rows_of_a_model_that_was_live_make_no_report_while_it_is_silent(context: Context) -> None:
+    promote(context, 1)
+    with context.database.write() as session:
+        rows = _predict(context, session, session.get_one(Model, 1), STUDIES[0])
+    do(context, "models silence", model="spine:1")
+    with context.database.write() as session:
+        Predictor(context)._report(session, session.get_one(Model, 1), STUDIES[0], rows, [])
+        assert session.exec(select(Transmission)).all() == []
 
 
 def test_a_silent_model_takes_what_arrives_and_a_live_one_the_archive_too(

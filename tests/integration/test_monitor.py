@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 from sqlmodel import Session, col, select
 
-from dicom_node.models import Report, Series, Transmission
+from dicom_node.linking.models import PatientEvent
+from dicom_node.models import Instance, Quarantined, Report, Series, Transmission
 from dicom_node.studies import study_digest
 from labeling.runs import LabelerIdentity, open_run
 from plugin.context import Context, open_context
@@ -20,6 +22,7 @@ from plugin.settings_template import render
 from plugin.stages.monitor_rows import Left
 from tests.cohort_builders import NOW, add_labels, add_report, add_study
 from training.models import Cohort, CohortMember, Model, Prediction, TrainingRun
+from training.predictions import SitePrediction, store_predictions
 from training.registry import register, silence
 
 HOUR = dt.timedelta(hours=1)
@@ -177,9 +180,87 @@ def test_studies_whose_radiologist_could_see_our_report_stand_apart(
     assert apart == {"yes": 1, "no": 7}
 
 
+def test_what_may_have_arrived_unanswered_counts_as_seen(context: Context, tmp_path: Path) -> None:
+    with context.database.write() as session:
+        for uid, attempts in ((STUDIES[0], 1), (STUDIES[1], 0)):
+            session.add(
+                Transmission(
+                    sop_instance_uid=f"{uid}.9", sop_class_uid="1.2", study_instance_uid=uid,
+                    peer="pacs", path="x", state="failed", attempts=attempts, created_at=NOW,
+                )
+            )  # fmt: skip
+    rows = monitor(context, tmp_path)["agreement"]
+    apart = {e["value"]: e["n"] for e in rows if e["split"] == "structured report before"}
+    assert apart == {"yes": 1, "no": 7}
+
+
+def test_what_is_held_back_or_of_another_patient_now_is_not_compared(
+    context: Context, tmp_path: Path
+) -> None:
+    with context.database.write() as session:
+        session.add(
+            Quarantined(
+                kind="dicom", digest="9" * 64, reason="another patient", cause="identity",
+                study_instance_uid=STUDIES[0], received_at=NOW,
+            )
+        )  # fmt: skip
+        add_report(session, STUDIES[1], identity="foreign", state="suspended")
+        for number, after in ((2, HOUR), (3, -HOUR)):  # the second was known at the prediction
+            session.add(
+                PatientEvent(
+                    action="merge", event_time="2026", prior_issuer="SITE",
+                    prior_patient_id=f"P{number}", issuer="SITE", patient_id=f"Q{number}",
+                    recorded_at=NOW + after,
+                )
+            )  # fmt: skip
+    found = monitor(context, tmp_path)
+    assert found["left_out"] == {Left.HELD: 2, Left.MOVED: 1}
+    assert found["compared"] == 5
+
+
+def test_names_of_scanners_are_shown_as_they_may_be(context: Context, tmp_path: Path) -> None:
+    with context.database.write() as session:
+        names = ("$\\bad$", "_hidden", "\x1b[31mred\n\u202e", "A" * 200)
+        for row, name in zip(session.exec(select(Series)), names, strict=False):
+            row.manufacturer, row.manufacturer_model_name = "", name
+            session.add(row)
+    found = monitor(context, tmp_path)
+    shown = {each["value"] for each in found["agreement"] if each["split"] == "scanner"}
+    assert shown == {"$\\bad$", "_hidden", "[31mred", "A" * 61 + "...", "Simulated One"}
+    assert set(found["marks"].values()) == {*shown, "SITE"}
+
+
+def test_a_scanner_is_known_after_retention_deleted_the_series(
+    context: Context, tmp_path: Path
+) -> None:
+    with context.database.write() as session:
+        model = session.get_one(Model, 1)
+        add_study(session, "1.3", "P99")
+        for row in session.exec(select(Series).where(Series.study_instance_uid == "1.3")):
+            row.manufacturer, row.institution_name = "Another", "North"
+            session.add(row)
+        session.flush()
+        rows = [SitePrediction("stenosis", "L4-L5", 0.9)]
+        store_predictions(session, model, "1.3", "d", rows, {}, context.clock, {})
+        of_it = col(Series.study_instance_uid) == "1.3"
+        series = sa.select(col(Series.series_instance_uid)).where(of_it)
+        session.execute(sa.delete(Instance).where(col(Instance.series_instance_uid).in_(series)))
+        session.execute(sa.delete(Series).where(of_it))
+    from plugin.stages.ground import ground_of
+    from plugin.stages.monitor_rows import gather
+
+    with context.database.read() as session:
+        model = session.get_one(Model, 1)
+        found = gather(session, context.settings, ground_of(context.settings), model)
+    [row] = [each for each in found.rows if each.study == "1.3"]
+    assert (row.scanner, row.house) == ("Another", "North")
+
+
 def test_silence_counts_towards_the_gate(context: Context) -> None:
     from plugin.stages.monitor import silent_evidence
 
     with context.database.read() as session:
         model = session.get_one(Model, 1)
-        assert silent_evidence(context.settings, session, model) == (8, ())
+        found = silent_evidence(context.settings, session, model)
+    assert (found.silent_studies, found.alarms) == (8, ())
+    assert found.state.startswith("8 studies, 150 are needed")

@@ -25,6 +25,7 @@ from plugin.simulation.pacs import PacsDouble
 from plugin.stages.send import send_report
 from plugin.status import node_status, render_status
 from tests.builders import mr_image, received, uid, write_file
+from tests.cohort_builders import add_said, add_study
 from tests.index_room import NOW
 
 OTHER_PIXELS = bytes(128)
@@ -151,6 +152,8 @@ def test_a_report_on_a_frozen_study_does_not_leave(config: Path, tmp_path: Path)
         with open_context(settings) as context:
             path = write_file(context.folder.reports / "1.dcm", mr_image())
             with context.database.write() as session:
+                add_study(session, STUDY, "P1")
+                add_said(session, STUDY, "2.25.1")
                 session.add(
                     Transmission(
                         sop_instance_uid="2.25.1", sop_class_uid="1.2", study_instance_uid=STUDY,

@@ -32,6 +32,7 @@ from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.predict import Predictor
 from plugin.stages.reference import import_references
+from plugin.stages.weights import check_weights
 from tests.cohort_builders import MR_IMAGE, NOW, add_labels, add_reference, add_report, add_study
 from tests.phantom_files import write_series
 from training.architectures.registry import GROUP
@@ -156,11 +157,22 @@ def test_an_architecture_is_trained_registered_and_predicts(context: Context) ->
     files = {each.name for each in context.folder.weights.iterdir()}
     assert files == {f"{model.weights_digest}.{kind}" for kind in ("safetensors", "png")}
     _predicts(context, model)
+    _can_be_put_to_work(context, model, run)
     assert list(context.folder.prepared.iterdir())
     erase_patient(
         context, issuer="SITE", patient_id="P0", by="test", reason="a test", dry_run=False
     )
     assert not list(context.folder.prepared.iterdir())
+
+
+def _can_be_put_to_work(context: Context, model: Model, run: TrainingRun) -> None:
+    assert "headers alone" in check_weights(context, model, run)  # so few patients tell no pixels
+    with context.database.write() as session:
+        stored = session.get_one(Model, model.id)
+        stored.operating_points = {"herniation": 0.5}
+        with pytest.raises(Permanent, match=r"stacks:1 cannot be used: .* other observations"):
+            check_weights(context, stored, run)
+        session.rollback()
 
 
 def _predicts(context: Context, model: Model) -> None:

@@ -7,7 +7,7 @@ wrong picture. A sentence names what differs in words of this program, never a v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from training.domain.facts import FIGURES, TERMS, Facts, fits, in_words
@@ -26,6 +26,14 @@ _DIFFERS = {
 }
 _LENGTHS = 1.3  # factor by which a length or time may lie outside of those learned
 _COUNTS = 2.0  # the same for numbers of images
+_NEARLY_ALL = 0.98
+"""Share of the inputs that stated a term or figure from which on another input has to state it.
+
+Inputs like those learned from are then refused for silence no oftener than in one of fifty.
+"""
+
+
+_NAMES = {**TERMS, **FIGURES}
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,26 @@ class Domain:
         ranges: by key of ``facts.FIGURES``, the least and the greatest.
         likeness: of pixels; None: too few inputs, and pixels are not asked.
         record: figures for people, JSON-ready.
+        stated: by key, which share of the inputs stated it in all images that were looked at; a
+            domain of an earlier version has none, and silence is not held against anything.
     """
 
     terms: Mapping[str, tuple[str, ...]]
     ranges: Mapping[str, tuple[float, float]]
     likeness: Likeness | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    stated: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """The keys that nearly every input stated: one that does not is another kind of input."""
+        return tuple(k for k in _NAMES if self.stated.get(k, 0.0) >= _NEARLY_ALL)
 
     def unlike_headers(self, facts: Sequence[Facts]) -> str:
         """Return why a series is none that the model was made for, by its headers, or "".
 
-        What a header is silent on is not held against it.
+        What a header does not state, or malformed, is held against it where nearly all inputs that
+        were learned from stated it.
         """
         for each in facts:
             for key, term in each.terms.items():
@@ -71,6 +88,9 @@ class Domain:
                 if key in self.ranges and not _inside(key, figure, *self.ranges[key]):
                     low, high = self.ranges[key]
                     return f"{OUTSIDE}: {FIGURES[key]} lies too far from {low:.4g} to {high:.4g}"
+        for key in self.expected:
+            if not all(_states(each, key) for each in facts):
+                return f"{OUTSIDE}: {_NAMES[key]} is not stated"
         return ""
 
     def unlike_pixels(self, overview: Overview) -> str:
@@ -111,7 +131,9 @@ def learn_domain(looks: Sequence[Look]) -> Domain:
     likeness = None
     usable = [each for each in (*train, *validation) if not each.overview.blank]
     held = sum(each.fold == "validation" for each in usable)
-    if len(usable) - held >= LEAST:
+    # A threshold is set by inputs that a description has not seen: of another patient.
+    judges = held or len({each.patient_key for each in usable}) > 1
+    if len(usable) - held >= LEAST and judges:
         likeness = likeness_of(
             [each.overview for each in usable], [each.patient_key for each in usable], held
         )
@@ -119,6 +141,7 @@ def learn_domain(looks: Sequence[Look]) -> Domain:
         {key: each for key, each in terms.items() if each},
         {key: (min(each), max(each)) for key, each in figures.items() if each},
         likeness,
+        stated=_stated((*train, *validation)),
     )
     record = {
         "inputs": {"train": len(train), "validation": len(validation), "test": len(test)},
@@ -128,9 +151,26 @@ def learn_domain(looks: Sequence[Look]) -> Domain:
         "threshold_turned": likeness.turned if likeness else None,
         "wanted_share": SHARE,
         "abstained": {"validation": _abstained(found, validation), "test": _abstained(found, test)},
-        "pixels": "" if likeness else f"not asked: fewer than {LEAST} inputs in train",
+        "expected": [_NAMES[key] for key in found.expected],
+        "pixels": "" if likeness else _UNASKED,
     }
-    return Domain(found.terms, found.ranges, likeness, record)
+    return replace(found, record=record)
+
+
+_UNASKED = f"not asked: fewer than {LEAST} inputs in train, or all of one patient"
+
+
+def _stated(looks: Sequence[Look]) -> dict[str, float]:
+    """Return by key which share of the inputs stated it."""
+    return {
+        key: sum(all(_states(f, key) for f in each.facts) for each in looks) / len(looks)
+        for key in _NAMES
+        if looks
+    }
+
+
+def _states(facts: Facts, key: str) -> bool:
+    return key in facts.terms or key in facts.figures
 
 
 def _abstained(domain: Domain, looks: Sequence[Look]) -> int:

@@ -78,7 +78,10 @@ _FRONTAL = frozenset({View.PA, View.AP, View.FRONTAL})
 
 @dataclass(frozen=True)
 class Facts:
-    """What one image says; a term or figure that it is silent on is missing."""
+    """What one image says; a term or figure that it does not state, or malformed, is missing.
+
+    Several values of one term stand joined by a backslash.
+    """
 
     terms: Mapping[str, str]
     figures: Mapping[str, float]
@@ -96,9 +99,14 @@ def facts_of(images: Sequence[ImageHeader], count: int) -> tuple[Facts, ...]:
 
 
 def fits(key: str, term: str, learned: Sequence[str]) -> bool:
-    """Tell whether a term is among those learned; a frontal view may be PA or AP."""
+    """Tell whether a term is among those learned; a frontal view may be PA or AP.
+
+    Of several values each has to fit.
+    """
     if term in learned:
         return True
+    if _AND in term:
+        return all(fits(key, each, learned) for each in term.split(_AND))
     frontal = {str(each) for each in _FRONTAL}
     asked = {term, *learned} & frontal
     return key == "view" and term in frontal and View.FRONTAL in asked and len(asked) > 1
@@ -106,7 +114,7 @@ def fits(key: str, term: str, learned: Sequence[str]) -> bool:
 
 def in_words(key: str, terms: Sequence[str]) -> str:
     """Return terms for a sentence; those that are kept as digests are not named."""
-    named = [each for each in terms if not each.startswith(_UNNAMED)]
+    named = [each.replace(_AND, " and ") for each in terms if _UNNAMED not in each]
     if key == "directions":
         named = [f"{each[0]} and {each[1]}" for each in named]
     rest = ["another that is not named here"] if len(named) < len(terms) else []
@@ -114,11 +122,12 @@ def in_words(key: str, terms: Sequence[str]) -> str:
 
 
 def _of_image(image: ImageHeader, count: int) -> Facts:
-    modality = next(iter(image.terms("Modality")), "")
+    modality = _several(image.terms("Modality"), _MODALITIES)
+    part = _several(image.terms("BodyPartExamined"), _PARTS)
     plane, leading = _lying(image)
     terms = {
-        "modality": _known(modality, _MODALITIES),
-        "body_part": _known(body_part(image), _PARTS),
+        "modality": modality,
+        "body_part": part or _known(body_part(image), _PARTS),
         "plane": plane,
         "directions": leading,
         "contrast": (contrast_of(image, hints=False).contrast or "") if modality == "MR" else "",
@@ -132,6 +141,14 @@ def _of_image(image: ImageHeader, count: int) -> Facts:
 
 
 _UNNAMED = "sha256:"
+
+
+_AND = "\\"  # as DICOM joins values
+
+
+def _several(values: Sequence[str], known: frozenset[str]) -> str:
+    """Return the values that are not empty, each once, in one term."""
+    return _AND.join(sorted({_known(each, known) for each in values if each}))
 
 
 def _known(term: str, known: frozenset[str]) -> str:
@@ -171,8 +188,14 @@ def _sizes(image: ImageHeader) -> dict[str, float | None]:
     return {
         "field_height": rows * spacing[0] if rows and spacing else None,
         "field_width": columns * spacing[1] if columns and spacing else None,
-        "slice_distance": image.number("SpacingBetweenSlices", "SliceThickness"),
+        "slice_distance": _length(image, "SpacingBetweenSlices")
+        or _length(image, "SliceThickness"),
         "echo_time": image.echo_time,
         "repetition_time": image.number("RepetitionTime"),
         "inversion_time": image.inversion_time,
     }
+
+
+def _length(image: ImageHeader, keyword: str) -> float | None:
+    found = image.number(keyword)
+    return found if found is not None and found > 0 else None

@@ -27,6 +27,7 @@ def packed(domain: Domain | None) -> tuple[dict[str, Any], dict[str, torch.Tenso
         "terms": {key: list(each) for key, each in domain.terms.items()},
         "ranges": {key: list(each) for key, each in domain.ranges.items()},
         "record": dict(domain.record),
+        "stated": dict(domain.stated),
     }
     likeness = domain.likeness
     if likeness is None:
@@ -70,6 +71,7 @@ def unpacked(about: Mapping[str, Any], state: State) -> tuple[Domain | None, Sta
             {str(k): (float(low), float(high)) for k, (low, high) in told["ranges"].items()},
             _likeness(told["pixels"], state) if "pixels" in told else None,
             told["record"],
+            {str(key): float(each) for key, each in told.get("stated", {}).items()},
         ),
         own,
     )

@@ -7,7 +7,7 @@ nothing here is called accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,9 @@ def agreement(rows: Sequence[Watched], seed: int = 0) -> dict[str, Any]:
 
     Returns:
         ``n`` (sites), ``studies``, ``positives`` by the reports; sensitivity, specificity and PPV
-        against the reports' labels, each with value, low, high; ``calibration``.
+        against the reports' labels, each with value, low, high; ``calibration``; ``abstained``,
+        the share of all rows on which the model said that it was not made for such an image, and
+        ``not_evaluated``, the share without a probability for whatever reason.
     """
     compared = [each for each in rows if each.compared]
     decided = [each for each in compared if each.threshold is not None]
@@ -44,7 +46,14 @@ def agreement(rows: Sequence[Watched], seed: int = 0) -> dict[str, Any]:
         "positives": sum(each.label == 1.0 for each in compared),
         **_figures(decided, seed),
         "calibration": calibration(compared),
+        "abstained": _share(each.abstained for each in rows),
+        "not_evaluated": _share(each.probability is None for each in rows),
     }
+
+
+def _share(found: Iterable[bool]) -> float | None:
+    told = list(found)
+    return sum(told) / len(told) if told else None
 
 
 def _figures(rows: Sequence[Watched], seed: int) -> dict[str, Any]:

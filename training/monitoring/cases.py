@@ -6,6 +6,22 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+NOT_STATED = "not stated"
+"""The name of a scanner or site of which nothing is known."""
+
+_LONGEST = 64
+
+
+def shown_name(text: str) -> str:
+    """Return what images call a scanner or a site, as it may be shown and kept in a file.
+
+    Printable characters alone, in one line, at most 64 of them; an element of an image may hold
+    whatever somebody typed.
+    """
+    told = "".join(each if each.isprintable() else " " for each in text)
+    told = " ".join(told.split())
+    return told if len(told) <= _LONGEST else told[: _LONGEST - 3] + "..."
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
@@ -22,7 +38,9 @@ class Watched:
         label: 1.0 present, 0.0 absent, by the labels of the final report; None: it says nothing
             certain, or there is none that may be compared.
         report_at: when that report came; None: there is none.
-        ours_before: whether a structured report of ours was in the archive before it came.
+        ours_before: whether a structured report of ours was, or may have been, in the archive
+            before it came.
+        abstained: whether the model said that it was not made for such an image.
     """
 
     study: str
@@ -38,6 +56,7 @@ class Watched:
     label: float | None = None
     report_at: dt.datetime | None = None
     ours_before: bool = False
+    abstained: bool = False
 
     @property
     def compared(self) -> bool:

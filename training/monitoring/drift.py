@@ -9,19 +9,24 @@ and none is used: a change of the patients looks like a change of the scanner he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from labeling.evaluation.resampling import Floats
-from training.monitoring.cases import ALL, Watched, groups, studies_in_order
+from training.monitoring.cases import ALL, NOT_STATED, Watched, groups, studies_in_order
 from training.settings import MonitorSettings
 
+WATCHED = "watched"
+"""The state of a model that has enough studies for both windows."""
+
 _BINS = 10
-_PERMUTATIONS = 4999, 99_999  # at least, at most
+_PERMUTATIONS = 4999, 19_999  # at least, at most
+_ENOUGH = 40  # draws as far apart as what was found: it is chance, and no more are drawn
 _CELLS = 2_000_000
+_FIRST = 500  # draws, before it is asked whether more are needed
 LEAST_OF_A_GROUP = 20  # studies; a scanner with fewer newest ones is not judged
 _SPLITS = ("scanner", "site")
 
@@ -76,7 +81,8 @@ def drift(rows: Sequence[Watched], settings: MonitorSettings, seed: int = 0) -> 
         for (split, value), new in _newest(rows, known, settings).items()
         for name in sorted({each.observation for each in rows})
     ]
-    level = settings.significance / max(1, 2 * len(tests))  # Bonferroni
+    # Bonferroni, as far as the draws reach: of a level that they cannot tell there is no alarm.
+    level = max(settings.significance / max(1, 2 * len(tests)), 2 / _PERMUTATIONS[1])
     changes = [
         {
             "split": split,
@@ -88,13 +94,14 @@ def drift(rows: Sequence[Watched], settings: MonitorSettings, seed: int = 0) -> 
     ]
     last = set(found.newest)
     return {
-        "state": "watched",
+        "state": WATCHED,
         "changes": changes,
         "new_scanners": sorted(
             {each.scanner for each in rows if each.study in last}
             - {each.scanner for each in before}
+            - {NOT_STATED}
         ),
-        "alarms": [_sentence(each) for each in changes if each["alarm"]],
+        "alarms": [sentence(each) for each in changes if each["alarm"]],
     }
 
 
@@ -214,7 +221,11 @@ def _failures(values: Floats, sides: Floats) -> Floats:
 def _p_value(
     before: Sequence[Watched], after: Sequence[Watched], statistic: Any, draws: int, seed: int
 ) -> float:
-    """Return how often chance makes as great a statistic when whole studies change sides."""
+    """Return how often chance makes as great a statistic when whole studies change sides.
+
+    Drawing ends early where that has come often enough (Besag and Clifford, "Sequential Monte
+    Carlo p-values", Biometrika 1991): such a p is far above any level that is asked for here.
+    """
     rows = [*before, *after]
     values = np.array([np.nan if r.probability is None else r.probability for r in rows])
     if statistic is _distances:
@@ -226,16 +237,18 @@ def _p_value(
     side = np.array([float(each in early) for each in numbers])
     rng = np.random.default_rng(seed)
     least = statistic(values, side[None, study])[0] - 1e-12
-    hits = 0
+    hits = done = 0
     portion = max(1, _CELLS // max(1, values.size))
-    for start in range(0, draws, portion):
-        count = min(portion, draws - start)
+    while done < draws and hits < _ENOUGH:
+        count = min(portion, _FIRST if not done else draws, draws - done)
         drawn = rng.permuted(np.tile(side, (count, 1)), axis=1)
         hits += int((statistic(values, drawn[:, study]) >= least).sum())
-    return (hits + 1) / (draws + 1)
+        done += count
+    return (hits + 1) / (done + 1)
 
 
-def _sentence(change: dict[str, Any]) -> str:
+def sentence(change: Mapping[str, Any]) -> str:
+    """Return an alarm in words, of one of the ``changes`` of :func:`drift`."""
     where = "" if change["split"] == ALL else f" on {change['split']} {change['value']}"
     said = f"{change['observation']}{where}:"
     if change["p"] is not None and change["mean"] is not None:

@@ -8,7 +8,8 @@ from training.errors import Permanent
 from training.gate import Need, Record, Shown, judge, needs_of
 from training.settings import GateSettings
 
-GOOD = Shown(auroc=0.9, low=0.8, positives=30, referenced=40, read=40)
+GOOD = Shown(auroc=0.9, low=0.8, positives=30, n=60, referenced=40, read=40)
+NAN = float("nan")
 SETTINGS = GateSettings(minimum_auroc=0.7, minimum_positives=20)
 
 
@@ -34,6 +35,17 @@ def test_what_shows_everything_is_spoken_and_nothing_is_missing():
         ),
         ({"positives": 12}, Need.POSITIVES, ("12", "20", "8 missing")),
         ({"referenced": 0}, Need.REFERENCE, ("sampled", "40 were read")),
+        ({"referenced": 35}, Need.REFERENCE, ("35 of the 40", "90%")),
+        ({"low": NAN}, Need.AUROC, ("0.9", "nan", "none that can be")),
+        ({"auroc": NAN}, Need.AUROC, ("nan", "0.8")),
+        ({"auroc": 7.0}, Need.AUROC, ("7.0", "0.8")),
+        ({"auroc": 7.0, "low": None}, Need.AUROC, ("7.0", "without interval")),
+        ({"auroc": 0.75}, Need.AUROC, ("0.75", "0.8")),
+        ({"auroc": None}, Need.AUROC, ("None", "0.8")),
+        ({"auroc": float("inf")}, Need.AUROC, ("inf",)),
+        ({"positives": 61}, Need.POSITIVES, ("61 positives of 60",)),
+        ({"positives": -1}, Need.POSITIVES, ("-1 positives",)),
+        ({"positives": NAN}, Need.POSITIVES, ("nan",)),
     ],
 )
 def test_an_observation_that_lacks_something_is_left_out_with_the_numbers(changes, need, numbers):
@@ -51,6 +63,8 @@ def test_an_observation_that_lacks_something_is_left_out_with_the_numbers(change
 def test_the_bounds_themselves_pass():
     found = judge(record(low=0.7, positives=20), SETTINGS)
     assert found.spoken == ("narrowing", "stenosis")
+    perfect = judge(record(low=1.0 + 1e-15, auroc=1.0), SETTINGS)
+    assert perfect.spoken == ("narrowing", "stenosis")
 
 
 def test_labels_of_any_reader_are_enough_where_the_settings_say_so():
@@ -70,10 +84,12 @@ def test_where_nothing_may_be_spoken_nothing_is_promoted():
 @pytest.mark.parametrize(
     ("changes", "settings", "need", "said"),
     [
-        ({"notes": ["note 4: corrected"]}, {}, Need.IMPACT, "1 impact notes are open (note 4"),
+        ({"notes": {4: "note 4: corrected"}}, {}, Need.IMPACT, "1 impact notes are open (note 4"),
         ({"silent_days": 3.0}, {"silent_days": 14}, Need.SILENT, "3.0 days of silent mode, 14"),
         ({}, {"silent_days": 1}, Need.SILENT, "0.0 days"),
         ({"silent_studies": 40}, {"silent_studies": 50}, Need.SILENT, "40 studies compared"),
+        ({"silent_days": NAN}, {"silent_days": 1}, Need.SILENT, "nan days"),
+        ({"domain": "it knows no domain"}, {}, Need.DOMAIN, "it knows no domain"),
         ({"drifts": ["x: PSI 0.4"]}, {}, Need.DRIFT, "drift: x: PSI 0.4"),
     ],
 )
@@ -107,3 +123,16 @@ def test_what_was_accepted_is_kept_with_the_figures():
 def test_an_unknown_need_is_named():
     with pytest.raises(Permanent, match=r"no 'luck'; what can be accepted: auroc, positives"):
         needs_of(["auroc", "luck"])
+
+
+def test_the_event_keeps_every_note_and_what_was_not_known():
+    notes = {number: f"note {number}: corrected" for number in range(1, 9)}
+    given = replace(record(), notes=notes, remarks=["nobody watched"])
+    kept = judge(given, SETTINGS, {Need.IMPACT}).details()
+    assert kept["open_notes"] == list(range(1, 9))
+    assert kept["remarks"] == ["nobody watched"]
+
+
+def test_numbers_that_are_none_are_kept_as_words():
+    kept = judge(record(low=NAN), SETTINGS).details()["observations"]["stenosis"]
+    assert (kept["low"], kept["auroc"]) == ("nan", 0.9)

@@ -20,6 +20,7 @@ from tests.cohort_builders import (
 from training.cohort import CohortQuery, freeze, manifest, members_of
 from training.folds import assign_fold, patient_key
 from training.impact import Artefact, Scope, note
+from training.impact_closing import close_note, open_notes
 from training.impact_models import ImpactNote
 from training.membership import Ground, standing_of
 from training.models import CohortMember, Model, Prediction, TrainingRun
@@ -245,3 +246,47 @@ def test_notes_are_only_added(session, cohort):
         .order_by(ImpactNote.id)
     ).all()
     assert said == [True, False, True]
+
+
+def corrected(session, version):
+    """Have a later version of the report of study 1.2 come."""
+    for old in session.exec(select(Report).where(Report.report_identity == "report of 1.2")):
+        old.is_current = False
+    return add_report(session, "1.2", identity="report of 1.2", version=version, status="C")
+
+
+def test_a_closed_note_does_not_hide_a_later_correction(session, cohort):
+    (model,) = session.exec(select(Model.id))
+    new = corrected(session, 2)
+    assert look(session, reports={new})[Artefact.MODEL, "1.2"] == Fault.CORRECTED
+    (first,) = open_notes(session, Artefact.MODEL, model)
+    close_note(session, first.id, decided_by="Dr Who", reason="seen", clock=clock)
+    assert look(session, reports={new}) == {}  # nothing new: it stays closed
+    newer = corrected(session, 3)
+    assert look(session, reports={newer})[Artefact.MODEL, "1.2"] == Fault.CORRECTED
+    (second,) = open_notes(session, Artefact.MODEL, model)
+    assert second.id != first.id
+
+
+def test_other_images_twice_are_two_notes(session, cohort):
+    (model,) = session.exec(select(Model.id))
+    for _ in range(2):
+        add_series(session, "1.1")
+        assert look(session)[Artefact.MODEL, "1.1"] == Fault.IMAGES
+        (note,) = open_notes(session, Artefact.MODEL, model)
+        close_note(session, note.id, decided_by="Dr Who", reason="seen", clock=clock)
+        assert open_notes(session, Artefact.MODEL, model) == []
+
+
+def test_notes_of_earlier_versions_are_opened_once_more_where_they_were_closed(session, cohort):
+    (model,) = session.exec(select(Model.id))
+    new = corrected(session, 2)
+    look(session, reports={new})
+    for each in session.exec(select(ImpactNote)):
+        each.grounds = ""
+    session.flush()
+    assert look(session, reports={new}) == {}  # open ones stay as they are
+    (early,) = open_notes(session, Artefact.MODEL, model)
+    close_note(session, early.id, decided_by="Dr Who", reason="seen", clock=clock)
+    assert set(look(session, reports={new})) == {(Artefact.MODEL, "1.2")}
+    assert len(open_notes(session, Artefact.MODEL, model)) == 1

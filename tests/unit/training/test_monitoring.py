@@ -1,12 +1,13 @@
 """Agreement, calibration and drift of numbers that are known beforehand."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from training.monitoring.agreement import agreement, calibration, running
-from training.monitoring.cases import Watched, groups
+from training.monitoring.cases import NOT_STATED, Watched, groups
 from training.monitoring.drift import drift, ks_distance, psi
 from training.monitoring.watching import watch
 from training.settings import MonitorSettings
@@ -130,6 +131,31 @@ def test_a_few_studies_and_one_odd_patient_make_no_alarm():
     assert (few["state"], few["alarms"]) == ("89 studies, 90 are needed", [])
     odd = [row(89, 0.99, site=site) for site in SITES]
     assert drift([*stream(89), *odd], SETTINGS)["alarms"] == []
+
+
+def test_a_scanner_that_is_not_stated_is_no_new_one():
+    rows = [*stream(90), *stream(30, 90, scanner=NOT_STATED)]
+    assert drift(rows, SETTINGS)["new_scanners"] == []
+
+
+def test_many_groups_leave_an_alarm_within_reach():
+    rows = [*stream(90)]
+    for number in range(1, 4):
+        rows += stream(30, 90 * number, shift=0.3, scanner=f"S{number}")
+    names = [f"finding {number}" for number in range(15)]
+    many = [replace(each, observation=name) for name in names for each in rows]
+    few = [each for each in many if each.observation == names[0]]
+    alone = {each["value"] for each in drift(few, SETTINGS)["changes"] if each["alarm"]}
+    found = [each for each in drift(many, SETTINGS)["changes"] if each["observation"] == names[0]]
+    assert {each["value"] for each in found if each["alarm"]} == alone
+    assert all(each["p"] is None or 0 < each["p"] <= 1 for each in found)
+
+
+def test_abstaining_and_not_evaluated_rows_are_shares_of_all():
+    rows = [row(1, 0.9, 1.0), row(2, None), replace(row(3, None), abstained=True), row(4, 0.1)]
+    found = agreement(rows)
+    assert (found["abstained"], found["not_evaluated"]) == (0.25, 0.5)
+    assert agreement([])["abstained"] is None
 
 
 def test_false_alarms_are_rare():

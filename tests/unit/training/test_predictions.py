@@ -23,6 +23,7 @@ from training.predictions import (
 )
 from training.registry import register
 from training.settings import PredictionRule
+from training.stages import Stage
 
 RULE = PredictionRule(model="spine")
 ROWS = [
@@ -52,7 +53,9 @@ def model(session):
 
 
 def store(session, model, rows=ROWS, digest="d1", uid="1.1"):
-    return store_predictions(session, model, uid, digest, rows, model.operating_points, clock)
+    live = dict.fromkeys(("narrowing",), Stage.LIVE)
+    points = model.operating_points
+    return store_predictions(session, model, uid, digest, rows, points, clock, live)
 
 
 def waiting(session, model, *, complete=("1.1", "1.2"), rule=RULE, digest="d1"):
@@ -69,6 +72,13 @@ def test_rows_are_stored_once_and_kept(session, model):
     again = store(session, model, [SitePrediction("narrowing", "L4-L5", 0.2), *ROWS])
     assert again == first
     assert [each.probability for each in predictions_of(session, "1.1")] == [0.7, None]
+
+
+def test_an_observation_of_which_nobody_said_that_it_is_live_stays_silent(session, model):
+    add_study(session, "1.1", "P1")
+    rows = [*ROWS, SitePrediction("fracture", "", 0.9)]
+    stored = store(session, model, rows)
+    assert [each.stage for each in stored] == ["live", "live", "silent"]
 
 
 def test_a_study_that_grew_gets_rows_of_its_own(session, model):

@@ -57,9 +57,8 @@ def learned() -> Domain:
     return learn_domain([look(number) for number in range(100)])
 
 
-def test_headers_that_were_learned_from_and_silent_ones_are_no_reason(learned: Domain) -> None:
+def test_headers_that_were_learned_from_are_no_reason(learned: Domain) -> None:
     assert learned.unlike_headers(facts()) == ""
-    assert learned.unlike_headers(facts(Modality=None, BodyPartExamined=None, EchoTime=None)) == ""
     assert learned.unlike_headers(facts(PixelSpacing=["1.2", "1.2"])) == ""  # 307 mm, not 256
 
 
@@ -81,6 +80,54 @@ def test_other_headers_are_a_reason_that_names_what_was_learned(
     reason = learned.unlike_headers(facts(**elements))
     assert reason.startswith(OUTSIDE)
     assert named in reason
+
+
+@pytest.mark.parametrize(
+    ("elements", "named"),
+    [
+        ({"Modality": None}, "Modality is not stated"),
+        ({"Modality": [""]}, "Modality is not stated"),
+        ({"BodyPartExamined": None}, "the body part is not stated"),
+        ({"ImageOrientationPatient": ["1", "0", "0", "0", "1"]}, "the plane is not stated"),
+        ({"PixelSpacing": ["x", "y"]}, "the height of the field of view is not stated"),
+        ({"PixelSpacing": ["-1", "-1"]}, "the height of the field of view is not stated"),
+        ({"RepetitionTime": ["nan"]}, "is not stated"),
+        ({"RepetitionTime": ["0"]}, "is not stated"),
+        ({"RepetitionTime": ["-10"]}, "is not stated"),
+        ({"Modality": ["MR", "CT"]}, "Modality is not MR"),
+        ({"Modality": ["", "CT"]}, "Modality is not MR"),
+        ({"BodyPartExamined": ["", "CHEST"]}, "the body part is not LSPINE"),
+        ({"BodyPartExamined": ["LSPINE", "CHEST"]}, "the body part is not LSPINE"),
+    ],
+)
+def test_what_nearly_all_stated_has_to_be_stated_well(
+    learned: Domain, elements: dict[str, Any], named: str
+) -> None:
+    assert named in learned.unlike_headers(facts(**elements))
+    assert learned.unlike_headers(facts(Modality=["MR", "", "MR"])) == ""
+
+
+def test_what_some_were_silent_on_is_not_asked_of_others() -> None:
+    given = [facts(), *[facts(BodyPartExamined=None, SliceThickness=["4"])] * 49]
+    domain = learn_domain([look(number, each) for number, each in enumerate(given)])
+    assert domain.stated["slice_distance"] < 0.98
+    assert "the body part" not in domain.record["expected"]
+    assert "Modality" in domain.record["expected"]
+    assert domain.unlike_headers(facts(BodyPartExamined=None)) == ""
+    assert "is not LSPINE" in domain.unlike_headers(facts(BodyPartExamined=["HEAD"]))
+
+
+def test_a_second_length_stands_in_for_one_that_is_none() -> None:
+    (first, *_) = facts(SpacingBetweenSlices=["0"], SliceThickness=["4"])
+    assert first.figures["slice_distance"] == 4
+
+
+def test_the_inputs_of_one_patient_alone_describe_no_pixels() -> None:
+    looks = [Look("p", "train", facts(), overview_of(picture(n))) for n in range(LEAST + 1)]
+    domain = learn_domain(looks)
+    assert domain.likeness is None
+    assert "one patient" in domain.record["pixels"]
+    assert domain.unlike_headers(facts()) == ""
 
 
 def test_a_text_of_a_file_is_neither_kept_nor_told() -> None:
