@@ -33,6 +33,7 @@ _COMPARED = {
     "n": "n",
     "auroc_difference": "difference of AUROC",
     "p": "p (DeLong)",
+    "p_note": "note",
 }
 
 

@@ -116,6 +116,7 @@ def _comparison(told: Mapping[str, Any]) -> list[dict[str, Any]]:
             "n": each["n"],
             "auroc_difference": each["difference"]["auroc"],
             "p": each["p_delong"],
+            "p_note": each.get("p_note", ""),
         }
         for name, each in told.get("observations", {}).items()
     ]
