@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from typer.testing import CliRunner
 
+from dicom_node.linking.models import PatientEvent
 from dicom_node.models import Series, Study
 from labeling.models import LabelingRun
 from plugin.cli import app
@@ -36,8 +37,8 @@ from tests.cohort_builders import (
 )
 from training.cohort import members_of
 from training.errors import Permanent as TrainingPermanent
-from training.evaluation.models import EvaluationMember, Opening
-from training.models import Cohort, Model, TrainingRun
+from training.evaluation.models import EvaluationMember, EvaluationPlan, Opening
+from training.models import Cohort, CohortMember, Model, TrainingRun
 from training.registry import register
 
 SITES = ("L4-L5", "L5-S1")
@@ -177,6 +178,7 @@ def test_what_cannot_be_planned(context: Context) -> None:
         ({"primary": "stenosis:accuracy"}, "a primary figure is one of"),
         ({"primary": "herniation:auroc"}, "of no planned observation"),
         ({"observations": ["unheard"]}, "no observation unheard"),
+        ({"observations": ["herniation"]}, "did not learn the primary observation"),
         ({"models": ["good", "good:1"]}, "not compared with itself"),
         ({"models": ["absent"]}, "no model"),
         ({"subgroups": ["weather"]}, "subgroups are among"),
@@ -282,6 +284,136 @@ def test_a_model_that_learned_from_the_test_set_is_refused(context: Context) -> 
                 session.add(member)
     with pytest.raises(Permanent, match="learned from 3 patients"):
         frozen(context)
+    # What a training began with learned from them: so did the training.
+    frozen(context, models=["other"])
+    with context.database.write() as session:
+        (_, other) = session.exec(select(TrainingRun).order_by(col(TrainingRun.id))).all()
+        other.metrics = {**other.metrics, "architecture": {"weights_digest": "1" * 64}}
+        session.add(other)
+    with pytest.raises(Permanent, match="other:1 learned from 3 patients"):
+        frozen(context, "second", models=["other"])
+    with pytest.raises(Permanent, match="learned from 3 patients"):
+        run(context)
+
+
+def only_tests(context: Context, split: dict[str, str]) -> None:
+    """Freeze the test fold again as a cohort of its own, so that models learned elsewhere."""
+    with context.database.write() as session:
+        cohort = newest_cohort(session, "spine")
+        values = cohort.model_dump(exclude={"id"})
+        copy = Cohort(
+            **{
+                **values,
+                "digest": "8" * 64,
+                "name": "alone",
+                "query": {**cohort.query, "split": split},
+            }
+        )
+        session.add(copy)
+        session.flush()
+        for member in members_of(session, cohort):
+            if member.fold == "test":
+                own = member.model_dump(exclude={"id", "cohort_id"})
+                session.add(CohortMember(**own, cohort_id=copy.id or 0))
+
+
+def merge(context: Context, prior: str, surviving: str) -> None:
+    with context.database.write() as session:
+        session.add(
+            PatientEvent(
+                action="merge", event_time="20260101000000000000", prior_issuer="SITE",
+                prior_patient_id=prior, issuer="SITE", patient_id=surviving, recorded_at=NOW,
+            )
+        )  # fmt: skip
+
+
+def test_a_merge_after_freezing_makes_a_training_patient_known(context: Context) -> None:
+    """P24 trained as another identity of P0, who is tested: frozen keys differ."""
+    only_tests(context, {})
+    frozen(context, cohort="alone")
+    merge(context, "P24", "P0")
+    with pytest.raises(Permanent, match="learned from 1 patients of this test set"):
+        run(context)
+    with pytest.raises(Permanent, match="learned from 1 patients"):
+        frozen(context, "second", cohort="alone")
+    with context.database.read() as session:
+        assert session.exec(select(Opening)).first() is None
+
+
+def test_a_merge_while_the_models_predict_is_noticed(context: Context) -> None:
+    only_tests(context, {})
+    frozen(context, cohort="alone")
+
+    def merging(*asked: Any) -> Any:
+        merge(context, "P1", "P25")
+        return predict(*asked)
+
+    with pytest.raises(Permanent, match="learned from 1 patients"):
+        run_plan(context, "first", "grace", mute, merging)
+    with context.database.read() as session:
+        assert session.exec(select(Opening)).first() is None
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ({"temporal": "20250601"}, "3 studies on the test side"),
+        ({"site": "North"}, "0 studies on the test side .* from 3 of which nobody"),
+        ({"temporal": "20250602"}, ""),
+    ],
+)
+def test_a_model_is_not_tested_on_a_split_whose_test_side_it_knows(
+    context: Context, split: dict[str, str], said: str
+) -> None:
+    only_tests(context, split)
+    if not said:
+        assert frozen(context, cohort="alone")["studies"] == len(TESTED)
+        return
+    with pytest.raises(Permanent, match=said):
+        frozen(context, cohort="alone")
+
+
+def test_a_plan_that_was_altered_in_the_database_is_neither_run_nor_shown(
+    context: Context,
+) -> None:
+    frozen(context)
+    run(context)
+    with context.database.read() as session:
+        (opening,) = session.exec(select(Opening)).all()
+        row = session.exec(select(EvaluationPlan)).one()
+        member = session.exec(select(EvaluationMember)).first()
+        assert opening.test_set_digest == row.content["test_set"]
+    assert member is not None
+    for thing, column, altered in (
+        (row, "content", {**row.content, "seed": 99}),
+        (row, "content", {**row.content, "models": []}),
+        (member, "labels_sha256", "0" * 64),
+    ):
+        kept = getattr(thing, column)
+        _set(context, thing, column, altered)
+        with pytest.raises(TrainingPermanent, match="was altered in the database"):
+            run(context)
+        with (
+            context.database.read() as session,
+            pytest.raises(TrainingPermanent, match="was altered in the database"),
+        ):
+            show_plan(session, context.settings, "first")
+        _set(context, thing, column, kept)
+    assert run(context)["looks"]["number"] == 2
+
+
+def _set(context: Context, thing: Any, column: str, value: Any) -> None:
+    with context.database.write() as session:
+        row = session.get_one(type(thing), thing.id)
+        setattr(row, column, value)
+        session.add(row)
+
+
+def test_the_same_plan_under_another_name_says_that_it_is_that_plan(context: Context) -> None:
+    assert "note" not in frozen(context)
+    again = frozen(context, "another name")
+    assert again["plan"] == "first"
+    assert "frozen under this name before" in again["note"]
 
 
 def test_predictions_need_the_series_that_was_chosen(context: Context) -> None:

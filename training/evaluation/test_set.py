@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from labeling.reference import reference_states
 from labeling.vocabulary import LabelSchema
@@ -15,7 +15,7 @@ from training.evaluation.models import EvaluationMember
 from training.evidence import UNSAMPLED
 from training.manifest import digest_of, labels_digest
 from training.membership import Ground, standing_of
-from training.models import Cohort, CohortMember
+from training.models import Cohort
 from training.selection import SeriesRule, images
 from training.standing import Fault
 from training.targets import Targets, targets_of
@@ -149,25 +149,6 @@ def not_as_frozen(session: Session, cohort: Cohort, items: Sequence[Item]) -> li
         if item.fault:
             found.append(Change(item.study_instance_uid, item.fault))
     return found
-
-
-def patients_that_trained(session: Session, cohort_id: int, items: Iterable[Known]) -> int:
-    """Return how many patients of a test set trained or validated in a cohort."""
-    rows = session.exec(
-        select(CohortMember.patient_key, CohortMember.study_instance_uid).where(
-            CohortMember.cohort_id == cohort_id,
-            CohortMember.exclusion_reason == "",
-            col(CohortMember.fold).in_(("train", "validation")),
-        )
-    ).all()
-    keys, studies = {key for key, _ in rows}, {uid for _, uid in rows}
-    return len(
-        {
-            each.patient_key
-            for each in items
-            if each.patient_key in keys or each.study_instance_uid in studies
-        }
-    )
 
 
 def _differences(planned: Known, item: Item | None) -> list[str]:
