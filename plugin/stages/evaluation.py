@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -23,6 +23,7 @@ from training.evaluation.intact import intact_plan
 from training.evaluation.models import EvaluationMember, EvaluationPlan, Opening
 from training.evaluation.openings import looks_at, openings_by_plan, openings_of, openings_on
 from training.evaluation.plan import PlannedModel, Said
+from training.evaluation.subgroups import tellable
 from training.evaluation.test_set import (
     Change,
     Item,
@@ -96,7 +97,7 @@ def run_plan(
         session.flush()
         number = opening.id
     progress("the test set is open: computing what was planned")
-    figures = figures_of(plan, items, said, attributes)
+    figures = figures_of(plan, items, said, attributes, progress)
     with context.database.write() as session:
         opening = session.get_one(Opening, number)
         opening.figures = figures
@@ -149,7 +150,7 @@ def show_plan(
         ],
         "opening": openings.index(chosen) + 1 if chosen else None,
         "looks": looks[chosen.id].record if chosen else {},
-        "figures": chosen.figures if chosen else {},
+        "figures": _told(chosen.figures) if chosen else {},
     }
 
 
@@ -222,6 +223,14 @@ def _test_set_now(
     except TrainingPermanent as error:
         return [{"study_instance_uid": "", "what": str(error)}]
     return [{"study_instance_uid": each.study_instance_uid, "what": each.what} for each in found]
+
+
+def _told(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures without those of few patients, which earlier versions stored."""
+    models = [
+        {**each, "subgroups": tellable(each["subgroups"])} for each in figures.get("models", ())
+    ]
+    return {**figures, "models": models} if figures else {}
 
 
 def _chosen(openings: Sequence[Opening], number: int | None) -> Opening | None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dicom_node.linking.models import PatientEvent
 from dicom_node.models import Series, Study
-from labeling.models import LabelingRun
+from labeling.models import LabelingRun, SampledSubject
 from plugin.cli import app
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
@@ -94,7 +94,7 @@ def _study(session: Session, run: LabelingRun, number: int, uid: str) -> None:
     study.patient_name, study.patient_sex = f"NAME^{number}", "FM"[number % 2]
     study.patient_birth_date, study.study_date = f"19{40 + number}0101", "20250601"
     series = session.exec(select(Series).where(Series.study_instance_uid == uid)).one()
-    series.manufacturer, series.institution_name = "Maker", "North" if number < 16 else ""
+    series.manufacturer, series.institution_name = "Maker", "North" if number < 12 else ""
     session.add_all([study, series])
     # The report of every fifth study does not say what its images show.
     said = number + 1 if uid in TESTED and number % 5 == 0 else number
@@ -203,8 +203,7 @@ def test_opening_gives_the_planned_figures_and_is_counted(context: Context) -> N
     groups = {(each["attribute"], each["group"]): each for each in good["subgroups"]}
     assert groups["sex", "F"]["patients"] == 12
     assert groups["scanner", "Maker"]["n"] == 2 * len(TESTED) - 1
-    assert groups["site", "North"]["patients"] == 16
-    assert groups["site", "unknown"]["patients"] == 8
+    assert groups["site", "North"]["patients"] == groups["site", "unknown"]["patients"] == 12
     assert "too few" in groups["site", "unknown"]["note"]
     text = json.dumps(found, allow_nan=False)
     assert not any(f'"{uid}"' in text for uid in TESTED)
@@ -212,6 +211,25 @@ def test_opening_gives_the_planned_figures_and_is_counted(context: Context) -> N
     assert found["looks"]["trainings"] == 2
     assert found["openings"][0]["by"] == "grace"
     assert run(context)["looks"]["number"] == 2
+
+
+def test_figures_of_an_unequal_sample_are_called_those_of_its_mixture(context: Context) -> None:
+    with context.database.write() as session:
+        drawn = session.exec(select(SampledSubject).order_by(col(SampledSubject.id))).first()
+        assert drawn is not None
+        drawn.probability = 0.5
+        session.add(drawn)
+    frozen(context)
+    assert "of the mixture that was drawn" in run(context)["figures"]["called"]
+
+
+def test_what_is_computed_is_told_meanwhile(context: Context) -> None:
+    frozen(context, models=["good", "other"])
+    lines: list[str] = []
+    run_plan(context, "first", "grace", lines.append, predict)
+    opened = lines.index("the test set is open: computing what was planned")
+    assert "good:1: calibration" in lines[opened:]
+    assert lines[-1] == "the difference of the models"
 
 
 def test_figures_under_a_second_plan_and_looks_since_say_so(context: Context) -> None:
@@ -462,6 +480,26 @@ def test_the_commands(context: Context, tmp_path: Path) -> None:
     shown = json.loads(told("show", "first", "--opening", "1", "--json"))
     assert shown["figures"]["primary"]["value"] == 1.0
     assert "kappa" in told("audit", "--limit", "2")
+
+
+def test_figures_of_few_patients_that_were_stored_earlier_are_not_shown(
+    context: Context, tmp_path: Path
+) -> None:
+    frozen(context, subgroups=["sex"])
+    run(context)
+    with context.database.write() as session:
+        opening = session.exec(select(Opening)).one()
+        figures = json.loads(json.dumps(opening.figures))
+        figures["models"][0]["subgroups"][0] |= {"patients": 1, "n": 2}
+        opening.figures = figures
+        session.add(opening)
+    with context.database.read() as session:
+        (shown,) = show_plan(session, context.settings, "first")["figures"]["models"]
+    ask(context.settings, "model card", {"model": "good", "folder": str(tmp_path / "card")})
+    card = json.loads((tmp_path / "card" / "card.json").read_bytes())
+    for row in (shown["subgroups"][0], card["evaluations"][0]["subgroups"][0]):
+        assert (row["patients"], row["n"], row["sensitivity"]["value"]) == (None, None, None)
+        assert "fewer than 10 patients" in row["note"]
 
 
 def test_a_card_shows_what_a_planned_evaluation_found(context: Context, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from training.cards.subject import FreeText, Subject
 from training.evaluation.attributes import houses_of
 from training.evaluation.models import EvaluationPlan, Opening
 from training.evaluation.openings import looks_at
+from training.evaluation.subgroups import tellable
 from training.metrics import DECIDED, RANKED
 
 _COUNTS = ("n", "positives", "patients", "not_evaluated")
@@ -78,7 +79,7 @@ def _opened(subject: Subject, opening: Opening, reference: str) -> dict[str, Any
             _observation(name, each, own["calibration"][name])
             for name, each in own["observations"].items()
         ],
-        "subgroups": [_subgroup(each, sites) for each in own["subgroups"]],
+        "subgroups": [_subgroup(each, sites) for each in tellable(own["subgroups"])],
         "comparison": _comparison(figures["comparison"]),
     }
 

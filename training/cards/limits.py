@@ -60,6 +60,12 @@ def _references(facts: Facts) -> Iterator[Limit]:
             "settled: figures that rest on them are agreement with these readers.",
             {"lacking": lacking, "labels": told["labels"]},
         )
+    if told["drawn_unequally"]:
+        yield (
+            "Studies of the test fold were drawn for the readers with unequal probabilities, and "
+            "nothing is weighted: figures hold for the mixture that was drawn.",
+            {},
+        )
     if 0 < told["readers"] < 2:
         yield "One reader alone labelled the test fold.", {"readers": told["readers"]}
 

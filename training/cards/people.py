@@ -106,7 +106,8 @@ def _by_fold(
 
 
 def _years(studies: Iterable[Study]) -> dict[str, Any] | None:
-    years = sorted(each.study_date[:4] for each in studies if each.study_date[:4].isdigit())
+    known = (each.study_date[:4] for each in studies)
+    years = sorted(each for each in known if _are_digits(each))
     return {"first": int(years[0]), "last": int(years[-1])} if years else None
 
 
@@ -137,10 +138,15 @@ def _demographics(subject: Subject, fold: str, studies: dict[str, Study]) -> dic
 
 def _age(study: Study) -> int | None:
     born, seen = study.patient_birth_date, study.study_date
-    if len(born) != 8 or len(seen) != 8 or not (born + seen).isdigit():
+    if len(born) != 8 or len(seen) != 8 or not _are_digits(born + seen):
         return None
     years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
     return min(years, OLDEST) if years >= 0 else None
+
+
+def _are_digits(text: str) -> bool:
+    """Tell whether a text is of the digits 0 to 9; others are digits to Python, too."""
+    return text.isascii() and text.isdigit()
 
 
 def _simulated(

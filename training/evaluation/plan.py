@@ -26,6 +26,11 @@ REFERENCE = "against reference labels of human readers"
 UNSAMPLED_REFERENCE = (
     "agreement with human labels of images that were not sampled, blinded and adjudicated"
 )
+MIXTURE = (
+    "of the mixture that was drawn: studies were sampled with unequal probabilities, and nothing "
+    "is weighted"
+)
+"""What holds of figures on a stratified, or otherwise unequal, sample."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from training.errors import Permanent
 from training.evaluation.calibration import calibration
 from training.evaluation.pairing import compare_models
 from training.evaluation.recalibration import ALIKE, SEPARATED, recalibration
-from training.evaluation.subgroups import by_subgroup
+from training.evaluation.subgroups import BESIDE, HIDDEN, by_subgroup, tellable
 
 DRAWS = 200
 
@@ -217,23 +217,50 @@ def test_few_patients_make_a_note_of_p():
 
 
 def test_subgroups_say_where_they_are_too_small():
-    target, said, keys = drawn(rows=60, sites=1)
-    sex = ["F"] * 50 + ["M"] * 8 + ["unknown"] * 2
+    target, said, keys = drawn(rows=80, sites=1)
+    sex = ["F"] * 50 + ["M"] * 12 + ["O"] * 18
     rows = by_subgroup({"x": target}, {"x": said}, keys, {"x": 0.4}, {"sex": sex}, samples=DRAWS)
-    women, men, unknown = rows
-    assert [each["group"] for each in rows] == ["F", "M", "unknown"]
-    assert sum(each["n"] for each in rows) == 60
+    women, men, others = rows
+    assert [each["group"] for each in rows] == ["F", "M", "O"]
+    assert sum(each["n"] for each in rows) == 80
     assert women["auroc"]["value"] == pytest.approx(
         roc_auc_score(target[:50].ravel(), said[:50].ravel())
     )
     assert women["auroc"]["low"] < women["auroc"]["value"] < women["auroc"]["high"]
     assert women["brier"] == pytest.approx(brier_score_loss(target[:50, 0], said[:50, 0]))
     assert women["note"] == ""
-    with_it = int(target[50:58].sum())
-    assert men["note"] == f"too few patients: {with_it} with, {8 - with_it} without the finding"
-    assert unknown["n"] == 2
+    with_it = int(target[50:62].sum())
+    few = [f"{c} {w}" for c, w in ((with_it, "with"), (12 - with_it, "without")) if c < 10]
+    assert men["note"] == f"too few patients: {', '.join(few)} the finding"
+    assert others["n"] == 18
     called = said[:50] >= 0.4
     assert women["sensitivity"]["value"] == pytest.approx(called[target[:50] > 0].mean())
+
+
+def test_groups_of_few_patients_leave_no_figure_that_is_theirs():
+    """Two patients: neither their row nor the others' tells what they had."""
+    target, said, keys = drawn(rows=60, sites=2)
+    sex = ["F"] * 38 + ["M"] * 20 + ["unknown"] * 2
+    rows = by_subgroup({"x": target}, {"x": said}, keys, {"x": 0.4}, {"sex": sex}, samples=DRAWS)
+    women, men, unknown = rows
+    assert (women["patients"], women["note"]) == (38, "")
+    assert unknown["note"] == HIDDEN
+    assert men["note"] == BESIDE  # all less the women and the men would be the two
+    for each in (men, unknown):
+        assert set(each) == set(women)
+        told = [value for name, value in each.items() if name not in _NAMED]
+        assert all(value is None or value["value"] is None for value in told)
+        assert each["brier_reason"] == each["auroc"]["reason"] == each["note"]
+    assert tellable(rows) == rows
+    # Sites are no patients: forty of four patients are few.
+    few = by_subgroup(
+        {"x": target.reshape(12, 10)}, {"x": said.reshape(12, 10)}, keys[:12], {"x": 0.4},
+        {"sex": ["F"] * 8 + ["M"] * 4}, samples=DRAWS,
+    )  # fmt: skip
+    assert [each["note"] for each in few] == [HIDDEN, HIDDEN]
+
+
+_NAMED = {"attribute", "group", "observation", "note", "brier_reason"}
 
 
 def test_models_of_different_shapes_are_refused():
