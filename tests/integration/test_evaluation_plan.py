@@ -530,3 +530,80 @@ def test_a_card_shows_what_a_planned_evaluation_found(context: Context, tmp_path
     ask(context.settings, "model card", {"model": "other", "folder": str(tmp_path / "other")})
     other = json.loads((tmp_path / "other" / "card.json").read_bytes())
     assert other["evaluations"] == []
+
+
+def card_of(context: Context, folder: Path) -> dict[str, Any]:
+    ask(context.settings, "model card", {"model": "good", "folder": str(folder)})
+    found: dict[str, Any] = json.loads((folder / "card.json").read_bytes())
+    return found
+
+
+def test_a_card_says_how_often_the_test_fold_was_looked_at(
+    context: Context, tmp_path: Path
+) -> None:
+    """Two trainings with seeds of their own, and an opening: no first look, not one training."""
+    with context.database.write() as session:
+        (_, other) = session.exec(select(TrainingRun).order_by(col(TrainingRun.id))).all()
+        other.seed = 2
+        session.add(other)
+    frozen(context)
+    run(context)
+    card = card_of(context, tmp_path / "card")
+    assert "2 trainings computed figures on them" in card["results"]["fold"]
+    limits = {each["limit"]: each["numbers"] for each in card["limits"]}
+    assert not any("One training with one seed" in each for each in limits)
+    (several,) = (each for each in limits if "trainings on this cohort" in each)
+    assert limits[several] == {"trainings": 2, "seeds": [1, 2], "seed": 1}
+    (looked,) = (each for each in limits if "looked at 3 times" in each)
+    assert limits[looked] == {"trainings": 2, "openings": 1}
+    with context.database.write() as session:
+        # Of the other training nothing is left but that it ran, without figures.
+        other = session.get_one(TrainingRun, other.id)
+        other.metrics = {}
+        session.add(other)
+        session.delete(session.exec(select(Opening)).one())
+    card = card_of(context, tmp_path / "card")
+    limits = {each["limit"]: each["numbers"] for each in card["limits"]}
+    assert "no other computed figures on them" in card["results"]["fold"]
+    assert any("One training with one seed (1)" in each for each in limits)
+    assert not any("looked at" in each for each in limits)
+
+
+def test_a_card_tells_external_sites_apart_and_names_none(context: Context, tmp_path: Path) -> None:
+    frozen(context, subgroups=["site"])
+    run(context)
+    with context.database.write() as session:
+        cohort = newest_cohort(session, "spine")
+        cohort.query = {**cohort.query, "split": {"site": "NORTH"}}
+        session.add(cohort)
+        opening = session.exec(select(Opening)).one()
+        text = json.dumps(opening.figures)
+        opening.figures = json.loads(
+            text.replace('"North"', '"Eastern"').replace('"unknown"', '"Western"')
+        )
+        session.add(opening)
+    card = card_of(context, tmp_path / "card")
+    groups = {each["group"] for each in card["evaluations"][0]["subgroups"]}
+    assert groups == {"site 3 (not of the cohort)", "site 4 (not of the cohort)"}
+    assert card["training_data"]["split"] == {"site": "site 2"}
+    rows = {each["site"]: each["test"] for each in card["training_data"]["sites"]}
+    assert rows["site 2"] == 12
+    for name in ("card.json", "card.md"):
+        text = (tmp_path / "card" / name).read_text(encoding="utf-8").casefold()
+        assert not any(each in text for each in ("north", "eastern", "western"))
+    assert "at site 2, which trained nothing" in text
+
+
+def test_a_card_tells_nothing_of_a_plan_that_was_altered(context: Context, tmp_path: Path) -> None:
+    frozen(context)
+    run(context)
+    with context.database.read() as session:
+        row = session.exec(select(EvaluationPlan)).one()
+    for altered in ({**row.content, "seed": 99}, {**row.content, "models": []}):
+        _set(context, row, "content", altered)
+        card = card_of(context, tmp_path / "card")
+        (plan,) = card["evaluations"]
+        assert (plan["altered"], plan["observations"], plan["primary"]) == (True, [], None)
+        assert any("1 plans about this model were altered" in e["limit"] for e in card["limits"])
+        text = (tmp_path / "card" / "card.md").read_text(encoding="utf-8")
+        assert "altered in the database since it was frozen" in text
