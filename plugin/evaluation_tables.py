@@ -81,6 +81,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
             "low": difference["low"],
             "high": difference["high"],
             "p_delong": each["p_delong"] if figure == "auroc" else None,
+            "p_note": each.get("p_note", "") if figure == "auroc" else "",
         }
         for name, each in comparison["observations"].items()
         for figure, difference in each["difference"].items()

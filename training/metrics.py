@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from labeling.evaluation.edges import ALIKE, People, collapsed, widened
 from labeling.evaluation.resampling import (
     Bootstrap,
     Floats,
@@ -169,8 +170,9 @@ def evaluate(
     """Evaluate predictions against targets, observation by observation, sites pooled.
 
     Intervals are percentile intervals of a bootstrap that draws whole patients with replacement,
-    because the sites of one patient are not independent. Macro F1 of an observation is the mean
-    of the F1 of "present" and of "absent".
+    because the sites of one patient are not independent; where every draw gives the same they are
+    Wilson's for as many cases as there are patients (``labeling.evaluation.edges``). Macro F1
+    of an observation is the mean of the F1 of "present" and of "absent".
 
     Args:
         targets: by observation, shape (rows,) or (rows, sites): 1, 0, NaN or None for unknown.
@@ -235,7 +237,29 @@ def _figures(cases: Cases, threshold: float | None, bootstrap: Bootstrap) -> dic
         absent = name in DECIDED and threshold is None and cases.target.size > 0
         reason = NO_OPERATING_POINT if absent else cases.reason
         found[name] = estimate(value, [each[name] for each in draws], reason)
+    return _bounded(found, cases, threshold)
+
+
+def _bounded(
+    found: dict[str, dict[str, Any]], cases: Cases, threshold: float | None
+) -> dict[str, dict[str, Any]]:
+    """Return the figures; an interval without width becomes a conservative one, or none."""
+    present = cases.target > 0
+    called = np.zeros_like(present) if threshold is None else cases.score >= threshold
+    sides = (present, ~present, present | True, called)
+    counts = (np.unique(cases.patients[each]).size for each in sides)
+    people = People(*counts)
+    known = {name: each for name, each in found.items() if each["low"] is not None}
+    values = {name: each["value"] for name, each in known.items()}
+    spans = {name: (each["low"], each["high"]) for name, each in known.items()}
+    for name, each in known.items():
+        low, high = widened(name, values, spans, people)
+        each |= {"low": low, "high": high} if np.isfinite(low) else NO_WIDTH
     return found
+
+
+NO_WIDTH: Mapping[str, Any] = {"low": None, "high": None, "reason": ALIKE}
+"""What stands in the place of an interval that has no width and is not known to be right."""
 
 
 def _at(cases: Cases, threshold: float | None, weights: Floats) -> dict[str, Floats]:
@@ -272,7 +296,9 @@ def _compare(
     return {
         "n": int(mine.target.size),
         **{name: figures[name] for name in RANKED},
-        "auroc_difference": estimate(point, drawn, mine.reason),
+        "auroc_difference": difference(
+            point, drawn, mine.reason, same=np.array_equal(mine.score, other.score)
+        ),
         "roc": roc_points(other.target, other.score),
     }
 
@@ -290,6 +316,20 @@ def estimate(point: Floats, draws: Sequence[Floats], reason: str) -> dict[str, A
         return {**found, "reason": "too few patients of one class for an interval"}
     low, high = np.quantile(defined, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return {"value": float(point[0]), "low": float(low), "high": float(high), "reason": ""}
+
+
+def difference(
+    point: Floats, draws: Sequence[Floats], reason: str, *, same: bool
+) -> dict[str, Any]:
+    """Return as :func:`estimate` a paired difference.
+
+    Two methods that are right, or wrong, in every draw differ by the same each time: that shows
+    how few patients there are, and only where both say the ``same`` of every case is it exact.
+    """
+    found = estimate(point, draws, reason)
+    if not same and found["low"] is not None and collapsed(found["low"], found["high"]):
+        return {**found, **NO_WIDTH}
+    return found
 
 
 def _macro(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

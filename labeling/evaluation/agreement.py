@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labeling.evaluation.cases import Case
+from labeling.evaluation.edges import People
 from labeling.evaluation.metrics import (
     Bin,
     Estimate,
+    bounded,
     brier,
     calibration_error,
     estimates,
@@ -195,7 +198,8 @@ def _of_observation(name: str, given: Sequence[Judgement], bootstrap: Bootstrap)
         prevalence = ratio(weights @ target, weights.sum(axis=1))
         return {**decision(target, said, weights), "prevalence": prevalence}
 
-    decided = estimates(figures, patients, bootstrap, design)
+    people = _people(used, target > 0, said, design)
+    decided = bounded(estimates(figures, patients, bootstrap, design), people)
     asked = [each for each in used if each.asked]
     probabilities = _numbers(asked, lambda each: each.probability, missing=0.0)
     asked_target = _present(each.reference for each in asked)
@@ -245,10 +249,21 @@ def _area(
         return None
     target = np.array([each.reference in positive for each in given], dtype=np.float64)
     patients = [each.patient for each in given]
-    found = estimates(
-        lambda w: {"auroc": auroc(target, scores, w)}, patients, bootstrap, _design(given)
-    )
-    return found["auroc"]
+    design = _design(given)
+    found = estimates(lambda w: {"auroc": auroc(target, scores, w)}, patients, bootstrap, design)
+    return bounded(found, _people(given, target > 0, target > 0, design))["auroc"]
+
+
+def _people(
+    given: Sequence[Judgement],
+    present: NDArray[np.bool_],
+    called: NDArray[np.bool_],
+    design: Design | None,
+) -> People:
+    """Return how many patients there are, divided by what unequal weights cost."""
+    everybody = np.array([each.patient for each in given], dtype=object)
+    counts = (len(set(everybody[chosen])) for chosen in (present, ~present, present | True, called))
+    return People(*counts).shared(1.0 if design is None else design.effect)
 
 
 def _brier(

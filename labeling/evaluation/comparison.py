@@ -21,6 +21,12 @@ from labeling.evaluation.resampling import Bootstrap, Floats, Integers, auroc, d
 from labeling.evaluation.weights import Design
 from labeling.vocabulary import State
 
+FEW_PATIENTS = 20
+"""Below so many DeLong's p value is too small too often."""
+
+_NOTHING = 1e-10
+"""Areas differ by no less: what is smaller comes from rounding."""
+
 _COMPARED = ("balanced_accuracy", "f1", "sensitivity", "specificity")
 
 
@@ -71,7 +77,10 @@ def delong(
 ) -> float:
     """Return the two-sided p value of equal areas under two correlated ROC curves.
 
-    NaN where a class has fewer than two cases or patients; 1 where the curves do not differ at all.
+    NaN where a class has fewer than two cases or patients, and where the curves differ by the same
+    for every patient, so that nothing tells how sure that is; 1 where they do not differ at all.
+    With fewer than ``FEW_PATIENTS`` patients of several cases each it is below .05 too often: .10
+    of simulated draws without a difference, at six patients of five cases.
 
     Args:
         target: where the finding is present; shape (n,).
@@ -94,8 +103,8 @@ def delong(
         + negative @ negative * without / (without - 1)
         + 2 * (positive @ negative) * everybody / (everybody - 1)
     )
-    if variance <= 0:
-        return 1.0 if gain == 0 else 0.0
+    if variance <= _NOTHING**2:
+        return 1.0 if abs(gain) <= _NOTHING else float("nan")
     return float(2 * norm.sf(abs(gain) / math.sqrt(variance)))
 
 

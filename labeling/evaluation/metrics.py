@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from labeling.evaluation.edges import People, widened
 from labeling.evaluation.resampling import Bootstrap, Floats, Integers, ratio
 from labeling.evaluation.weights import Design
 
@@ -64,6 +65,22 @@ def _estimate(value: float, draws: Floats) -> Estimate:
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(draws, [2.5, 97.5])
     return Estimate(value, float(low), float(high))
+
+
+def bounded(found: Mapping[str, Estimate], people: People) -> dict[str, Estimate]:
+    """Return estimates whose intervals have a width where every draw was the same (``edges``)."""
+    known = {name: each for name, each in found.items() if not np.isnan(each.low)}
+    values = {name: each.value for name, each in known.items()}
+    spans = {name: (each.low, each.high) for name, each in known.items()}
+    return {
+        name: Estimate(each.value, *widened(name, values, spans, people))
+        if name in known and all(side in known for side in _SIDES.get(name, ()))
+        else each
+        for name, each in found.items()
+    }
+
+
+_SIDES = {"balanced_accuracy": ("sensitivity", "specificity")}
 
 
 def brier(target: Floats, probability: Floats, weights: Floats) -> Floats:

@@ -9,12 +9,18 @@ is not taken off, so intervals are a little too wide where much of it was drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from labeling.evaluation.resampling import CELLS, Bootstrap, Floats, Integers
+
+
+def unequal(weights: Iterable[float | None]) -> bool:
+    """Tell whether cases were drawn with different probabilities, as far as these are known."""
+    known = [each for each in weights if each is not None]
+    return bool(known) and not np.allclose(known, known[0])
 
 
 @dataclass(frozen=True)

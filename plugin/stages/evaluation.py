@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -13,19 +13,22 @@ from plugin.context import Context, Progress
 from plugin.errors import Permanent
 from plugin.reporting import SOFTWARE_VERSION
 from plugin.settings import Settings
-from plugin.stages.evaluation_plan import plan_named, tested_studies
+from plugin.stages.evaluation_plan import check_model, plan_named, tested_studies
 from plugin.stages.ground import ground_of
 from plugin.stages.predict_members import predict_members
 from plugin.stages.series_choices import choose_for_cohort
 from training.errors import Permanent as TrainingPermanent
 from training.evaluation.attributes import attributes_of
+from training.evaluation.intact import intact_plan
 from training.evaluation.models import EvaluationMember, EvaluationPlan, Opening
 from training.evaluation.openings import looks_at, openings_by_plan, openings_of, openings_on
-from training.evaluation.plan import Plan, PlannedModel, Said
+from training.evaluation.plan import PlannedModel, Said
+from training.evaluation.subgroups import tellable
 from training.evaluation.test_set import (
     Change,
     Item,
     changes,
+    digest_of_test_set,
     in_words,
     read_test_set,
 )
@@ -58,7 +61,8 @@ def run_plan(
         As :func:`show_plan`.
 
     Raises:
-        Permanent: there is no such plan, or the test set changed since; the message says in what.
+        Permanent: there is no such plan, it was altered in the database, a model may not be tested
+            on it any more, or the test set changed since; the message says in what.
     """
     from training.evaluation.figures import check_levels, figures_of  # it loads torch
 
@@ -69,9 +73,9 @@ def run_plan(
         cohort = session.get_one(Cohort, row.cohort_id)
     choose_for_cohort(context, cohort, tested_studies(context, cohort))
     with context.database.read() as session:
-        items = _unchanged(context.settings, session, row, cohort)
-        plan = Plan.of_record(row.content)
+        plan = intact_plan(session, row)
         models = {each.reference: _model(session, each) for each in plan.models}
+        items = _unchanged(context.settings, session, row, cohort, models.values())
     studies = [each.study_instance_uid for each in items]
     said = {
         reference: predict(context, cohort, model, studies, progress)
@@ -79,12 +83,12 @@ def run_plan(
     }
     check_levels(said)
     with context.database.write() as session:
-        _unchanged(context.settings, session, row, cohort)
+        items = _unchanged(context.settings, session, row, cohort, models.values())
         shown = analysed_images(session, studies, SeriesRule.of_record(cohort.query))
         attributes = attributes_of(session, shown)
         opening = Opening(
             plan_id=row.id or 0,
-            test_set_digest=plan.test_set,
+            test_set_digest=digest_of_test_set(items),
             opened_by=by,
             opened_at=context.clock(),
             software=SOFTWARE_VERSION,
@@ -93,7 +97,7 @@ def run_plan(
         session.flush()
         number = opening.id
     progress("the test set is open: computing what was planned")
-    figures = figures_of(plan, items, said, attributes)
+    figures = figures_of(plan, items, said, attributes, progress)
     with context.database.write() as session:
         opening = session.get_one(Opening, number)
         opening.figures = figures
@@ -119,9 +123,10 @@ def show_plan(
         of these ``opening``, ``looks`` and ``figures``.
 
     Raises:
-        Permanent: there is no such plan or opening.
+        Permanent: there is no such plan or opening, or the plan was altered.
     """
     row = plan_named(session, name)
+    intact_plan(session, row)
     openings = openings_of(session, row.id or 0)
     looks = {each.id: looks_at(session, each) for each in openings}
     chosen = _chosen(openings, number)
@@ -145,7 +150,7 @@ def show_plan(
         ],
         "opening": openings.index(chosen) + 1 if chosen else None,
         "looks": looks[chosen.id].record if chosen else {},
-        "figures": chosen.figures if chosen else {},
+        "figures": _told(chosen.figures) if chosen else {},
     }
 
 
@@ -173,12 +178,17 @@ def list_plans(session: Session) -> dict[str, Any]:
 
 
 def _unchanged(
-    settings: Settings, session: Session, row: EvaluationPlan, cohort: Cohort
+    settings: Settings,
+    session: Session,
+    row: EvaluationPlan,
+    cohort: Cohort,
+    models: Iterable[Model],
 ) -> list[Item]:
     """Return the test set of a plan.
 
     Raises:
-        Permanent: it is not what was planned on; the message says what changed.
+        Permanent: it is not what was planned on, the message says what changed; or a model knows
+            it, as two patients may have turned out to be one since.
     """
     ground, schema = ground_of(settings), schema_of(settings.labeling)
     items, found = _compared(session, ground, schema, row, cohort)
@@ -188,6 +198,8 @@ def _unchanged(
             f"({in_words(found)}); `radloop evaluation show {row.name}` lists the studies. "
             "It is not opened: freeze the cohort and a plan anew"
         )
+    for model in models:
+        check_model(session, ground, model, cohort, items)
     return items
 
 
@@ -211,6 +223,14 @@ def _test_set_now(
     except TrainingPermanent as error:
         return [{"study_instance_uid": "", "what": str(error)}]
     return [{"study_instance_uid": each.study_instance_uid, "what": each.what} for each in found]
+
+
+def _told(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures without those of few patients, which earlier versions stored."""
+    models = [
+        {**each, "subgroups": tellable(each["subgroups"])} for each in figures.get("models", ())
+    ]
+    return {**figures, "models": models} if figures else {}
 
 
 def _chosen(openings: Sequence[Opening], number: int | None) -> Opening | None:

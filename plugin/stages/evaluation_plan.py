@@ -15,6 +15,11 @@ from plugin.stages.ground import ground_of
 from plugin.stages.series_choices import choose_for_cohort
 from training.cohort import members_of
 from training.evaluation.attributes import SUBGROUPS
+from training.evaluation.independence import (
+    cohorts_behind,
+    patients_that_trained,
+    studies_beyond,
+)
 from training.evaluation.models import EvaluationMember, EvaluationPlan
 from training.evaluation.openings import openings_on
 from training.evaluation.plan import Plan, PlannedModel
@@ -23,10 +28,10 @@ from training.evaluation.test_set import (
     digest_of_test_set,
     in_words,
     not_as_frozen,
-    patients_that_trained,
     read_test_set,
 )
-from training.models import Cohort, Model, TrainingRun
+from training.membership import Ground
+from training.models import Cohort, Model
 from training.registry import find
 
 
@@ -45,11 +50,12 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
 
     Returns:
         ``plan``, ``digest``, ``test_set``, ``studies``, ``patients``, ``observations``,
-        ``primary``, ``opened`` (how often its studies were opened before, under any plan).
+        ``primary``, ``opened`` (how often its studies were opened before, under any plan);
+        ``note`` where the same plan was frozen under another name, which is ``plan``.
 
     Raises:
-        Permanent: a name is unknown or taken, a model learned from patients of the test set or
-            speaks another schema, or the test set is not what the cohort was frozen with.
+        Permanent: a name is unknown or taken, a model may not be tested here (:func:`check_model`),
+            or the test set is not what the cohort was frozen with.
     """
     if not name.strip() or not by.strip():
         raise Permanent("a plan needs a name, and somebody who freezes it")
@@ -67,7 +73,7 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
             )
         models = [find(session, each) for each in asked["models"]]
         for model in models:
-            _check_model(session, model, cohort, items)
+            check_model(session, ground_of(settings), model, cohort, items)
         plan = _plan(asked, cohort, schema, items, models)
         row = _stored(context, session, name, plan, cohort, items, by)
         opened = openings_on(session, row.id or 0)
@@ -84,7 +90,11 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
         "frozen_by": row.frozen_by,
         "frozen_at": row.frozen_at.isoformat(timespec="seconds"),
         "opened": opened,
+        **({"note": _FROZEN_AS} if row.name != name else {}),
     }
+
+
+_FROZEN_AS = "the same plan was frozen under this name before, and is that plan"
 
 
 def plan_named(session: Session, name: str) -> EvaluationPlan:
@@ -162,14 +172,29 @@ def _primary(asked: str, observations: Sequence[str]) -> tuple[str, str]:
     return observation, figure or "auroc"
 
 
-def _check_model(session: Session, model: Model, cohort: Cohort, items: Sequence[Item]) -> None:
+def check_model(
+    session: Session, ground: Ground, model: Model, cohort: Cohort, items: Sequence[Item]
+) -> None:
+    """Check that a model speaks the cohort's schema and does not know its test set.
+
+    Raises:
+        Permanent: another schema; it, or a model whose weights it began with, learned from a
+            patient of the test set; or from studies on the test side of the cohort's split.
+    """
     if model.schema_digest != cohort.schema_digest:
         raise Permanent(f"{_reference(model)} learned another version of the label schema")
-    trained_on = session.get_one(TrainingRun, model.training_run_id).cohort_id
-    if known := patients_that_trained(session, trained_on, items):
+    behind = cohorts_behind(session, model)
+    if known := patients_that_trained(session, ground, behind, items):
         raise Permanent(
             f"{_reference(model)} learned from {known} patients of this test set: nothing is "
             "tested on them"
+        )
+    beyond, unplaced = studies_beyond(session, cohort.query.get("split", {}), behind)
+    if beyond or unplaced:
+        raise Permanent(
+            f"{_reference(model)} learned from {beyond} studies on the test side of the cohort's "
+            f"split, and from {unplaced} of which nobody can say on which side they are: train on "
+            "a cohort with the same split"
         )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from typer.testing import CliRunner
 
+from dicom_node.linking.models import PatientEvent
 from dicom_node.models import Series, Study
-from labeling.models import LabelingRun
+from labeling.models import LabelingRun, SampledSubject
 from plugin.cli import app
 from plugin.context import Context, open_context
 from plugin.errors import Permanent
@@ -36,8 +37,8 @@ from tests.cohort_builders import (
 )
 from training.cohort import members_of
 from training.errors import Permanent as TrainingPermanent
-from training.evaluation.models import EvaluationMember, Opening
-from training.models import Cohort, Model, TrainingRun
+from training.evaluation.models import EvaluationMember, EvaluationPlan, Opening
+from training.models import Cohort, CohortMember, Model, TrainingRun
 from training.registry import register
 
 SITES = ("L4-L5", "L5-S1")
@@ -93,7 +94,7 @@ def _study(session: Session, run: LabelingRun, number: int, uid: str) -> None:
     study.patient_name, study.patient_sex = f"NAME^{number}", "FM"[number % 2]
     study.patient_birth_date, study.study_date = f"19{40 + number}0101", "20250601"
     series = session.exec(select(Series).where(Series.study_instance_uid == uid)).one()
-    series.manufacturer, series.institution_name = "Maker", "North" if number < 16 else ""
+    series.manufacturer, series.institution_name = "Maker", "North" if number < 12 else ""
     session.add_all([study, series])
     # The report of every fifth study does not say what its images show.
     said = number + 1 if uid in TESTED and number % 5 == 0 else number
@@ -177,6 +178,7 @@ def test_what_cannot_be_planned(context: Context) -> None:
         ({"primary": "stenosis:accuracy"}, "a primary figure is one of"),
         ({"primary": "herniation:auroc"}, "of no planned observation"),
         ({"observations": ["unheard"]}, "no observation unheard"),
+        ({"observations": ["herniation"]}, "did not learn the primary observation"),
         ({"models": ["good", "good:1"]}, "not compared with itself"),
         ({"models": ["absent"]}, "no model"),
         ({"subgroups": ["weather"]}, "subgroups are among"),
@@ -201,8 +203,7 @@ def test_opening_gives_the_planned_figures_and_is_counted(context: Context) -> N
     groups = {(each["attribute"], each["group"]): each for each in good["subgroups"]}
     assert groups["sex", "F"]["patients"] == 12
     assert groups["scanner", "Maker"]["n"] == 2 * len(TESTED) - 1
-    assert groups["site", "North"]["patients"] == 16
-    assert groups["site", "unknown"]["patients"] == 8
+    assert groups["site", "North"]["patients"] == groups["site", "unknown"]["patients"] == 12
     assert "too few" in groups["site", "unknown"]["note"]
     text = json.dumps(found, allow_nan=False)
     assert not any(f'"{uid}"' in text for uid in TESTED)
@@ -210,6 +211,25 @@ def test_opening_gives_the_planned_figures_and_is_counted(context: Context) -> N
     assert found["looks"]["trainings"] == 2
     assert found["openings"][0]["by"] == "grace"
     assert run(context)["looks"]["number"] == 2
+
+
+def test_figures_of_an_unequal_sample_are_called_those_of_its_mixture(context: Context) -> None:
+    with context.database.write() as session:
+        drawn = session.exec(select(SampledSubject).order_by(col(SampledSubject.id))).first()
+        assert drawn is not None
+        drawn.probability = 0.5
+        session.add(drawn)
+    frozen(context)
+    assert "of the mixture that was drawn" in run(context)["figures"]["called"]
+
+
+def test_what_is_computed_is_told_meanwhile(context: Context) -> None:
+    frozen(context, models=["good", "other"])
+    lines: list[str] = []
+    run_plan(context, "first", "grace", lines.append, predict)
+    opened = lines.index("the test set is open: computing what was planned")
+    assert "good:1: calibration" in lines[opened:]
+    assert lines[-1] == "the difference of the models"
 
 
 def test_figures_under_a_second_plan_and_looks_since_say_so(context: Context) -> None:
@@ -282,6 +302,136 @@ def test_a_model_that_learned_from_the_test_set_is_refused(context: Context) -> 
                 session.add(member)
     with pytest.raises(Permanent, match="learned from 3 patients"):
         frozen(context)
+    # What a training began with learned from them: so did the training.
+    frozen(context, models=["other"])
+    with context.database.write() as session:
+        (_, other) = session.exec(select(TrainingRun).order_by(col(TrainingRun.id))).all()
+        other.metrics = {**other.metrics, "architecture": {"weights_digest": "1" * 64}}
+        session.add(other)
+    with pytest.raises(Permanent, match="other:1 learned from 3 patients"):
+        frozen(context, "second", models=["other"])
+    with pytest.raises(Permanent, match="learned from 3 patients"):
+        run(context)
+
+
+def only_tests(context: Context, split: dict[str, str]) -> None:
+    """Freeze the test fold again as a cohort of its own, so that models learned elsewhere."""
+    with context.database.write() as session:
+        cohort = newest_cohort(session, "spine")
+        values = cohort.model_dump(exclude={"id"})
+        copy = Cohort(
+            **{
+                **values,
+                "digest": "8" * 64,
+                "name": "alone",
+                "query": {**cohort.query, "split": split},
+            }
+        )
+        session.add(copy)
+        session.flush()
+        for member in members_of(session, cohort):
+            if member.fold == "test":
+                own = member.model_dump(exclude={"id", "cohort_id"})
+                session.add(CohortMember(**own, cohort_id=copy.id or 0))
+
+
+def merge(context: Context, prior: str, surviving: str) -> None:
+    with context.database.write() as session:
+        session.add(
+            PatientEvent(
+                action="merge", event_time="20260101000000000000", prior_issuer="SITE",
+                prior_patient_id=prior, issuer="SITE", patient_id=surviving, recorded_at=NOW,
+            )
+        )  # fmt: skip
+
+
+def test_a_merge_after_freezing_makes_a_training_patient_known(context: Context) -> None:
+    """P24 trained as another identity of P0, who is tested: frozen keys differ."""
+    only_tests(context, {})
+    frozen(context, cohort="alone")
+    merge(context, "P24", "P0")
+    with pytest.raises(Permanent, match="learned from 1 patients of this test set"):
+        run(context)
+    with pytest.raises(Permanent, match="learned from 1 patients"):
+        frozen(context, "second", cohort="alone")
+    with context.database.read() as session:
+        assert session.exec(select(Opening)).first() is None
+
+
+def test_a_merge_while_the_models_predict_is_noticed(context: Context) -> None:
+    only_tests(context, {})
+    frozen(context, cohort="alone")
+
+    def merging(*asked: Any) -> Any:
+        merge(context, "P1", "P25")
+        return predict(*asked)
+
+    with pytest.raises(Permanent, match="learned from 1 patients"):
+        run_plan(context, "first", "grace", mute, merging)
+    with context.database.read() as session:
+        assert session.exec(select(Opening)).first() is None
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ({"temporal": "20250601"}, "3 studies on the test side"),
+        ({"site": "North"}, "0 studies on the test side .* from 3 of which nobody"),
+        ({"temporal": "20250602"}, ""),
+    ],
+)
+def test_a_model_is_not_tested_on_a_split_whose_test_side_it_knows(
+    context: Context, split: dict[str, str], said: str
+) -> None:
+    only_tests(context, split)
+    if not said:
+        assert frozen(context, cohort="alone")["studies"] == len(TESTED)
+        return
+    with pytest.raises(Permanent, match=said):
+        frozen(context, cohort="alone")
+
+
+def test_a_plan_that_was_altered_in_the_database_is_neither_run_nor_shown(
+    context: Context,
+) -> None:
+    frozen(context)
+    run(context)
+    with context.database.read() as session:
+        (opening,) = session.exec(select(Opening)).all()
+        row = session.exec(select(EvaluationPlan)).one()
+        member = session.exec(select(EvaluationMember)).first()
+        assert opening.test_set_digest == row.content["test_set"]
+    assert member is not None
+    for thing, column, altered in (
+        (row, "content", {**row.content, "seed": 99}),
+        (row, "content", {**row.content, "models": []}),
+        (member, "labels_sha256", "0" * 64),
+    ):
+        kept = getattr(thing, column)
+        _set(context, thing, column, altered)
+        with pytest.raises(TrainingPermanent, match="was altered in the database"):
+            run(context)
+        with (
+            context.database.read() as session,
+            pytest.raises(TrainingPermanent, match="was altered in the database"),
+        ):
+            show_plan(session, context.settings, "first")
+        _set(context, thing, column, kept)
+    assert run(context)["looks"]["number"] == 2
+
+
+def _set(context: Context, thing: Any, column: str, value: Any) -> None:
+    with context.database.write() as session:
+        row = session.get_one(type(thing), thing.id)
+        setattr(row, column, value)
+        session.add(row)
+
+
+def test_the_same_plan_under_another_name_says_that_it_is_that_plan(context: Context) -> None:
+    assert "note" not in frozen(context)
+    again = frozen(context, "another name")
+    assert again["plan"] == "first"
+    assert "frozen under this name before" in again["note"]
 
 
 def test_predictions_need_the_series_that_was_chosen(context: Context) -> None:
@@ -332,6 +482,26 @@ def test_the_commands(context: Context, tmp_path: Path) -> None:
     assert "kappa" in told("audit", "--limit", "2")
 
 
+def test_figures_of_few_patients_that_were_stored_earlier_are_not_shown(
+    context: Context, tmp_path: Path
+) -> None:
+    frozen(context, subgroups=["sex"])
+    run(context)
+    with context.database.write() as session:
+        opening = session.exec(select(Opening)).one()
+        figures = json.loads(json.dumps(opening.figures))
+        figures["models"][0]["subgroups"][0] |= {"patients": 1, "n": 2}
+        opening.figures = figures
+        session.add(opening)
+    with context.database.read() as session:
+        (shown,) = show_plan(session, context.settings, "first")["figures"]["models"]
+    ask(context.settings, "model card", {"model": "good", "folder": str(tmp_path / "card")})
+    card = json.loads((tmp_path / "card" / "card.json").read_bytes())
+    for row in (shown["subgroups"][0], card["evaluations"][0]["subgroups"][0]):
+        assert (row["patients"], row["n"], row["sensitivity"]["value"]) == (None, None, None)
+        assert "fewer than 10 patients" in row["note"]
+
+
 def test_a_card_shows_what_a_planned_evaluation_found(context: Context, tmp_path: Path) -> None:
     frozen(context, "spring", subgroups=["sex"])
     frozen(context, "autumn", samples=101)
@@ -360,3 +530,80 @@ def test_a_card_shows_what_a_planned_evaluation_found(context: Context, tmp_path
     ask(context.settings, "model card", {"model": "other", "folder": str(tmp_path / "other")})
     other = json.loads((tmp_path / "other" / "card.json").read_bytes())
     assert other["evaluations"] == []
+
+
+def card_of(context: Context, folder: Path) -> dict[str, Any]:
+    ask(context.settings, "model card", {"model": "good", "folder": str(folder)})
+    found: dict[str, Any] = json.loads((folder / "card.json").read_bytes())
+    return found
+
+
+def test_a_card_says_how_often_the_test_fold_was_looked_at(
+    context: Context, tmp_path: Path
+) -> None:
+    """Two trainings with seeds of their own, and an opening: no first look, not one training."""
+    with context.database.write() as session:
+        (_, other) = session.exec(select(TrainingRun).order_by(col(TrainingRun.id))).all()
+        other.seed = 2
+        session.add(other)
+    frozen(context)
+    run(context)
+    card = card_of(context, tmp_path / "card")
+    assert "2 trainings computed figures on them" in card["results"]["fold"]
+    limits = {each["limit"]: each["numbers"] for each in card["limits"]}
+    assert not any("One training with one seed" in each for each in limits)
+    (several,) = (each for each in limits if "trainings on this cohort" in each)
+    assert limits[several] == {"trainings": 2, "seeds": [1, 2], "seed": 1}
+    (looked,) = (each for each in limits if "looked at 3 times" in each)
+    assert limits[looked] == {"trainings": 2, "openings": 1}
+    with context.database.write() as session:
+        # Of the other training nothing is left but that it ran, without figures.
+        other = session.get_one(TrainingRun, other.id)
+        other.metrics = {}
+        session.add(other)
+        session.delete(session.exec(select(Opening)).one())
+    card = card_of(context, tmp_path / "card")
+    limits = {each["limit"]: each["numbers"] for each in card["limits"]}
+    assert "no other computed figures on them" in card["results"]["fold"]
+    assert any("One training with one seed (1)" in each for each in limits)
+    assert not any("looked at" in each for each in limits)
+
+
+def test_a_card_tells_external_sites_apart_and_names_none(context: Context, tmp_path: Path) -> None:
+    frozen(context, subgroups=["site"])
+    run(context)
+    with context.database.write() as session:
+        cohort = newest_cohort(session, "spine")
+        cohort.query = {**cohort.query, "split": {"site": "NORTH"}}
+        session.add(cohort)
+        opening = session.exec(select(Opening)).one()
+        text = json.dumps(opening.figures)
+        opening.figures = json.loads(
+            text.replace('"North"', '"Eastern"').replace('"unknown"', '"Western"')
+        )
+        session.add(opening)
+    card = card_of(context, tmp_path / "card")
+    groups = {each["group"] for each in card["evaluations"][0]["subgroups"]}
+    assert groups == {"site 3 (not of the cohort)", "site 4 (not of the cohort)"}
+    assert card["training_data"]["split"] == {"site": "site 2"}
+    rows = {each["site"]: each["test"] for each in card["training_data"]["sites"]}
+    assert rows["site 2"] == 12
+    for name in ("card.json", "card.md"):
+        text = (tmp_path / "card" / name).read_text(encoding="utf-8").casefold()
+        assert not any(each in text for each in ("north", "eastern", "western"))
+    assert "at site 2, which trained nothing" in text
+
+
+def test_a_card_tells_nothing_of_a_plan_that_was_altered(context: Context, tmp_path: Path) -> None:
+    frozen(context)
+    run(context)
+    with context.database.read() as session:
+        row = session.exec(select(EvaluationPlan)).one()
+    for altered in ({**row.content, "seed": 99}, {**row.content, "models": []}):
+        _set(context, row, "content", altered)
+        card = card_of(context, tmp_path / "card")
+        (plan,) = card["evaluations"]
+        assert (plan["altered"], plan["observations"], plan["primary"]) == (True, [], None)
+        assert any("1 plans about this model were altered" in e["limit"] for e in card["limits"])
+        text = (tmp_path / "card" / "card.md").read_text(encoding="utf-8")
+        assert "altered in the database since it was frozen" in text

@@ -12,7 +12,7 @@ from training.cards.privacy import without_uids
 from training.cards.subject import FOLDS, FreeText, Subject
 from training.models import CohortMember
 
-_COUNTED = ("accepted_suspects",)  # names of suspected persons: only how many
+_COUNTED = ("accepted_suspects", "split")  # names of persons, of a site: told otherwise
 
 
 def training_data(subject: Subject) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def data(facts: Facts) -> str:
         f"{plain(told['frozen_at'])}",
         "Query": plain(told["query"]),
         "Split": plain(told["leak_tests"]["split"]),
+        "Tested beside the folds": _split(told["split"]),
         "Pictures compared": plain(told["leak_tests"]["pictures"]),
         "Suspected persons accepted": plain(told["accepted_suspects"]),
         "What uncertain labels became": plain(told["uncertain_policy"]),
@@ -51,6 +52,14 @@ def data(facts: Facts) -> str:
             table(told["not_used"]),
         ]
     )
+
+
+def _split(split: Mapping[str, str]) -> str:
+    """Return a split in words."""
+    if not split:
+        return "no split by time or site"
+    ((kind, value),) = split.items()
+    return f"at {plain(value)}, which trained nothing" if kind == "site" else plain(value)
 
 
 def labeler(facts: Facts) -> str:

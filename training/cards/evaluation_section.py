@@ -33,6 +33,7 @@ _COMPARED = {
     "n": "n",
     "auroc_difference": "difference of AUROC",
     "p": "p (DeLong)",
+    "p_note": "note",
 }
 
 
@@ -43,9 +44,15 @@ def evaluations(facts: Facts) -> str:
 
 
 def _plan(told: Facts) -> str:
+    if told["altered"]:
+        return (
+            f"### Plan {plain(told['plan'])} {code(told['digest'])}\n\n**It was altered in the "
+            "database since it was frozen: nothing is told of it.**"
+        )
     pairs = {
         "Frozen": f"{plain(told['frozen_at'])} by {plain(told['frozen_by'])}",
         "Test set": f"{told['studies']} studies, {code(told['test_set'])}",
+        "Split": plain(told["split"]) if told["split"] else "by patient alone",
         "Openings": f"{told['openings']}, of which {told['finished']} came to their end",
     }
     head = f"### Plan {plain(told['plan'])} {code(told['digest'])}\n\n"

@@ -7,11 +7,13 @@ from typing import Any
 
 from sqlmodel import col, select
 
-from training.cards.people import site_numbers, studies_of
+from training.cards.people import all_sites, split_of
 from training.cards.subject import FreeText, Subject
-from training.evaluation.attributes import houses_of
+from training.errors import Permanent
+from training.evaluation.intact import intact_plan
 from training.evaluation.models import EvaluationPlan, Opening
-from training.evaluation.openings import looks_at
+from training.evaluation.openings import looks_at, openings_of
+from training.evaluation.subgroups import tellable
 from training.metrics import DECIDED, RANKED
 
 _COUNTS = ("n", "positives", "patients", "not_evaluated")
@@ -26,32 +28,70 @@ def evaluations(subject: Subject) -> list[dict[str, Any]]:
     figures: that it exists is told, too.
     """
     session, reference = subject.session, f"{subject.model.name}:{subject.model.version}"
-    plans = session.exec(select(EvaluationPlan).order_by(col(EvaluationPlan.id))).all()
-    return [
-        _plan(subject, plan, reference)
-        for plan in plans
-        if any(each["reference"] == reference for each in plan.content["models"])
-    ]
+    rows = session.exec(select(EvaluationPlan).order_by(col(EvaluationPlan.id))).all()
+    plans = [each for each in rows if reference in _models(subject, each)]
+    sites = all_sites(subject, [each for plan in plans for each in _sites_in(subject, plan)])
+    return [_plan(subject, each, reference, sites) for each in plans]
 
 
-def _plan(subject: Subject, plan: EvaluationPlan, reference: str) -> dict[str, Any]:
-    openings = subject.session.exec(
-        select(Opening).where(Opening.plan_id == plan.id).order_by(col(Opening.id))
-    ).all()
-    finished = [each for each in openings if each.figures]
-    return {
+def _models(subject: Subject, plan: EvaluationPlan) -> set[str]:
+    """Return the models that a plan names, or that its figures are of, should it be altered."""
+    opened = (
+        model["model"]
+        for opening in openings_of(subject.session, plan.id or 0)
+        for model in opening.figures.get("models", ())
+    )
+    return {*opened, *(each["reference"] for each in plan.content.get("models", ()))}
+
+
+def _sites_in(subject: Subject, plan: EvaluationPlan) -> list[str]:
+    """Return the institutions that figures of a plan, or its split, name, in a stable order."""
+    groups = {
+        row["group"]
+        for opening in openings_of(subject.session, plan.id or 0)
+        for model in opening.figures.get("models", ())
+        for row in model["subgroups"]
+        if row["attribute"] == "site"
+    }
+    split = (plan.content.get("split") or {}).get("site")
+    return sorted({*groups, *([split] if split else [])})
+
+
+def _plan(
+    subject: Subject, plan: EvaluationPlan, reference: str, sites: Mapping[str, str]
+) -> dict[str, Any]:
+    told = {
         "plan": FreeText(plan.name),
         "digest": plan.digest,
         "frozen_by": FreeText(plan.frozen_by),
         "frozen_at": plan.frozen_at.isoformat(),
-        "test_set": plan.content["test_set"],
-        "studies": plan.content["studies"],
+    }
+    try:
+        content = intact_plan(subject.session, plan)
+    except Permanent:
+        return {**told, **_ALTERED, **_UNOPENED}
+    openings = openings_of(subject.session, plan.id or 0)
+    finished = [each for each in openings if each.figures]
+    return {
+        **told,
+        "altered": False,
+        "test_set": content.test_set,
+        "studies": content.studies,
+        "split": split_of(content.split or {}, sites),
         "openings": len(openings),
         "finished": len(finished),
-        **(_opened(subject, finished[-1], reference) if finished else _UNOPENED),
+        **(_opened(subject, finished[-1], reference, sites) if finished else _UNOPENED),
     }
 
 
+_ALTERED: Mapping[str, Any] = {
+    "altered": True,
+    "test_set": "",
+    "studies": None,
+    "split": {},
+    "openings": None,
+    "finished": 0,
+}
 _UNOPENED: Mapping[str, Any] = {
     "opened_by": "",
     "opened_at": "",
@@ -64,9 +104,10 @@ _UNOPENED: Mapping[str, Any] = {
 }
 
 
-def _opened(subject: Subject, opening: Opening, reference: str) -> dict[str, Any]:
+def _opened(
+    subject: Subject, opening: Opening, reference: str, sites: Mapping[str, str]
+) -> dict[str, Any]:
     figures = opening.figures
-    sites = site_numbers(houses_of(subject.session, studies_of(subject)).values())
     (own,) = (each for each in figures["models"] if each["model"] == reference)
     return {
         "opened_by": FreeText(opening.opened_by),
@@ -78,7 +119,7 @@ def _opened(subject: Subject, opening: Opening, reference: str) -> dict[str, Any
             _observation(name, each, own["calibration"][name])
             for name, each in own["observations"].items()
         ],
-        "subgroups": [_subgroup(each, sites) for each in own["subgroups"]],
+        "subgroups": [_subgroup(each, sites) for each in tellable(own["subgroups"])],
         "comparison": _comparison(figures["comparison"]),
     }
 
@@ -97,7 +138,7 @@ def _subgroup(each: Mapping[str, Any], sites: Mapping[str, str]) -> dict[str, An
     shown = {key: each[key] for key in ("n", "positives", "patients", *_FIGURES, "brier", "note")}
     group = each["group"]
     if each["attribute"] == "site":
-        group = sites.get(group, "a site of no member")
+        group = sites[group]
     return {
         "attribute": each["attribute"],
         "group": FreeText(group),  # a scanner, as images name it
@@ -116,6 +157,7 @@ def _comparison(told: Mapping[str, Any]) -> list[dict[str, Any]]:
             "n": each["n"],
             "auroc_difference": each["difference"]["auroc"],
             "p": each["p_delong"],
+            "p_note": each.get("p_note", ""),
         }
         for name, each in told.get("observations", {}).items()
     ]

@@ -19,7 +19,9 @@ Facts = dict[str, Any]
 
 def limits(facts: Facts) -> list[dict[str, Any]]:
     """Return sentences with the numbers from which they follow, the gravest kind first."""
-    parts = (_simulated, _references, _labels, _since, _sources, _sizes, _figures, _once)
+    parts = (
+        _simulated, _altered, _references, _labels, _since, _sources, _sizes, _figures, _once
+    )  # fmt: skip
     return [{"limit": text, "numbers": numbers} for part in parts for text, numbers in part(facts)]
 
 
@@ -50,6 +52,15 @@ def _simulated(facts: Facts) -> Iterator[Limit]:
         )
 
 
+def _altered(facts: Facts) -> Iterator[Limit]:
+    if number := sum(each["altered"] for each in facts["evaluations"]):
+        yield (
+            f"{number} plans about this model were altered in the database since they were frozen: "
+            "nothing is told of them.",
+            {"altered": number},
+        )
+
+
 def _references(facts: Facts) -> Iterator[Limit]:
     told = facts["reference_labels"]
     if told["labels"] == 0:
@@ -59,6 +70,12 @@ def _references(facts: Facts) -> Iterator[Limit]:
             f"{lacking} of {told['labels']} reference labels were not sampled, blinded and "
             "settled: figures that rest on them are agreement with these readers.",
             {"lacking": lacking, "labels": told["labels"]},
+        )
+    if told["drawn_unequally"]:
+        yield (
+            "Studies of the test fold were drawn for the readers with unequal probabilities, and "
+            "nothing is weighted: figures hold for the mixture that was drawn.",
+            {},
         )
     if 0 < told["readers"] < 2:
         yield "One reader alone labelled the test fold.", {"readers": told["readers"]}
@@ -179,10 +196,31 @@ def _words(each: Facts) -> str:
 
 
 def _once(facts: Facts) -> Iterator[Limit]:
-    seed = facts["model"]["seed"]
-    yield (
-        f"One training with one seed ({seed}): how much another seed would change is not known.",
-        {"seed": seed},
-    )
+    told, seed = facts["results"], facts["model"]["seed"]
+    trainings, seeds = told["trainings_of_the_cohort"], told["seeds_of_the_cohort"]
+    if trainings > 1:
+        yield (
+            f"One of {trainings} trainings on this cohort (seeds {', '.join(map(str, seeds))}), "
+            f"with seed {seed}. Figures are of this one alone; it may have been chosen for them.",
+            {"trainings": trainings, "seeds": seeds, "seed": seed},
+        )
+    else:
+        yield (
+            f"One training with one seed ({seed}): how much another seed would change is not "
+            "known.",
+            {"seed": seed},
+        )
+    looks = told["trainings_on_the_test_fold"] + told["openings_of_the_test_fold"]
+    if looks > 1:
+        yield (
+            f"The test fold was looked at {looks} times: by "
+            f"{told['trainings_on_the_test_fold']} trainings, and "
+            f"{told['openings_of_the_test_fold']} times under plans. Its figures are no first "
+            "look.",
+            {
+                "trainings": told["trainings_on_the_test_fold"],
+                "openings": told["openings_of_the_test_fold"],
+            },
+        )
     if facts["model"]["unit"].startswith("one disc"):
         yield "Figures pool the sites of a patient; intervals take patients whole.", {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from dicom_node.database import chunks
 from dicom_node.models import Report, Series, Study
 from training.cards.subject import FOLDS, FreeText, Subject
 from training.evaluation.attributes import houses_of
-from training.evaluation.splits import SEVERAL, UNKNOWN
+from training.evaluation.splits import SEVERAL, UNKNOWN, plain_name
 
 FEW = 10
 """Patients; the ages of fewer are not told."""
@@ -26,10 +26,11 @@ MARKS = ("simulat", "phantom", "synthetic")
 
 
 def people(subject: Subject) -> dict[str, Any]:
-    """Return sex, age, study years, scanners and sites by fold, and what calls itself simulated."""
+    """Return sex, age, study years, scanners, sites, the split, and what calls itself simulated."""
     studies = studies_of(subject)
     scanners = _scanners(subject)
     sites = site_numbers(houses_of(subject.session, studies).values())
+    split = subject.cohort.query.get("split") or {}
     return {
         "years": _years(studies.values()),
         "demographics_are_known": any(
@@ -43,6 +44,7 @@ def people(subject: Subject) -> dict[str, Any]:
             ("site",),
         ),
         "simulated": _simulated(subject, studies, scanners),
+        "split": split_of(split, all_sites(subject, [split["site"]] if "site" in split else [])),
     }
 
 
@@ -57,6 +59,34 @@ def site_numbers(names: Iterable[str]) -> dict[str, str]:
     known = [name for name, _ in ranked if name not in (UNKNOWN, SEVERAL)]
     numbers = {name: f"site {number}" for number, name in enumerate(known, start=1)}
     return {UNKNOWN: UNKNOWN, SEVERAL: SEVERAL, **numbers}
+
+
+def all_sites(subject: Subject, others: Iterable[str] = ()) -> dict[str, str]:
+    """Return :func:`site_numbers` of the cohort, going on with sites that are not of it.
+
+    Args:
+        subject: whose cohort.
+        others: institutions that a test set or a split names, in the order of their numbers.
+    """
+    names = houses_of(subject.session, studies_of(subject)).values()
+    found = site_numbers(names)
+    known = {plain_name(name): number for name, number in found.items()}
+    new = len(found) - 1
+    for name in others:
+        if plain_name(name) not in known:
+            known[plain_name(name)] = f"site {new} (not of the cohort)"
+            new += 1
+        found.setdefault(name, known[plain_name(name)])
+    return found
+
+
+def split_of(split: Mapping[str, str], sites: Mapping[str, str]) -> dict[str, str]:
+    """Return a split by time or site with the number of its site; empty where there is none."""
+    numbers = {plain_name(name): number for name, number in sites.items()}
+    return {
+        kind: numbers[plain_name(value)] if kind == "site" else f"from {value} on"
+        for kind, value in split.items()
+    }
 
 
 def studies_of(subject: Subject) -> dict[str, Study]:
@@ -106,7 +136,8 @@ def _by_fold(
 
 
 def _years(studies: Iterable[Study]) -> dict[str, Any] | None:
-    years = sorted(each.study_date[:4] for each in studies if each.study_date[:4].isdigit())
+    known = (each.study_date[:4] for each in studies)
+    years = sorted(each for each in known if _are_digits(each))
     return {"first": int(years[0]), "last": int(years[-1])} if years else None
 
 
@@ -137,10 +168,15 @@ def _demographics(subject: Subject, fold: str, studies: dict[str, Study]) -> dic
 
 def _age(study: Study) -> int | None:
     born, seen = study.patient_birth_date, study.study_date
-    if len(born) != 8 or len(seen) != 8 or not (born + seen).isdigit():
+    if len(born) != 8 or len(seen) != 8 or not _are_digits(born + seen):
         return None
     years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
     return min(years, OLDEST) if years >= 0 else None
+
+
+def _are_digits(text: str) -> bool:
+    """Tell whether a text is of the digits 0 to 9; others are digits to Python, too."""
+    return text.isascii() and text.isdigit()
 
 
 def _simulated(

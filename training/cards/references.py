@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlmodel import col, select
 
+from labeling.evaluation.weights import unequal
 from labeling.models import ReferenceSample
 from labeling.reader_labels import ReaderLabel, labels_of, reader_labels
 from labeling.reference_file import ADJUDICATOR
@@ -49,6 +50,7 @@ def reference_labels(subject: Subject) -> dict[str, Any]:
         "blinded": dict(Counter(row.blinded or "not said" for row in rows)),
         "blinding_is_known": bool(rows) and all(row.blinded for row in rows),
         "readings": len(rows),
+        "drawn_unequally": unequal(each.weight for each in labels),
         "between_readers": _between(rows),
         "states": _states(given),
         "samples": _samples(subject, {each.sample for each in labels if each.sample}),
@@ -75,7 +77,7 @@ def _states(given: list[tuple[str, ReaderLabel]]) -> list[dict[str, Any]]:
     for name, label in given:
         state = "disputed" if label.state is None else str(label.state)
         found.setdefault(name, Counter())[state] += 1
-    columns = ("present", "absent", "uncertain", "disputed")
+    columns = ("present", "absent", "uncertain", "not_mentioned", "stable_unknown", "disputed")
     return [
         {"observation": name, **{each: counts[each] for each in columns}}
         for name, counts in found.items()

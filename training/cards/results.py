@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from training.cards.subject import Subject
+from training.evaluation.openings import openings_of_studies, trainings_on
 from training.metrics import COVERAGE, DECIDED, RANKED
 
 NOT_RECORDED = "the training did not record it: it ran before radloop did"
@@ -15,8 +16,10 @@ def results(subject: Subject) -> dict[str, Any]:
     """Return figures with intervals by observation, baselines beside them, curves and bins."""
     test = subject.record.get("test") or {}
     observations = test.get("observations", {})
+    looks = _looks(subject)
     return {
-        "fold": "test: patients whose images readers labelled; nothing was chosen on them",
+        **looks,
+        "fold": f"test: patients whose images readers labelled; {_chosen(looks)}",
         "coverage_percent": round(100 * COVERAGE),
         "intervals": "percentiles of a bootstrap that draws whole patients",
         "bootstrap_samples": test.get("bootstrap_samples"),
@@ -30,6 +33,30 @@ def results(subject: Subject) -> dict[str, Any]:
             for each in subject.run.curve
         ],
     }
+
+
+def _looks(subject: Subject) -> dict[str, Any]:
+    """Return how often the test fold was looked at: by trainings and under plans."""
+    studies = [each.study_instance_uid for each in subject.of_fold("test")]
+    trainings = trainings_on(subject.session, studies)
+    own = [each for each in trainings if each.cohort_id == subject.cohort.id]
+    return {
+        "trainings_on_the_test_fold": len(trainings),
+        "trainings_of_the_cohort": len(own),
+        "seeds_of_the_cohort": sorted({each.seed for each in own}),
+        "openings_of_the_test_fold": openings_of_studies(subject.session, studies),
+    }
+
+
+def _chosen(looks: Mapping[str, Any]) -> str:
+    """Return what may have been chosen on the test fold, as far as the database knows."""
+    trainings = looks["trainings_on_the_test_fold"]
+    if trainings > 1:
+        return (
+            f"this training chose nothing on them, but {trainings} trainings computed figures on "
+            "them, so that whoever chose among these may have gone by them"
+        )
+    return "this training chose nothing on them, and no other computed figures on them"
 
 
 def _observation(name: str, each: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def houses_of(session: Session, studies: Mapping[str, Study]) -> dict[str, str]:
 def age_band(birth_date: str, study_date: str) -> str:
     """Return the band of the age in whole years at a date; both are YYYYMMDD."""
     born, seen = birth_date.strip(), study_date.strip()
-    if not all(len(each) == 8 and each.isdigit() for each in (born, seen)):
+    if not all(len(each) == 8 and each.isascii() and each.isdigit() for each in (born, seen)):
         return UNKNOWN
     years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
     return next((band for end, band in _AGES if 0 <= years < end), UNKNOWN)

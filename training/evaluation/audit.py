@@ -16,7 +16,8 @@ from sqlmodel import Session, col, select
 
 from dicom_node.models import Study
 from labeling.evaluation.agreement import NOT_JUDGED, Agreement, Judgement, agreement
-from labeling.evaluation.metrics import Estimate, estimates
+from labeling.evaluation.edges import People
+from labeling.evaluation.metrics import Estimate, bounded, estimates
 from labeling.evaluation.resampling import Bootstrap, Floats, ratio
 from labeling.evaluation.weights import Design
 from labeling.models import Label
@@ -227,7 +228,11 @@ def _chance(pairs: Sequence[Pair], bootstrap: Bootstrap) -> dict[str, Estimate]:
         none = Estimate(float("nan"), float("nan"), float("nan"))
         return {"same": none, "kappa": none}
     design = Design.of([each.weight for each in pairs], [each.stratum for each in pairs])
-    return estimates(figures, [each.patient for each in pairs], bootstrap, design)
+    patients = [each.patient for each in pairs]
+    people = len(set(patients)) / (1.0 if design is None else design.effect)
+    return bounded(
+        estimates(figures, patients, bootstrap, design), People(people, people, people, people)
+    )
 
 
 def _deserves(label: ReaderLabel) -> bool:

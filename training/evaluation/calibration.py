@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit
 
-from labeling.evaluation.metrics import brier, calibration_error, reliability
+from labeling.evaluation.metrics import Bin, brier, calibration_error, reliability
 from labeling.evaluation.resampling import Bootstrap, Floats
 from labeling.evaluation.sample_size import wilson
+from training.evaluation.recalibration import NOT_CONVERGED, recalibration, why_no_slope
 from training.metrics import Cases, cases_of, estimate
 
 BINS = 10
 
-_NEAREST = 1e-6
-"""Probabilities are taken no nearer to 0 and 1 than this, where they become log odds."""
+FEWEST_IN_A_BIN = 5
+"""Patients; a bin with fewer tells no point of the curve, which would be that of single patients.
+"""
 
-_STEPS = 50
-_SMALL = 1e-8
-_UNSOLVED = "the finding separates by the probability, or one class is missing"
+_FEW = f"fewer than {FEWEST_IN_A_BIN} patients"
 
 
 def calibration(
@@ -51,9 +50,11 @@ def calibration(
     Returns:
         ``n``; ``brier``, ``slope`` and ``intercept``, each as value, low, high, reason (the
         intercept is that of slope 1: calibration in the large); ``brier_of_prevalence``, which
-        whoever always says the prevalence gets; ``calibration_error`` (the mean gap of the bins)
-        and ``bins``: said, seen, low, high, n, patients. Intervals of bins are Wilson's for as
-        many cases as the bin has patients, since the sites of one patient are not independent.
+        whoever always says the prevalence gets; ``calibration_error`` (the mean gap of the bins,
+        with ``calibration_error_reason`` where there is none) and ``bins``: said, seen, low, high,
+        n, patients, reason. Intervals of bins are Wilson's for as many cases as the bin has
+        patients, since the sites of one patient are not independent; a bin of fewer than
+        ``FEWEST_IN_A_BIN`` patients has counts alone.
 
     Raises:
         Permanent: shapes do not fit, a target is not 0 or 1, a probability is outside 0 to 1.
@@ -72,59 +73,9 @@ def calibration(
         },
         "brier_of_prevalence": None if prevalence is None else prevalence * (1 - prevalence),
         "calibration_error": calibration_error(curve) if curve else None,
+        "calibration_error_reason": "" if curve else cases.reason,
         "bins": _bins(cases, bins),
     }
-
-
-def recalibration(target: Floats, score: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Return slope, and intercept at slope 1, of the target on the log odds of the score.
-
-    Maximum likelihood by Newton's steps, for all rows of weights at once. NaN where there is no
-    maximum.
-
-    Args:
-        target, score: shape (n,); scores are probabilities.
-        weights: shape (draws, n).
-
-    Returns:
-        Two arrays of shape (draws,).
-    """
-    odds = logit(np.clip(score, _NEAREST, 1 - _NEAREST))
-    slope, free = np.ones(len(weights)), np.zeros(len(weights))
-    shift = np.zeros(len(weights))
-    solved = np.zeros((2, len(weights)), dtype=bool)
-    with np.errstate(all="ignore"):
-        for _ in range(_STEPS):
-            by_slope, by_free = _step(target, odds, weights, slope, free)
-            slope, free = slope + by_slope, free + by_free
-            by_shift = _shift(target, odds, weights, shift)
-            shift = shift + by_shift
-            solved = np.abs([np.maximum(abs(by_slope), abs(by_free)), by_shift]) < _SMALL
-            if solved.all():
-                break
-    return np.where(solved[0], slope, np.nan), np.where(solved[1], shift, np.nan)
-
-
-def _step(
-    target: Floats, odds: Floats, weights: Floats, slope: Floats, free: Floats
-) -> tuple[Floats, Floats]:
-    """Return Newton's step of slope and free intercept."""
-    said = expit(slope[:, None] * odds + free[:, None])
-    missing, spread = weights * (target - said), weights * said * (1 - said)
-    gradient, by_odds = missing.sum(axis=1), missing @ odds
-    flat, cross, steep = spread.sum(axis=1), spread @ odds, spread @ (odds * odds)
-    volume = flat * steep - cross * cross
-    return (flat * by_odds - cross * gradient) / volume, (
-        steep * gradient - cross * by_odds
-    ) / volume
-
-
-def _shift(target: Floats, odds: Floats, weights: Floats, shift: Floats) -> Floats:
-    said = expit(odds + shift[:, None])
-    step: Floats = (weights * (target - said)).sum(axis=1) / (weights * said * (1 - said)).sum(
-        axis=1
-    )
-    return step
 
 
 def _figures(cases: Cases, weights: Floats) -> dict[str, Floats]:
@@ -139,7 +90,9 @@ def _figures(cases: Cases, weights: Floats) -> dict[str, Floats]:
 
 
 def _reason(name: str, cases: Cases) -> str:
-    return cases.reason or ("" if name == "brier" else _UNSOLVED)
+    if cases.reason or name == "brier":
+        return cases.reason
+    return why_no_slope(cases.target, cases.score) if name == "slope" else NOT_CONVERGED
 
 
 def _bins(cases: Cases, most: int) -> list[dict[str, Any]]:
@@ -148,16 +101,19 @@ def _bins(cases: Cases, most: int) -> list[dict[str, Any]]:
     found, start = [], 0
     for each in reliability(cases.target, cases.score, most):
         people = int(np.unique(patients[start : start + each.n]).size)
-        low, high = wilson(each.seen * people, people)
-        found.append(
-            {
-                "said": each.said,
-                "seen": each.seen,
-                "low": max(low, 0.0),
-                "high": min(high, 1.0),
-                "n": each.n,
-                "patients": people,
-            }
-        )
+        found.append({**_point(each, people), "n": each.n, "patients": people})
         start += each.n
     return found
+
+
+def _point(bin_: Bin, people: int) -> dict[str, Any]:
+    if people < FEWEST_IN_A_BIN:
+        return {**dict.fromkeys(("said", "seen", "low", "high")), "reason": _FEW}
+    low, high = wilson(bin_.seen * people, people)
+    return {
+        "said": bin_.said,
+        "seen": bin_.seen,
+        "low": max(low, 0.0),
+        "high": min(high, 1.0),
+        "reason": "",
+    }

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from labeling.evaluation.resampling import Floats
+from labeling.evaluation.weights import unequal
 from labeling.vocabulary import WHOLE
 from training.errors import Permanent
 from training.evaluation.attributes import Attributes
 from training.evaluation.calibration import calibration
 from training.evaluation.pairing import compare_models
-from training.evaluation.plan import REFERENCE, UNSAMPLED_REFERENCE, Plan, PlannedModel, Said
+from training.evaluation.plan import (
+    MIXTURE,
+    REFERENCE,
+    UNSAMPLED_REFERENCE,
+    Plan,
+    PlannedModel,
+    Said,
+)
 from training.evaluation.subgroups import by_subgroup
 from training.evaluation.test_set import Item
 from training.learning.members import whole
 from training.metrics import evaluate
+
+Progress = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
 
 
 def figures_of(
@@ -25,6 +39,7 @@ def figures_of(
     items: Sequence[Item],
     said: Mapping[str, Said],
     attributes: Mapping[str, Attributes],
+    progress: Progress = _silent,
 ) -> dict[str, Any]:
     """Return the figures of a plan, JSON-ready; nothing in them names a study or a patient.
 
@@ -33,6 +48,7 @@ def figures_of(
         items: the test set.
         said: by model, NAME:VERSION.
         attributes: by Study Instance UID.
+        progress: told one line at a time.
 
     Returns:
         ``called`` (what the figures may be called), ``primary``, ``models`` (a list: ``model``,
@@ -58,11 +74,20 @@ def figures_of(
         for name in plan.subgroups
     }
     models = [
-        _of_model(plan, each, targets[each.reference], probabilities[each.reference], keys, groups)
+        _of_model(
+            plan,
+            each,
+            (targets[each.reference], probabilities[each.reference]),
+            keys,
+            groups,
+            progress,
+        )
         for each in plan.models
     ]
+    if len(models) > 1:
+        progress("the difference of the models")
     found = {
-        "called": UNSAMPLED_REFERENCE if "unsampled" in plan.accepted else REFERENCE,
+        "called": _called(plan, items),
         "models": models,
         "comparison": _comparison(plan, next(iter(targets.values())), probabilities, keys),
     }
@@ -72,26 +97,36 @@ def figures_of(
 _UNKNOWN = Attributes()
 
 
+def _called(plan: Plan, items: Sequence[Item]) -> str:
+    said = UNSAMPLED_REFERENCE if "unsampled" in plan.accepted else REFERENCE
+    return f"{said}; {MIXTURE}" if unequal(each.weight for each in items) else said
+
+
 def _of_model(
     plan: Plan,
     model: PlannedModel,
-    targets: Mapping[str, Floats],
-    said: Mapping[str, Floats],
+    cases: tuple[Mapping[str, Floats], Mapping[str, Floats]],
     keys: Sequence[str],
     groups: Mapping[str, Sequence[str]],
+    progress: Progress,
 ) -> dict[str, Any]:
     samples, seed, points = plan.samples, plan.seed, model.operating_points
+    targets, said = cases
+    progress(f"{model.reference}: figures of the test set")
     found = evaluate(targets, said, keys, points, samples=samples, seed=seed)
+    progress(f"{model.reference}: calibration")
+    calibrated = {
+        name: calibration(
+            targets[name], said[name], keys, bins=plan.bins, samples=samples, seed=seed
+        )
+        for name in targets
+    }
+    progress(f"{model.reference}: subgroups")
     return {
         "model": model.reference,
         "observations": found["observations"],
         "macro": found["macro"],
-        "calibration": {
-            name: calibration(
-                targets[name], said[name], keys, bins=plan.bins, samples=samples, seed=seed
-            )
-            for name in targets
-        },
+        "calibration": calibrated,
         "subgroups": by_subgroup(targets, said, keys, points, groups, samples=samples, seed=seed),
     }
 

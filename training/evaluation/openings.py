@@ -94,6 +94,19 @@ def openings_on(session: Session, plan_id: int) -> int:
     return sum(counts.get(plan, 0) for plan in plans)
 
 
+def trainings_on(session: Session, studies: Collection[str]) -> list[TrainingRun]:
+    """Return every training that computed figures on one of these studies as its test fold."""
+    cohorts = _tested_by(session, studies)
+    rows = session.exec(select(TrainingRun).order_by(col(TrainingRun.id)))
+    return [row for row in rows if row.cohort_id in cohorts and row.metrics.get("test")]
+
+
+def openings_of_studies(session: Session, studies: Collection[str]) -> int:
+    """Return how often one of these studies was opened, under any plan."""
+    counts = openings_by_plan(session)
+    return sum(counts.get(plan, 0) for plan in _plans_on(session, studies))
+
+
 def _studies(session: Session, plan_id: int) -> list[str]:
     query = select(EvaluationMember.study_instance_uid).where(EvaluationMember.plan_id == plan_id)
     return sorted(session.exec(query))
@@ -113,7 +126,17 @@ def _plans_on(session: Session, studies: Collection[str]) -> set[int]:
 
 def _trainings(session: Session, studies: Collection[str], opening: Opening) -> int:
     """Return how many trainings had computed figures on one of these studies by then."""
-    cohorts = {
+    cohorts = _tested_by(session, studies)
+    rows = session.exec(select(TrainingRun.cohort_id, TrainingRun.finished_at, TrainingRun.metrics))
+    return sum(
+        bool(metrics.get("test")) and cohort in cohorts and finished <= opening.opened_at
+        for cohort, finished, metrics in rows
+    )
+
+
+def _tested_by(session: Session, studies: Collection[str]) -> set[int]:
+    """Return the cohorts that test on one of these studies."""
+    return {
         cohort
         for chunk in chunks(sorted(studies))
         for cohort in session.exec(
@@ -122,8 +145,3 @@ def _trainings(session: Session, studies: Collection[str], opening: Opening) -> 
             .distinct()
         )
     }
-    rows = session.exec(select(TrainingRun.cohort_id, TrainingRun.finished_at, TrainingRun.metrics))
-    return sum(
-        bool(metrics.get("test")) and cohort in cohorts and finished <= opening.opened_at
-        for cohort, finished, metrics in rows
-    )

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from labeling.evaluation.comparison import delong
+from labeling.evaluation.comparison import FEW_PATIENTS, delong
 from labeling.evaluation.metrics import brier
 from labeling.evaluation.resampling import Bootstrap, Floats, auroc, average_precision, decision
 from training.errors import Permanent
-from training.metrics import DECIDED, NO_OPERATING_POINT, Cases, as_array, cases_of, estimate
+from training.metrics import DECIDED, NO_OPERATING_POINT, Cases, as_array, cases_of, difference
+
+_TOO_FEW = "fewer than two patients with, or without, the finding"
+_NO_SPREAD = "the areas differ by the same for every patient"
 
 COMPARED = ("auroc", "average_precision", *DECIDED, "brier")
 
@@ -43,8 +46,9 @@ def compare_models(
     Returns:
         By observation ``n``, ``positives``, ``patients``, ``one_only`` (cases that one of the two
         did not evaluate), ``first`` and ``second`` (plain values on these cases), ``difference``
-        (value, low, high, reason; of the Brier score below 0 where the first is better) and
-        ``p_delong`` (None where a class has fewer than two patients).
+        (value, low, high, reason; of the Brier score below 0 where the first is better),
+        ``p_delong`` (None where a class has fewer than two patients, or nothing tells how sure the
+        difference is) and ``p_note``: why there is none, or that patients are few.
 
     Raises:
         Permanent: shapes differ, or values are out of range.
@@ -81,6 +85,7 @@ def _compared(
         (_figures(ours, cuts[0], weights), _figures(theirs, cuts[1], weights))
         for weights in bootstrap.weights(ours.patients)
     ]
+    same = np.array_equal(ours.score, theirs.score)
     undecided = NO_OPERATING_POINT if None in cuts else ""
     return {
         "n": int(ours.target.size),
@@ -90,17 +95,29 @@ def _compared(
         "first": {name: _number(values[0][name]) for name in COMPARED},
         "second": {name: _number(values[1][name]) for name in COMPARED},
         "difference": {
-            name: estimate(
+            name: difference(
                 values[0][name] - values[1][name],
                 [one[name] - other[name] for one, other in draws],
                 ours.reason or (undecided if name in DECIDED else ""),
+                same=same and (name not in DECIDED or cuts[0] == cuts[1]),
             )
             for name in COMPARED
         },
-        "p_delong": _number(
-            np.array([delong(ours.target > 0, ours.score, theirs.score, ours.patients)])
-        ),
+        **_delong(ours, theirs.score),
     }
+
+
+def _delong(cases: Cases, other: Floats) -> dict[str, Any]:
+    """Return the p value with what must stand beside it, or None with the reason."""
+    target = cases.target > 0
+    value = _number(np.array([delong(target, cases.score, other, cases.patients)]))
+    people = int(np.unique(cases.patients).size)
+    note = f"{people} patients, fewer than {FEW_PATIENTS}: too small too often"
+    if value is not None:
+        return {"p_delong": value, "p_note": note if people < FEW_PATIENTS else ""}
+    sides = (np.unique(cases.patients[side]).size for side in (target, ~target))
+    few = cases.reason or (_TOO_FEW if min(sides) < 2 else _NO_SPREAD)
+    return {"p_delong": None, "p_note": few}
 
 
 def _figures(cases: Cases, threshold: float | None, weights: Floats) -> dict[str, Floats]:

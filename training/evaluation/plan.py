@@ -26,6 +26,11 @@ REFERENCE = "against reference labels of human readers"
 UNSAMPLED_REFERENCE = (
     "agreement with human labels of images that were not sampled, blinded and adjudicated"
 )
+MIXTURE = (
+    "of the mixture that was drawn: studies were sampled with unequal probabilities, and nothing "
+    "is weighted"
+)
+"""What holds of figures on a stratified, or otherwise unequal, sample."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,14 @@ class Plan:
             ),
             (self.samples < _FEWEST, f"a plan needs at least {_FEWEST} bootstrap samples"),
             (self.bins < 1, "a reliability curve needs a bin"),
+            (self._unlearned(), "a model did not learn the primary observation"),
             (self._undecided(), "a model has no operating point for the primary observation"),
         )
         if fault := next((reason for applies, reason in reasons if applies), ""):
             raise Permanent(fault)
+
+    def _unlearned(self) -> bool:
+        return any(self.primary[0] not in each.operating_points for each in self.models)
 
     def _undecided(self) -> bool:
         observation, figure = self.primary

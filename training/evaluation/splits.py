@@ -6,6 +6,7 @@ the wrong side for its patient's fold is left out, and says why. So nobody stand
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Split:
 
     Args:
         kind: "temporal", tested from a date on; "site", tested at one site.
-        value: the date, YYYYMMDD; or the site, as Institution Name (0008,0080) has it.
+        value: the date, YYYYMMDD; or the site, as Institution Name (0008,0080) has it, whatever
+            its case and blanks.
 
     Raises:
         Permanent: the value is no date, or names no site.
@@ -38,16 +40,18 @@ class Split:
     value: str
 
     def __post_init__(self) -> None:
-        if self.kind == "temporal" and not _DATE.fullmatch(self.value):
+        if self.kind == "temporal" and not _is_date(self.value):
             raise Permanent("a temporal split needs a date, YYYYMMDD")
-        if self.kind == "site" and self.value.strip() in ("", UNKNOWN, SEVERAL):
+        if self.kind == "site" and plain_name(self.value) in ("", UNKNOWN, SEVERAL):
             raise Permanent("a split by site needs the name of a site")
 
     def side(self, date: str, site: str) -> Side | None:
         """Return on which side a study lies by itself; None where nobody can say."""
         if self.kind == "temporal":
-            return _side(date >= self.value) if _DATE.fullmatch(date) else None
-        return None if site in (UNKNOWN, SEVERAL) else _side(site == self.value)
+            return _side(date >= self.value) if _is_date(date) else None
+        if site in ("", UNKNOWN, SEVERAL):
+            return None
+        return _side(plain_name(site) == plain_name(self.value))
 
     def refusal(self, fold: str | None, date: str, site: str) -> str:
         """Return why a study cannot be in its patient's fold; empty where it can.
@@ -104,7 +108,7 @@ def placed(studies: Iterable[StudyFacts], split: Split) -> dict[str, Placed]:
     found = {}
     for each in studies:
         fold = "test" if each.patient in tested else "train"
-        reason = split.refusal(fold, each.date, each.site)
+        reason = split.refusal(fold, each.date, each.site) if each.patient else "patient unknown"
         found[each.study] = Placed(None if reason else _side(fold == "test"), reason)
     return found
 
@@ -112,8 +116,25 @@ def placed(studies: Iterable[StudyFacts], split: Split) -> dict[str, Placed]:
 def leave_one_site_out(studies: Iterable[StudyFacts]) -> Mapping[str, dict[str, Placed]]:
     """Return for each site the split that tests there and trains at all the others."""
     studies = list(studies)
-    sites = sorted({each.site for each in studies} - {UNKNOWN, SEVERAL})
-    return {site: placed(studies, Split("site", site)) for site in sites}
+    names = sorted({each.site for each in studies} - {"", UNKNOWN, SEVERAL})
+    sites = {plain_name(name): name for name in reversed(names)}
+    return {name: placed(studies, Split("site", name)) for _, name in sorted(sites.items())}
+
+
+def plain_name(site: str) -> str:
+    """Return the name of an institution by which two are compared: without case and blanks."""
+    return "".join(site.split()).casefold()
+
+
+def _is_date(text: str) -> bool:
+    """Tell whether a text is a day of the calendar, YYYYMMDD."""
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        return False
+    return True
 
 
 def _side(tests: bool) -> Side:

@@ -1,4 +1,9 @@
-"""A model's figures for parts of the test set: by scanner, age, sex and site."""
+"""A model's figures for parts of the test set: by scanner, age, sex and site.
+
+Figures of a group of few patients are those of persons, and stay when these are erased. So a group
+of fewer than ``LEAST`` has none, nor has the next larger one where the few would follow from what
+is told of all and of the others.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,14 @@ from training.metrics import DECIDED, RANKED, as_array, cases_of, evaluate
 FEW = 10
 """Patients with, or without, a finding; on fewer a figure says little, and the group says so."""
 
-_SHOWN = ("n", "positives", "patients", "not_evaluated", "prevalence", *RANKED, *DECIDED)
+LEAST = 10
+"""Patients; of a group with fewer nothing is kept but that they are fewer."""
+
+HIDDEN = f"fewer than {LEAST} patients: no figures"
+BESIDE = f"no figures: those of fewer than {LEAST} patients would follow"
+
+_COUNTS = ("n", "positives", "patients", "not_evaluated", "prevalence")
+_SHOWN = (*_COUNTS, *RANKED, *DECIDED)
 
 
 def by_subgroup(
@@ -40,7 +52,8 @@ def by_subgroup(
 
     Returns:
         Rows with ``attribute``, ``group``, ``observation``, counts, figures (value, low, high,
-        reason), ``brier`` and ``note``, which says where there are too few patients.
+        reason), ``brier`` with ``brier_reason``, and ``note``, which says where there are too few
+        patients; as :func:`tellable` makes them.
     """
     rows = []
     for attribute, values in groups.items():
@@ -57,18 +70,56 @@ def by_subgroup(
                         "group": group,
                         "observation": name,
                         **{each: figures[each] for each in _SHOWN},
-                        "brier": _brier(parts[name], said[name]),
+                        **_brier(parts[name], said[name]),
                         "note": _note(parts[name], said[name], keys),
                     }
                 )
-    return rows
+    return tellable(rows)
 
 
-def _brier(target: ArrayLike, score: ArrayLike) -> float | None:
+def tellable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows that tell of no fewer than ``LEAST`` patients, by themselves or by subtraction.
+
+    Rows that hold figures of fewer, as earlier versions stored them, lose them here, too.
+
+    Args:
+        rows: of one model, from :func:`by_subgroup`.
+    """
+    parts: dict[tuple[str, str], list[int]] = {}
+    for number, row in enumerate(rows):
+        if row["patients"] is not None:
+            parts.setdefault((row["attribute"], row["observation"]), []).append(number)
+    notes: dict[int, str] = {}
+    for numbers in parts.values():
+        few = [each for each in numbers if rows[each]["patients"] < LEAST]
+        notes |= dict.fromkeys(few, HIDDEN)
+        others = sorted(set(numbers) - set(few), key=lambda each: int(rows[each]["patients"]))
+        if others and 0 < sum(rows[each]["patients"] for each in few) < LEAST:
+            notes[others[0]] = BESIDE
+    return [
+        _without_figures(row, notes[number]) if number in notes else dict(row)
+        for number, row in enumerate(rows)
+    ]
+
+
+def _without_figures(row: Mapping[str, Any], note: str) -> dict[str, Any]:
+    none = {"value": None, "low": None, "high": None, "reason": note}
+    return {
+        **{key: row[key] for key in ("attribute", "group", "observation")},
+        **dict.fromkeys(_COUNTS),
+        **{name: dict(none) for name in (*RANKED, *DECIDED)},
+        "brier": None,
+        "brier_reason": note,
+        "note": note,
+    }
+
+
+def _brier(target: ArrayLike, score: ArrayLike) -> dict[str, Any]:
     cases = cases_of(target, score, None)
     if not cases.target.size:
-        return None
-    return float(brier(cases.target, cases.score, np.ones((1, cases.target.size)))[0])
+        return {"brier": None, "brier_reason": cases.reason}
+    value = float(brier(cases.target, cases.score, np.ones((1, cases.target.size)))[0])
+    return {"brier": value, "brier_reason": ""}
 
 
 def _note(target: ArrayLike, score: ArrayLike, keys: Sequence[str]) -> str:

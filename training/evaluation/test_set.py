@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
+from labeling.reader_labels import reader_labels
 from labeling.reference import reference_states
 from labeling.vocabulary import LabelSchema
 from training.cohort import members_of
@@ -15,7 +16,7 @@ from training.evaluation.models import EvaluationMember
 from training.evidence import UNSAMPLED
 from training.manifest import digest_of, labels_digest
 from training.membership import Ground, standing_of
-from training.models import Cohort, CohortMember
+from training.models import Cohort
 from training.selection import SeriesRule, images
 from training.standing import Fault
 from training.targets import Targets, targets_of
@@ -36,6 +37,7 @@ class Item:
 
     Args:
         fault: why it does not stand any more (``training.standing``); empty where it does.
+        weight: one over the probability of being drawn for the readers; None: nobody knows.
     """
 
     study_instance_uid: str
@@ -44,6 +46,7 @@ class Item:
     images_digest: str
     targets: Targets
     fault: str = ""
+    weight: float | None = None
 
 
 Known = Item | EvaluationMember
@@ -82,6 +85,7 @@ def read_test_set(
     studies = [each.member.study_instance_uid for each in standings]
     deserving = UNSAMPLED not in cohort.query.get("accepted", ())
     states = reference_states(session, "image", studies, deserving=deserving)
+    drawn = _drawn(session, studies)
     fitting = images(session, SeriesRule.of_record(cohort.query), studies)
     known = {each.id for each in schema.observations}
     items = []
@@ -97,9 +101,19 @@ def read_test_set(
                 images_digest=fitting.get(uid, ""),
                 targets=targets_of(own, schema, "mask", own_policies=False),
                 fault=str(fault) if fault else "",
+                weight=drawn.get(uid),
             )
         )
     return items
+
+
+def _drawn(session: Session, studies: Sequence[str]) -> dict[str, float]:
+    """Return the weight of each study that was drawn; the least where samples differ."""
+    found = {
+        uid: [each.weight for each in places.values() if each.weight is not None]
+        for uid, places in reader_labels(session, "image", studies).items()
+    }
+    return {uid: min(weights) for uid, weights in found.items() if weights}
 
 
 def digest_of_test_set(items: Iterable[Known]) -> str:
@@ -149,25 +163,6 @@ def not_as_frozen(session: Session, cohort: Cohort, items: Sequence[Item]) -> li
         if item.fault:
             found.append(Change(item.study_instance_uid, item.fault))
     return found
-
-
-def patients_that_trained(session: Session, cohort_id: int, items: Iterable[Known]) -> int:
-    """Return how many patients of a test set trained or validated in a cohort."""
-    rows = session.exec(
-        select(CohortMember.patient_key, CohortMember.study_instance_uid).where(
-            CohortMember.cohort_id == cohort_id,
-            CohortMember.exclusion_reason == "",
-            col(CohortMember.fold).in_(("train", "validation")),
-        )
-    ).all()
-    keys, studies = {key for key, _ in rows}, {uid for _, uid in rows}
-    return len(
-        {
-            each.patient_key
-            for each in items
-            if each.patient_key in keys or each.study_instance_uid in studies
-        }
-    )
 
 
 def _differences(planned: Known, item: Item | None) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from labeling.evaluation.agreement import Judgement, agreement, choose_labeler
+from labeling.evaluation.sample_size import wilson
 from labeling.thresholds import UNCALIBRATED, InvalidThresholds, Threshold, Thresholds
 from labeling.vocabulary import State
 
@@ -52,6 +53,26 @@ def test_one_class_gives_no_number():
     result = agreement(judgements([(A, A), (A, A)]))["x"]
     assert math.isnan(result.balanced_accuracy.value)
     assert math.isnan(result.macro_f1.value)
+
+
+def test_no_interval_collapses_where_all_is_right():
+    """Five patients of five: Wilson's interval, for patients and not for their reports."""
+    pairs = [(P, P)] * 10 + [(A, A)] * 20
+    found = [
+        replace(each, patient=f"p{i // 2}")
+        for i, each in enumerate(judgements(pairs, scores=[2.0] * 10 + [1.0] * 20))
+    ]
+    result = agreement(found)["x"]
+    few, more = wilson(5, 5)[0], wilson(10, 10)[0]
+    assert (result.sensitivity.low, result.specificity.low) == (few, more)
+    assert result.sensitivity.high == result.balanced_accuracy.high == 1.0
+    assert result.balanced_accuracy.low == (few + more) / 2
+    assert (result.precision.low, result.f1.low, result.auroc.low) == (few, few, few)
+    # Unequal weights make the same patients worth less.
+    weighted = [
+        replace(each, weight=1.0 + 3 * (i % 4 < 2), stratum="s") for i, each in enumerate(found)
+    ]
+    assert agreement(weighted)["x"].sensitivity.low < few
 
 
 def test_intervals_are_wider_where_reports_share_a_patient():

@@ -73,6 +73,9 @@ def test_delong_finds_what_it_should_at_its_rate():
         found.append(delong(target, rng.normal(size=60) + target, rng.normal(size=60) + target))
     assert (np.array(found) < 0.05).mean() < 0.12
     assert math.isnan(delong(np.array([True, False]), np.zeros(2), np.zeros(2)))
+    # Right for all against wrong for all: no spread, so nothing says how sure it is.
+    apart = np.repeat([True, False], 5)
+    assert math.isnan(delong(apart, apart.astype(float), 1 - apart.astype(float)))
 
 
 def test_patients_with_several_reports_get_no_delong():

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from dicom_node.models import Study
+from labeling.reader_labels import ReaderLabel
+from labeling.vocabulary import State
 from tests.cohort_builders import NOW, blank_session
 from training.cards.checklist import ANSWERED, FILES, IN_PART, UNKNOWN, _filled, at, is_known, read
 from training.cards.cohort_facts import counted, soft_share, targets
-from training.cards.people import is_marked
+from training.cards.people import _age, _years, is_marked
 from training.cards.pictures import pictures
 from training.cards.privacy import REMOVED, redacted, without_uids
+from training.cards.references import _states
 from training.cards.subject import FreeText
 from training.cards.text import estimate, plain, table
 from training.cards.writing import write_card
@@ -114,6 +117,23 @@ def test_simulated_data_say_so_themselves() -> None:
     assert is_marked("Simulated Vendor A", "")
     assert is_marked("ACME", "Torso PHANTOM")
     assert not is_marked("SIEMENS", "Avanto")
+
+
+def test_dates_of_other_digits_are_no_dates() -> None:
+    """A superscript two is a digit to Python and no number; the card goes on without it."""
+    rows = [
+        Study(study_instance_uid="1", patient_birth_date="195\u00b20101", study_date="20250101"),
+        Study(study_instance_uid="2", patient_birth_date="19500101", study_date="202\u00b20101"),
+    ]
+    assert [_age(each) for each in rows] == [None, None]
+    assert _years(rows) == {"first": 2025, "last": 2025}
+
+
+def test_every_label_of_a_reader_stands_in_a_column() -> None:
+    given = [("x", ReaderLabel(state)) for state in (*State, None) if state is not State.FAILED]
+    (row,) = _states(given)
+    assert sum(value for value in row.values() if isinstance(value, int)) == len(given)
+    assert (row["not_mentioned"], row["stable_unknown"], row["disputed"]) == (1, 1, 1)
 
 
 def test_the_guidelines_are_whole_and_in_order() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from labeling.evaluation.resampling import Bootstrap
+from labeling.evaluation.sample_size import wilson
 from training.errors import Permanent
 from training.metrics import (
     evaluate,
@@ -79,6 +80,37 @@ def test_too_few_positive_patients_have_no_interval():
     found = one([1] + [0] * 19, np.linspace(1, 0, 20))
     assert (found["auroc"]["value"], found["auroc"]["low"]) == (1.0, None)
     assert "too few patients" in found["auroc"]["reason"]
+
+
+def test_no_interval_collapses_where_all_is_right():
+    """Five patients who are all found show less than all; Wilson's interval says how much less."""
+    target = [1] * 5 + [0] * 20
+    found = one(target, np.linspace(0.99, 0.01, 25), threshold=0.82)
+    lows = [wilson(count, count)[0] for count in (5, 20)]
+    assert found["sensitivity"] == {"value": 1.0, "low": lows[0], "high": 1.0, "reason": ""}
+    assert found["specificity"]["low"] == lows[1]
+    for name in ("balanced_accuracy", "macro_f1"):
+        assert (found[name]["low"], found[name]["high"]) == (sum(lows) / 2, 1.0)
+    assert found["auroc"]["low"] == lows[0] < 0.6
+    assert found["average_precision"]["low"] is None
+    assert "every draw is the same" in found["average_precision"]["reason"]
+    nothing = one(target, np.linspace(0.01, 0.99, 25), threshold=0.82)
+    assert nothing["sensitivity"]["low"] == nothing["auroc"]["low"] == 0.0
+    assert nothing["sensitivity"]["high"] == pytest.approx(1 - lows[0])
+    # Cases of one patient count as one: twenty sites of five patients are five.
+    many = one(
+        [[1] * 4] * 5 + [[0] * 4] * 20, np.repeat(np.linspace(0.99, 0.01, 25), 4).reshape(25, 4)
+    )
+    assert many["auroc"]["low"] == lows[0]
+
+
+def test_balanced_accuracy_does_not_forget_the_side_that_is_all_right():
+    target = np.repeat([1.0, 0.0], [5, 40])
+    score = np.where(target > 0, 0.9, np.where(np.arange(45) % 4 == 0, 0.8, 0.1))
+    found = one(target, score)
+    low = (found["sensitivity"]["low"] + found["specificity"]["low"]) / 2
+    assert found["balanced_accuracy"]["low"] == pytest.approx(low)
+    assert found["sensitivity"]["low"] < 0.6
 
 
 def test_intervals_are_wider_by_patient_than_by_case():

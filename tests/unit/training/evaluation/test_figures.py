@@ -11,9 +11,10 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from labeling.evaluation.comparison import delong
 from labeling.evaluation.sample_size import wilson
 from training.errors import Permanent
-from training.evaluation.calibration import calibration, recalibration
+from training.evaluation.calibration import calibration
 from training.evaluation.pairing import compare_models
-from training.evaluation.subgroups import by_subgroup
+from training.evaluation.recalibration import ALIKE, SEPARATED, recalibration
+from training.evaluation.subgroups import BESIDE, HIDDEN, by_subgroup, tellable
 
 DRAWS = 200
 
@@ -75,6 +76,45 @@ def test_no_maximum_no_number():
     nothing = calibration([None, None], [0.5, 0.5], range(2), samples=DRAWS)
     assert (nothing["brier"]["value"], nothing["bins"]) == (None, [])
     json.dumps([found, one_class, nothing], allow_nan=False)
+
+
+@pytest.mark.parametrize(("times", "shift"), [(3, 0), (20, 0), (1, 4), (1, -3), (0.1, 2), (-1, 0)])
+def test_recalibration_finds_the_maximum_however_far_off(times, shift):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(-1, 1, 2000)
+    target = (rng.random(2000) < expit(odds)).astype(float)
+    said = np.clip(expit(times * odds + shift), 1e-6, 1 - 1e-6)
+    slope, intercept = recalibration(target, said, np.ones((1, 2000)))
+    fit = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000)
+    fit.fit(logit(said)[:, None], target)
+    assert slope[0] == pytest.approx(fit.coef_[0, 0], abs=2e-3)
+    assert expit(logit(said) + intercept[0]).mean() == pytest.approx(target.mean(), abs=1e-8)
+    told = calibration(target[:300], said[:300], range(300), samples=DRAWS)
+    assert told["slope"]["low"] < told["slope"]["value"] < told["slope"]["high"]
+
+
+def test_no_slope_says_why():
+    """Separated and constant probabilities have no slope, and have an intercept."""
+    target = np.repeat([0.0, 1.0], 10)
+    apart = calibration(target, np.linspace(0.1, 0.9, 20), range(20), samples=DRAWS)
+    alike = calibration(target, np.full(20, 0.3), range(20), samples=DRAWS)
+    assert (apart["slope"]["reason"], alike["slope"]["reason"]) == (SEPARATED, ALIKE)
+    assert alike["intercept"]["value"] == pytest.approx(logit(0.5) - logit(0.3))
+    assert apart["intercept"]["value"] == pytest.approx(0, abs=1e-8)
+    # A class whose scores lie within those of the other overlaps with it.
+    inside = recalibration(np.array([0.0, 1, 0]), np.array([0.2, 0.5, 0.9]), np.ones((1, 3)))
+    assert np.isfinite(inside).all()
+
+
+def test_bins_of_few_patients_are_counts_alone():
+    target, said, keys = drawn(rows=4, sites=10)
+    found = calibration(target, said, keys, bins=2, samples=DRAWS)
+    for each in found["bins"]:
+        assert (each["said"], each["seen"], each["low"]) == (None, None, None)
+        assert each["n"] > each["patients"] > 0
+        assert "patients" in each["reason"]
+    nothing = calibration([None], [0.5], ["a"], samples=DRAWS)
+    assert nothing["calibration_error_reason"] == "no targets"
 
 
 def test_recalibration_of_weights_is_that_of_repeated_cases():
@@ -146,24 +186,81 @@ def test_delong_for_patients_holds_its_rate_where_the_plain_one_does_not():
     assert by_patient < 0.12
 
 
+def test_two_perfect_models_are_not_shown_to_be_equal_or_different():
+    """Differences that are alike in every draw have neither interval nor p value, and say why."""
+    target = [1] * 5 + [0] * 20
+    right, other = np.linspace(0.9, 0.1, 25), np.linspace(0.8, 0.2, 25)
+    wrong = 1 - right
+    cuts = ({"x": 0.5}, {"x": 0.5})
+    for second, gain in ((other, 0.0), (wrong, 1.0)):
+        found = compare_models(
+            {"x": target}, {"x": right}, {"x": second}, range(25), cuts, samples=DRAWS
+        )["x"]
+        assert found["difference"]["auroc"]["value"] == gain
+        assert found["difference"]["auroc"]["low"] is None
+        assert "every draw is the same" in found["difference"]["auroc"]["reason"]
+        assert found["p_delong"] == (1.0 if gain == 0 else None)
+    assert found["p_note"] == "the areas differ by the same for every patient"
+
+
+def test_few_patients_make_a_note_of_p():
+    rng = np.random.default_rng(1)
+    target = np.repeat([1.0, 0.0], 5)
+    scores = [np.clip(0.2 * target + rng.uniform(0, 0.8, 10), 0, 1) for _ in range(2)]
+    said = {"x": scores[0]}, {"x": scores[1]}
+    found = compare_models({"x": target}, *said, range(10), ({}, {}), samples=DRAWS)["x"]
+    assert 0 < found["p_delong"] <= 1
+    assert "10 patients, fewer than 20" in found["p_note"]
+    one = compare_models({"x": target}, *said, [0] * 5 + list(range(5)), ({}, {}), samples=DRAWS)
+    assert one["x"]["p_delong"] is None
+    assert "fewer than two patients" in one["x"]["p_note"]
+
+
 def test_subgroups_say_where_they_are_too_small():
-    target, said, keys = drawn(rows=60, sites=1)
-    sex = ["F"] * 50 + ["M"] * 8 + ["unknown"] * 2
+    target, said, keys = drawn(rows=80, sites=1)
+    sex = ["F"] * 50 + ["M"] * 12 + ["O"] * 18
     rows = by_subgroup({"x": target}, {"x": said}, keys, {"x": 0.4}, {"sex": sex}, samples=DRAWS)
-    women, men, unknown = rows
-    assert [each["group"] for each in rows] == ["F", "M", "unknown"]
-    assert sum(each["n"] for each in rows) == 60
+    women, men, others = rows
+    assert [each["group"] for each in rows] == ["F", "M", "O"]
+    assert sum(each["n"] for each in rows) == 80
     assert women["auroc"]["value"] == pytest.approx(
         roc_auc_score(target[:50].ravel(), said[:50].ravel())
     )
     assert women["auroc"]["low"] < women["auroc"]["value"] < women["auroc"]["high"]
     assert women["brier"] == pytest.approx(brier_score_loss(target[:50, 0], said[:50, 0]))
     assert women["note"] == ""
-    with_it = int(target[50:58].sum())
-    assert men["note"] == f"too few patients: {with_it} with, {8 - with_it} without the finding"
-    assert unknown["n"] == 2
+    with_it = int(target[50:62].sum())
+    few = [f"{c} {w}" for c, w in ((with_it, "with"), (12 - with_it, "without")) if c < 10]
+    assert men["note"] == f"too few patients: {', '.join(few)} the finding"
+    assert others["n"] == 18
     called = said[:50] >= 0.4
     assert women["sensitivity"]["value"] == pytest.approx(called[target[:50] > 0].mean())
+
+
+def test_groups_of_few_patients_leave_no_figure_that_is_theirs():
+    """Two patients: neither their row nor the others' tells what they had."""
+    target, said, keys = drawn(rows=60, sites=2)
+    sex = ["F"] * 38 + ["M"] * 20 + ["unknown"] * 2
+    rows = by_subgroup({"x": target}, {"x": said}, keys, {"x": 0.4}, {"sex": sex}, samples=DRAWS)
+    women, men, unknown = rows
+    assert (women["patients"], women["note"]) == (38, "")
+    assert unknown["note"] == HIDDEN
+    assert men["note"] == BESIDE  # all less the women and the men would be the two
+    for each in (men, unknown):
+        assert set(each) == set(women)
+        told = [value for name, value in each.items() if name not in _NAMED]
+        assert all(value is None or value["value"] is None for value in told)
+        assert each["brier_reason"] == each["auroc"]["reason"] == each["note"]
+    assert tellable(rows) == rows
+    # Sites are no patients: forty of four patients are few.
+    few = by_subgroup(
+        {"x": target.reshape(12, 10)}, {"x": said.reshape(12, 10)}, keys[:12], {"x": 0.4},
+        {"sex": ["F"] * 8 + ["M"] * 4}, samples=DRAWS,
+    )  # fmt: skip
+    assert [each["note"] for each in few] == [HIDDEN, HIDDEN]
+
+
+_NAMED = {"attribute", "group", "observation", "note", "brier_reason"}
 
 
 def test_models_of_different_shapes_are_refused():
