@@ -30,12 +30,20 @@ Limit = tuple[str, Facts]
 
 def _simulated(facts: Facts) -> Iterator[Limit]:
     data, readers = facts["training_data"]["simulated"], facts["reference_labels"]
-    images = max(data["studies_of_simulated_scanners"], data["studies_called_simulated"])
-    if images:
+    drawn, called = data["studies_of_simulated_scanners"], data["studies_called_simulated"]
+    if drawn:
         yield (
-            f"SIMULATED DATA: {images} of {data['studies']} studies call themselves simulated or "
-            "phantoms. No figure here says anything about patients.",
-            {"simulated": images, "studies": data["studies"]},
+            f"SIMULATED IMAGES: {max(drawn, called)} of {data['studies']} studies come from "
+            "scanners that call themselves simulated or phantoms. No figure here says anything "
+            "about patients.",
+            {"simulated": max(drawn, called), "studies": data["studies"]},
+        )
+    elif called:
+        yield (
+            f"SIMULATED DATA: {called} of {data['studies']} studies say that something of them is "
+            "simulated, in their description or the issuer of their patient, though their scanners "
+            "are none that do. What is real of them, the database does not know.",
+            {"simulated": called, "studies": data["studies"]},
         )
     if number := data["reports_of_simulated_senders"]:
         yield (

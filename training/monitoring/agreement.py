@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from labeling.evaluation.edges import collapsed
 from labeling.evaluation.resampling import Bootstrap, Floats, decision, ratio
+from labeling.evaluation.sample_size import wilson
 from training.monitoring.cases import Watched
 
 FIGURES = ("sensitivity", "specificity", "ppv")
@@ -62,7 +64,14 @@ def _figures(rows: Sequence[Watched], seed: int) -> dict[str, Any]:
     keys = {key: number for number, key in enumerate(dict.fromkeys(r.patient for r in rows))}
     patients = np.array([keys[each.patient] for each in rows], dtype=np.intp)
     draws = [_at(label, called, each) for each in Bootstrap(_DRAWS, seed).weights(patients)]
-    return {name: _estimate(point[name], [each[name] for each in draws]) for name in FIGURES}
+    of = {
+        "sensitivity": np.unique(patients[label == 1]).size,
+        "specificity": np.unique(patients[label == 0]).size,
+        "ppv": np.unique(patients[called]).size,
+    }
+    return {
+        name: _estimate(point[name], [each[name] for each in draws], of[name]) for name in FIGURES
+    }
 
 
 def _columns(rows: Sequence[Watched]) -> tuple[Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -86,7 +95,7 @@ def _at(
     return {**found, "ppv": ratio(hits, hits + alarms)}
 
 
-def _estimate(point: Floats, draws: Sequence[Floats]) -> dict[str, float | None]:
+def _estimate(point: Floats, draws: Sequence[Floats], people: int) -> dict[str, float | None]:
     if not np.isfinite(point[0]):
         return {"value": None, "low": None, "high": None}
     found: dict[str, float | None] = {"value": float(point[0]), "low": None, "high": None}
@@ -94,6 +103,9 @@ def _estimate(point: Floats, draws: Sequence[Floats]) -> dict[str, float | None]
     defined = drawn[np.isfinite(drawn)]
     if drawn.size and defined.size >= _DEFINED * drawn.size:
         low, high = np.quantile(defined, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
+        if collapsed(low, high):  # every draw alike: Wilson's, for as many cases as patients
+            low, high = wilson(float(point[0]) * people, people)
+            low, high = max(low, 0.0), min(high, 1.0)
         found |= {"low": float(low), "high": float(high)}
     return found
 

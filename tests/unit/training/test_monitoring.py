@@ -66,6 +66,18 @@ def test_agreement_counts_what_was_compared():
     assert found["ppv"]["low"] < 0.6 < found["ppv"]["high"]
 
 
+def test_few_patients_who_all_agree_have_an_interval_all_the_same():
+    rows = [
+        row(number, 0.9 * (number < 5), float(number < 5), site=site)
+        for number in range(12)
+        for site in SITES
+    ]
+    found = agreement(rows)
+    # Wilson's of 5 of 5, though there are 15 sites: those of one patient are not independent.
+    assert found["sensitivity"] == {"value": 1.0, "low": pytest.approx(0.566, abs=1e-3), "high": 1}
+    assert found["specificity"]["low"] == pytest.approx(0.646, abs=1e-3)
+
+
 def test_what_does_not_exist_is_none():
     found = agreement([row(1, 0.9, 0.0), row(2, 0.8)])
     assert found["sensitivity"] == {"value": None, "low": None, "high": None}
