@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from training.evaluation.subgroups import FEW_PATIENTS
 from training.metrics import DECIDED, RANKED
 
 Row = dict[str, Any]
@@ -30,23 +31,24 @@ def tables_of(found: Mapping[str, Any]) -> dict[str, Any]:
         shown["test_set_changed"] = found["test_set_now"]
     if not figures:
         return shown
+    several = len(figures["models"]) > 1
     return {
         **shown,
         "opening": found["opening"],
         "looks": found["looks"]["sentence"] or "the only look at this test set",
         "called": figures["called"],
         "primary": [_flat(figures["primary"])],
-        "figures": [row for each in figures["models"] for row in _figures(each)],
-        "calibration": [row for each in figures["models"] for row in _calibration(each)],
+        "figures": [row for each in figures["models"] for row in _figures(each, several)],
+        "calibration": [row for each in figures["models"] for row in _calibration(each, several)],
         **_comparison(figures["comparison"]),
-        "subgroups": [row for each in figures["models"] for row in _subgroups(each)],
+        **_subgroups(figures["models"]),
     }
 
 
-def _figures(model: Mapping[str, Any]) -> Iterator[Row]:
+def _figures(model: Mapping[str, Any], several: bool) -> Iterator[Row]:
     for name, each in model["observations"].items():
         yield {
-            "model": model["model"],
+            **_whose(model, several),
             "observation": name,
             **{key: each[key] for key in ("n", "positives", "patients", "not_evaluated")},
             "threshold": each["threshold"],
@@ -54,10 +56,10 @@ def _figures(model: Mapping[str, Any]) -> Iterator[Row]:
         }
 
 
-def _calibration(model: Mapping[str, Any]) -> Iterator[Row]:
+def _calibration(model: Mapping[str, Any], several: bool) -> Iterator[Row]:
     for name, each in model["calibration"].items():
         yield {
-            "model": model["model"],
+            **_whose(model, several),
             "observation": name,
             "n": each["n"],
             **_spread(each, ("brier",)),
@@ -89,15 +91,30 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     return {"compared": f"{comparison['first']} - {comparison['second']}", "comparison": rows}
 
 
-def _subgroups(model: Mapping[str, Any]) -> Iterator[Row]:
-    for each in model["subgroups"]:
-        yield {
-            "model": model["model"],
-            **{key: each[key] for key in ("attribute", "group", "observation")},
-            **{key: each[key] for key in ("n", "positives", "patients")},
-            **_spread(each, ("auroc", "sensitivity", "specificity")),
-            "note": each["note"],
-        }
+def _subgroups(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a table for each attribute, and the groups of which too few patients are there."""
+    tables: dict[str, list[Row]] = {}
+    untold: dict[str, list[str]] = {}
+    for model in models:
+        for each in model["subgroups"]:
+            if each["patients"] is None:
+                group = f"{each['attribute']} {each['group']}"
+                if group not in untold.setdefault(each["note"], []):
+                    untold[each["note"]].append(group)
+                continue
+            row = {
+                **_whose(model, len(models) > 1),
+                **{key: each[key] for key in ("group", "observation", "n", "positives")},
+                **_spread(each, ("auroc", "sensitivity", "specificity")),
+                "few": each["note"].removeprefix(FEW_PATIENTS).removesuffix(" the finding"),
+            }
+            tables.setdefault(f"by_{each['attribute']}", []).append(row)
+    return {**tables, **({"groups_not_told": untold} if untold else {})}
+
+
+def _whose(model: Mapping[str, Any], several: bool) -> Row:
+    """Return the model as a column, where rows of several stand together."""
+    return {"model": model["model"]} if several else {}
 
 
 def _flat(primary: Mapping[str, Any]) -> Row:

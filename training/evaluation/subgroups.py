@@ -22,6 +22,9 @@ FEW = 10
 LEAST = 10
 """Patients; of a group with fewer nothing is kept but that they are fewer."""
 
+FEW_PATIENTS = "too few patients: "
+"""Begins the note of a group with few patients on one side."""
+
 HIDDEN = f"fewer than {LEAST} patients: no figures"
 BESIDE = f"no figures: those of fewer than {LEAST} patients would follow"
 
@@ -129,4 +132,4 @@ def _note(target: ArrayLike, score: ArrayLike, keys: Sequence[str]) -> str:
         "without": int(np.unique(cases.patients[cases.target == 0]).size),
     }
     few = [f"{count} {which}" for which, count in have.items() if count < FEW]
-    return f"too few patients: {', '.join(few)} the finding" if few else ""
+    return f"{FEW_PATIENTS}{', '.join(few)} the finding" if few else ""
