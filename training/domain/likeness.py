@@ -110,22 +110,32 @@ def likeness_of(overviews: Sequence[Overview], patients: Sequence[str], held: in
     distances, leaning = judged[:, :-1], judged[:, -1]
     centres, spreads = distances.mean(axis=0), distances.std(axis=0) + 1e-6
     greatest = ((distances - centres) / spreads).max(axis=1)
-    return Likeness(
-        shapes, centres, spreads, threshold_of(greatest, SHARE), threshold_of(leaning, SHARE_TURNED)
-    )
+    # A picture that is turned round is a grave error, and a wrong alarm about it is rare: here the
+    # nearer threshold is the safer one.
+    turned = threshold_of(leaning, SHARE_TURNED, doubted=False)
+    return Likeness(shapes, centres, spreads, threshold_of(greatest, SHARE), turned)
 
 
-def threshold_of(distances: Floats, share: float) -> float:
-    """Return the distance beyond which a share of inputs like these lie.
+def threshold_of(distances: Floats, share: float, *, doubted: bool = True) -> float:
+    """Return the distance beyond which a share of inputs like these is expected to lie.
 
     Beyond a high quantile distances are taken to fall off exponentially (peaks over a threshold;
     Coles, "An introduction to statistical modeling of extreme values", 2001), as a few dozen
-    inputs hold no quantile of 99 %.
+    inputs hold no quantile of 99 %. How fast, the few that lie there tell badly: the quantile of
+    the next input averages over that doubt and lies farther out the fewer they are.
+
+    Args:
+        distances: of inputs that a description had not seen.
+        share: that shall lie beyond.
+        doubted: take the quantile of the next input; else that of the likeliest fall.
     """
     start = float(np.quantile(distances, 1 - _TAIL))
     beyond = distances[distances > start] - start
-    mean = float(beyond.mean()) if len(beyond) else 0.0
-    return start + mean * float(np.log(_TAIL / share))
+    if not len(beyond):
+        return start
+    if not doubted:
+        return start + float(beyond.mean()) * float(np.log(_TAIL / share))
+    return start + float(beyond.sum()) * float((_TAIL / share) ** (1 / len(beyond)) - 1)
 
 
 def _shapes(overviews: Sequence[Overview]) -> dict[str, GroupShape]:
