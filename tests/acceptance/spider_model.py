@@ -166,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "exclusions": frozen["exclusions"],
             "not_trained": trained["not_trained"],
             "ahead_of_logistic_regression": {
-                name: each["baselines"] for name, each in trained["test"]["observations"].items()
+                name: {key: told["auroc_difference"] for key, told in each["baselines"].items()}
+                for name, each in trained["test"]["observations"].items()
             },
             "epochs": trained["epochs"],
             "seconds": trained["seconds"],

@@ -221,10 +221,9 @@ def _once(facts: Facts) -> Iterator[Limit]:
     looks = told["trainings_on_the_test_fold"] + told["openings_of_the_test_fold"]
     if looks > 1:
         yield (
-            f"The test fold was looked at {looks} times: by "
-            f"{told['trainings_on_the_test_fold']} trainings, and "
-            f"{told['openings_of_the_test_fold']} times under plans. Its figures are no first "
-            "look.",
+            f"The test fold was looked at {looks} times (trainings: "
+            f"{told['trainings_on_the_test_fold']}, openings under plans: "
+            f"{told['openings_of_the_test_fold']}). Its figures are no first look.",
             {
                 "trainings": told["trainings_on_the_test_fold"],
                 "openings": told["openings_of_the_test_fold"],

@@ -98,7 +98,9 @@ _UNKNOWN = Attributes()
 
 
 def _called(plan: Plan, items: Sequence[Item]) -> str:
-    said = UNSAMPLED_REFERENCE if "unsampled" in plan.accepted else REFERENCE
+    # A cohort may have accepted others and its test set hold none, or labels of reports alone.
+    lacking = "unsampled" in plan.accepted and any(each.lacks for each in items)
+    said = UNSAMPLED_REFERENCE if lacking else REFERENCE
     return f"{said}; {MIXTURE}" if unequal(each.weight for each in items) else said
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from labeling.reader_labels import reader_labels
+from labeling.reader_labels import ReaderLabel, reader_labels
 from labeling.reference import reference_states
+from labeling.reference_file import Place
 from labeling.vocabulary import LabelSchema
 from training.cohort import members_of
 from training.errors import Permanent
@@ -38,6 +39,7 @@ class Item:
     Args:
         fault: why it does not stand any more (``training.standing``); empty where it does.
         weight: one over the probability of being drawn for the readers; None: nobody knows.
+        lacks: whether a reader's label on it was not sampled, blinded and settled.
     """
 
     study_instance_uid: str
@@ -47,6 +49,7 @@ class Item:
     targets: Targets
     fault: str = ""
     weight: float | None = None
+    lacks: bool = False
 
 
 Known = Item | EvaluationMember
@@ -85,7 +88,7 @@ def read_test_set(
     studies = [each.member.study_instance_uid for each in standings]
     deserving = UNSAMPLED not in cohort.query.get("accepted", ())
     states = reference_states(session, "image", studies, deserving=deserving)
-    drawn = _drawn(session, studies)
+    read = reader_labels(session, "image", studies)
     fitting = images(session, SeriesRule.of_record(cohort.query), studies)
     known = {each.id for each in schema.observations}
     items = []
@@ -101,19 +104,16 @@ def read_test_set(
                 images_digest=fitting.get(uid, ""),
                 targets=targets_of(own, schema, "mask", own_policies=False),
                 fault=str(fault) if fault else "",
-                weight=drawn.get(uid),
+                weight=_weight(read.get(uid, {})),
+                lacks=any(read[uid][place].lacks for place in own),
             )
         )
     return items
 
 
-def _drawn(session: Session, studies: Sequence[str]) -> dict[str, float]:
-    """Return the weight of each study that was drawn; the least where samples differ."""
-    found = {
-        uid: [each.weight for each in places.values() if each.weight is not None]
-        for uid, places in reader_labels(session, "image", studies).items()
-    }
-    return {uid: min(weights) for uid, weights in found.items() if weights}
+def _weight(places: Mapping[Place, ReaderLabel]) -> float | None:
+    """Return the weight of a study that was drawn; the least where samples differ."""
+    return min((each.weight for each in places.values() if each.weight is not None), default=None)
 
 
 def digest_of_test_set(items: Iterable[Known]) -> str:

@@ -1,5 +1,7 @@
 """Attributes of studies, and models that speak of whole studies."""
 
+from dataclasses import replace
+
 import pytest
 from sqlmodel import select
 
@@ -9,7 +11,7 @@ from tests.cohort_builders import add_series, add_study, blank_session
 from training.errors import Permanent
 from training.evaluation.attributes import Attributes, age_band, attributes_of
 from training.evaluation.figures import figures_of
-from training.evaluation.plan import Plan, PlannedModel
+from training.evaluation.plan import REFERENCE, UNSAMPLED_REFERENCE, Plan, PlannedModel
 from training.evaluation.splits import SEVERAL, Split
 from training.evaluation.test_set import Item
 from training.selection import SeriesRule
@@ -73,6 +75,18 @@ def test_a_model_of_whole_studies_is_judged_by_whole_studies():
     sites = {each.study_instance_uid: {("x", "a"): 0.9} for each in items}
     with pytest.raises(Permanent, match="whole studies"):
         figures_of(planned("m:1", "n:1"), items, {"m:1": whole, "n:1": sites}, {})
+
+
+def test_figures_are_called_by_the_labels_of_the_test_set_and_not_by_those_of_the_cohort():
+    items = [
+        Item("1", "p1", "", "", {"x": {"a": 1.0}}),
+        Item("2", "p2", "", "", {"x": {"a": 0.0}}),
+    ]
+    said = {"m:1": {each.study_instance_uid: {("x", "a"): 0.9} for each in items}}
+    plan = replace(planned("m:1"), accepted=("unsampled",))
+    assert figures_of(plan, items, said, {})["called"] == REFERENCE
+    lacking = [items[0], replace(items[1], lacks=True)]
+    assert figures_of(plan, lacking, said, {})["called"] == UNSAMPLED_REFERENCE
 
 
 def test_a_split_that_says_nothing_is_refused():
