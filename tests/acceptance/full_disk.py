@@ -69,7 +69,7 @@ class Scenario:
 
 MEBIBYTE = 1024**2
 SCENARIOS = (
-    Scenario("3 MiB to the last byte", "3m", MEBIBYTE, 48),
+    Scenario("4 MiB to the last byte", "4m", MEBIBYTE, 48),
     Scenario("64 MiB to the last byte", "64m", 40 * MEBIBYTE, 384),
     Scenario("64 MiB to the watermark", "64m", 40 * MEBIBYTE, 384, minimum_free_bytes=8 * MEBIBYTE),
     Scenario("no inode left", "64m", 0, 16, inodes=320, filler_files=200),
