@@ -129,12 +129,10 @@ def retracted(session: Session, sop_instance_uid: str) -> str:
         model = session.get_one(Model, model_id)
         stage = stage_of(session, model)
         if stage is not Stage.LIVE:
-            return f"its model {model.name}:{model.version} is {stage} now, not live"
+            return f"its model {model.reference} is {stage} now, not live"
         carried = {name for key, name in rows if key == model_id}
         if silent := sorted(carried & unspoken(session, model)):
-            return (
-                f"its model {model.name}:{model.version} does not speak of {', '.join(silent)} now"
-            )
+            return f"its model {model.reference} does not speak of {', '.join(silent)} now"
     return ""
 
 

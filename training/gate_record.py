@@ -76,8 +76,7 @@ def _unbound(session: Session, model: Model, run: TrainingRun) -> list[str]:
         ]
     if bound != figures_digest(run.metrics):
         raise Permanent(
-            f"the recorded figures of {model.name}:{model.version} are not those with which it was "
-            "registered"
+            f"the recorded figures of {model.reference} are not those with which it was registered"
         )
     return []
 

@@ -121,6 +121,11 @@ class Model(SQLModel, table=True):
     operating_points: dict[str, Any] = _json(dict)  # {observation: threshold on probability}
     registered_at: dt.datetime = _time()
 
+    @property
+    def reference(self) -> str:
+        """The name that people and commands use: NAME:VERSION."""
+        return f"{self.name}:{self.version}"
+
 
 class ModelEvent(SQLModel, table=True):
     """A change of a model's stage, with who and why; the newest event is the stage."""

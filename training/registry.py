@@ -60,7 +60,7 @@ class Listing:
     @property
     def reference(self) -> str:
         """The name that :func:`promote` takes: NAME:VERSION."""
-        return f"{self.model.name}:{self.model.version}"
+        return self.model.reference
 
 
 def register(
@@ -101,7 +101,7 @@ def register(
     if known is not None:
         same = (known.name, known.schema_digest, known.operating_points)
         if same != (name, cohort.schema_digest, points):
-            raise Permanent(f"these weights are {known.name}:{known.version}, registered otherwise")
+            raise Permanent(f"these weights are {known.reference}, registered otherwise")
         return known
     latest = session.exec(select(func.max(Model.version)).where(Model.name == name)).one()
     model = Model(

@@ -95,16 +95,21 @@ def rollback(
     found = target_of(session, name)
     gate = found.gate or gate
     if gate is None:
-        version = f"{name}:{found.model.version}"
-        raise Permanent(f"{version} was live before there was a gate, and nothing has judged it")
+        raise Permanent(
+            f"{found.model.reference} was live before there was a gate, and nothing has judged it"
+        )
     now = found.now
     if now is not None:
         # Not "replaced": who goes back does not want it to be gone back to.
         move(session, now, Stage.RETIRED, decided_by, f"rolled back: {reason}", clock)
-    reference = f"{name}:{found.model.version}"
     details = {GATE: dict(gate), ROLLED_BACK: now.version if now is not None else 0}
     restored = promote(
-        session, reference, decided_by=decided_by, reason=reason, clock=clock, details=details
+        session,
+        found.model.reference,
+        decided_by=decided_by,
+        reason=reason,
+        clock=clock,
+        details=details,
     )
     return restored, now
 

@@ -57,7 +57,7 @@ def newest_event(session: Session, model: Model) -> ModelEvent:
     """
     event = newest_events(session, model.name).get(model.id)
     if event is None:
-        raise Permanent(f"model {model.name}:{model.version} has no stage")
+        raise Permanent(f"model {model.reference} has no stage")
     return event
 
 
@@ -95,7 +95,7 @@ def move(
     """
     now = stage_of(session, model)
     if stage not in TRANSITIONS[now]:
-        raise Permanent(f"{model.name}:{model.version} is {now} and cannot become {stage}")
+        raise Permanent(f"{model.reference} is {now} and cannot become {stage}")
     record(session, model, stage, decided_by, reason, clock, details)
 
 

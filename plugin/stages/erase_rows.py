@@ -254,9 +254,7 @@ def models_trained_on(session: Session, members: dict[int, int]) -> list[dict[st
         .where(col(TrainingRun.cohort_id).in_(cohorts))
         .order_by(col(Model.id))
     )
-    return [
-        {"model": f"{model.name}:{model.version}", "cohort": cohort_id} for model, cohort_id in rows
-    ]
+    return [{"model": model.reference, "cohort": cohort_id} for model, cohort_id in rows]
 
 
 def mend_training_runs(session: Session, subject: Subject) -> None:

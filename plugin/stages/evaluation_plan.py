@@ -133,7 +133,7 @@ def _plan(
         studies=len(items),
         patients=len({each.patient_key for each in items}),
         models=tuple(
-            PlannedModel(_reference(each), each.weights_digest, dict(each.operating_points))
+            PlannedModel(each.reference, each.weights_digest, dict(each.operating_points))
             for each in models
         ),
         observations=observations,
@@ -182,17 +182,17 @@ def check_model(
             patient of the test set; or from studies on the test side of the cohort's split.
     """
     if model.schema_digest != cohort.schema_digest:
-        raise Permanent(f"{_reference(model)} learned another version of the label schema")
+        raise Permanent(f"{model.reference} learned another version of the label schema")
     behind = cohorts_behind(session, model)
     if known := patients_that_trained(session, ground, behind, items):
         raise Permanent(
-            f"{_reference(model)} learned from {known} patients of this test set: nothing is "
+            f"{model.reference} learned from {known} patients of this test set: nothing is "
             "tested on them"
         )
     beyond, unplaced = studies_beyond(session, cohort.query.get("split", {}), behind)
     if beyond or unplaced:
         raise Permanent(
-            f"{_reference(model)} learned from {beyond} studies on the test side of the cohort's "
+            f"{model.reference} learned from {beyond} studies on the test side of the cohort's "
             f"split, and from {unplaced} of which nobody can say on which side they are: train on "
             "a cohort with the same split"
         )
@@ -244,7 +244,3 @@ def tested_studies(context: Context, cohort: Cohort) -> list[str]:
         return [
             each.study_instance_uid for each in members_of(session, cohort) if each.fold == "test"
         ]
-
-
-def _reference(model: Model) -> str:
-    return f"{model.name}:{model.version}"

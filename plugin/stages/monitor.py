@@ -41,7 +41,7 @@ def monitor_model(settings: Settings, session: Session, name: str, folder: Path)
     model = find(session, name)
     gathered = _gathered(settings, session, model)
     found = {
-        "model": f"{model.name}:{model.version}",
+        "model": model.reference,
         "stage": str(stage_of(session, model)),
         **watch(gathered.rows, settings.monitor, settings.training.seed),
         "labeler": gathered.labeler,

@@ -128,10 +128,9 @@ class Predictor:
             files = [store.path(digest) for digest in digests]
         if "domain" not in run.metrics:
             log.warning(
-                "model %s:%s was trained by an earlier version: it does not know what its inputs "
+                "model %s was trained by an earlier version: it does not know what its inputs "
                 "were like, and predicts on any image that can be read",
-                model.name,
-                model.version,
+                model.reference,
             )
         schema = context.schema()
         job = {

@@ -37,7 +37,7 @@ def predict_members(
     jobs = _jobs(context, cohort, model, studies)
     with ChildProcess(context.folder.child_log, settings.threads) as child:
         for number, (uid, job) in enumerate(jobs.items(), start=1):
-            progress(f"{model.name}:{model.version}: study {number} of {len(jobs)}")
+            progress(f"{model.reference}: study {number} of {len(jobs)}")
             rows = child.run("predict", job, progress)
             found[uid] = {(row["observation"], row["site"]): row["probability"] for row in rows}
     return found

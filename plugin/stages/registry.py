@@ -60,20 +60,20 @@ def promote_model(
     with context.database.read() as session:
         chosen = find(session, model)
         if _is_judged(newest_event(session, chosen)):
-            return {"model": _reference(chosen), "stage": "live", "unchanged": True}
+            return {"model": chosen.reference, "stage": "live", "unchanged": True}
     ready = _prepared(context, chosen)
     with context.database.write() as session:
         note_changes(context, session)  # what came in the last second counts, too
         verdict = _judged(context, session, ready, waived, "promoted")
         live = promote(
             session,
-            _reference(chosen),
+            chosen.reference,
             decided_by=by,
             reason=reason,
             clock=context.clock,
             details={GATE: verdict.details()},
         )
-        return {"model": _reference(live), "stage": "live", **_told(verdict)}
+        return {"model": live.reference, "stage": "live", **_told(verdict)}
 
 
 def _is_judged(event: ModelEvent) -> bool:
@@ -135,7 +135,7 @@ def _judged(
     )
     verdict = judge(record, context.settings.gate, waived)
     if verdict.refusal:
-        raise Permanent(f"{_reference(ready.model)} is not {what}: {verdict.refusal}")
+        raise Permanent(f"{ready.model.reference} is not {what}: {verdict.refusal}")
     return verdict
 
 
@@ -160,17 +160,17 @@ def silence_model(context: Context, model: str, by: str, reason: str) -> dict[st
         chosen = find(session, model)
         run = session.get_one(TrainingRun, chosen.training_run_id)
     check_weights(context, chosen, run)
-    model = _reference(chosen)
+    model = chosen.reference
     with context.database.write() as session:
         found = silence(session, model, decided_by=by, reason=reason, clock=context.clock)
-        return {"model": _reference(found), "stage": "silent"}
+        return {"model": found.reference, "stage": "silent"}
 
 
 def retire_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
     """Retire a model: it predicts no more."""
     with context.database.write() as session:
         found = retire(session, model, decided_by=by, reason=reason, clock=context.clock)
-        return {"model": _reference(found), "stage": "retired"}
+        return {"model": found.reference, "stage": "retired"}
 
 
 def rollback_model(
@@ -213,9 +213,9 @@ def rollback_model(
             session, name, decided_by=by, reason=reason, clock=context.clock, gate=gate
         )
         return {
-            "model": _reference(live),
+            "model": live.reference,
             "stage": "live",
-            "in_place_of": _reference(before) if before else "",
+            "in_place_of": before.reference if before else "",
             "not_spoken": sorted(unspoken(session, live)),
             "open_notes": len(open_notes(session, Artefact.MODEL, live.id or 0)),
         }
@@ -256,7 +256,7 @@ def history_of(session: Session, name: str) -> dict[str, Any]:
     """
     name = find(session, name).name
     rows = history(session, name)
-    versions = {model.id: _reference(model) for model, _ in rows}
+    versions = {model.id: model.reference for model, _ in rows}
     notes = session.exec(
         select(ImpactNote)
         .where(
@@ -291,7 +291,7 @@ def _event(model: Model, event: ModelEvent) -> dict[str, Any]:
     back = event.details.get(ROLLED_BACK)
     return {
         "at": event.decided_at.isoformat(timespec="seconds"),
-        "model": _reference(model),
+        "model": model.reference,
         "stage": event.stage,
         "by": event.decided_by,
         "reason": event.reason,
@@ -305,7 +305,3 @@ def _how(event: ModelEvent, back: int | None) -> str:
     if back is not None:
         return f"rollback from version {back}" if back else "rollback"
     return "replaced" if REPLACED in event.details else ""
-
-
-def _reference(model: Model) -> str:
-    return f"{model.name}:{model.version}"

@@ -96,7 +96,7 @@ def train_model(
             decided_by="radloop",
             clock=context.clock,
         )
-        reference = f"{model.name}:{model.version}"
+        reference = model.reference
         # In the transaction: a model never stands without what became of its members meanwhile.
         note_changes(context, session)
     return {

@@ -32,7 +32,7 @@ def check_weights(context: Context, model: Model, run: TrainingRun) -> str:
         with ChildProcess(context.folder.child_log, settings.threads) as child:
             (lacks,) = child.run("check_weights", job, _mute)
     except (Permanent, TrainingError, ChildFailed) as error:
-        name = f"{model.name}:{model.version}"
+        name = model.reference
         raise Permanent(f"the weights of {name} cannot be used: {error}") from error
     return str(lacks)
 

@@ -34,7 +34,7 @@ def model(subject: Subject) -> dict[str, Any]:
     return {
         "name": row.name,
         "version": row.version,
-        "reference": f"{row.name}:{row.version}",
+        "reference": row.reference,
         "weights_sha256": row.weights_digest,
         "weights_file": file,
         "device_uid": row.device_uid,

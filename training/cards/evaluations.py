@@ -27,7 +27,7 @@ def evaluations(subject: Subject) -> list[dict[str, Any]]:
     A plan whose test set nobody opened, or whose evaluation was interrupted, stands without
     figures: that it exists is told, too.
     """
-    session, reference = subject.session, f"{subject.model.name}:{subject.model.version}"
+    session, reference = subject.session, subject.model.reference
     rows = session.exec(select(EvaluationPlan).order_by(col(EvaluationPlan.id))).all()
     plans = [each for each in rows if reference in _models(subject, each)]
     sites = all_sites(subject, [each for plan in plans for each in _sites_in(subject, plan)])
