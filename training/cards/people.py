@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from dicom_node.database import chunks
 from dicom_node.models import Report, Series, Study
 from training.cards.subject import FOLDS, FreeText, Subject
-from training.evaluation.attributes import houses_of
+from training.evaluation.attributes import age_in_years, houses_of
 from training.evaluation.splits import SEVERAL, UNKNOWN, plain_name
 
 FEW = 10
@@ -167,11 +167,8 @@ def _demographics(subject: Subject, fold: str, studies: dict[str, Study]) -> dic
 
 
 def _age(study: Study) -> int | None:
-    born, seen = study.patient_birth_date, study.study_date
-    if len(born) != 8 or len(seen) != 8 or not _are_digits(born + seen):
-        return None
-    years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
-    return min(years, OLDEST) if years >= 0 else None
+    years = age_in_years(study.patient_birth_date, study.study_date)
+    return None if years is None else min(years, OLDEST)
 
 
 def _are_digits(text: str) -> bool:

@@ -104,11 +104,24 @@ def houses_of(session: Session, studies: Mapping[str, Study]) -> dict[str, str]:
 
 def age_band(birth_date: str, study_date: str) -> str:
     """Return the band of the age in whole years at a date; both are YYYYMMDD."""
-    born, seen = birth_date.strip(), study_date.strip()
-    if not all(len(each) == 8 and each.isascii() and each.isdigit() for each in (born, seen)):
+    years = age_in_years(birth_date, study_date)
+    if years is None:
         return UNKNOWN
+    return next((band for end, band in _AGES if years < end), UNKNOWN)
+
+
+def age_in_years(birth_date: str, study_date: str) -> int | None:
+    """Return the age in whole years at a date; None where a date is none, or lies before birth.
+
+    Args:
+        birth_date, study_date: YYYYMMDD, as DICOM writes them.
+    """
+    born, seen = birth_date.strip(), study_date.strip()
+    # Others than 0 to 9 are digits to Python, too.
+    if not all(len(each) == 8 and each.isascii() and each.isdigit() for each in (born, seen)):
+        return None
     years = int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
-    return next((band for end, band in _AGES if 0 <= years < end), UNKNOWN)
+    return years if years >= 0 else None
 
 
 def _scanners(session: Session, images: Mapping[str, Sequence[str]]) -> dict[str, str]:
