@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from labeling.evaluation.sample_size import wilson
 from training.cards.results import NOT_RECORDED
 
 _ACROSS = 3
@@ -64,7 +65,7 @@ def _reliability(facts: Mapping[str, Any]) -> bytes | None:
             share, height = each["positives"] / each["n"], 0.25 * each["n"] / whole
             axes.bar(each["low"], height, width, align="edge", color="0.9", edgecolor="0.8")
             middle = each["mean_probability"]
-            low, high = _wilson(each["positives"], each["n"])
+            low, high = wilson(each["positives"], each["n"])  # as if cases were independent
             at = middle if middle is not None else (each["low"] + each["high"]) / 2
             filled = "C0" if middle is not None else "none"
             axes.plot([at, at], [low, high], color="C0", linewidth=1)
@@ -75,14 +76,6 @@ def _reliability(facts: Mapping[str, Any]) -> bytes | None:
 
     note = "Bars: how many cases. Open circles: fewer cases than tell a mean probability."
     return _panels(facts, rows, draw, 3.6, note) if rows else None
-
-
-def _wilson(positives: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, JASA 1927); cases as if independent."""
-    from scipy.stats import binomtest
-
-    found = binomtest(positives, n).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
 
 
 def _learning_curve(facts: Mapping[str, Any]) -> bytes | None:

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from labeling.evaluation.edges import collapsed
+from labeling.evaluation.edges import People, widened
 from labeling.evaluation.resampling import Bootstrap, Floats, decision, ratio
-from labeling.evaluation.sample_size import wilson
+from training.metrics import estimate
 from training.monitoring.cases import Watched
 
 FIGURES = ("sensitivity", "specificity", "ppv")
-_COVERAGE = 0.95
-_DEFINED = 0.95  # share of the draws in which a figure must exist to have an interval
+_EDGES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "precision"}
 _BINS = 5
 _DRAWS = 500
 
@@ -64,13 +63,10 @@ def _figures(rows: Sequence[Watched], seed: int) -> dict[str, Any]:
     keys = {key: number for number, key in enumerate(dict.fromkeys(r.patient for r in rows))}
     patients = np.array([keys[each.patient] for each in rows], dtype=np.intp)
     draws = [_at(label, called, each) for each in Bootstrap(_DRAWS, seed).weights(patients)]
-    of = {
-        "sensitivity": np.unique(patients[label == 1]).size,
-        "specificity": np.unique(patients[label == 0]).size,
-        "ppv": np.unique(patients[called]).size,
-    }
+    chosen = (label == 1, label == 0, np.ones(len(rows), dtype=np.bool_), called)
+    of = People(*(np.unique(patients[each]).size for each in chosen))
     return {
-        name: _estimate(point[name], [each[name] for each in draws], of[name]) for name in FIGURES
+        name: _estimate(name, point[name], [each[name] for each in draws], of) for name in FIGURES
     }
 
 
@@ -95,19 +91,16 @@ def _at(
     return {**found, "ppv": ratio(hits, hits + alarms)}
 
 
-def _estimate(point: Floats, draws: Sequence[Floats], people: int) -> dict[str, float | None]:
-    if not np.isfinite(point[0]):
-        return {"value": None, "low": None, "high": None}
-    found: dict[str, float | None] = {"value": float(point[0]), "low": None, "high": None}
-    drawn = np.concatenate(draws) if draws else np.empty(0)
-    defined = drawn[np.isfinite(drawn)]
-    if drawn.size and defined.size >= _DEFINED * drawn.size:
-        low, high = np.quantile(defined, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
-        if collapsed(low, high):  # every draw alike: Wilson's, for as many cases as patients
-            low, high = wilson(float(point[0]) * people, people)
-            low, high = max(low, 0.0), min(high, 1.0)
-        found |= {"low": float(low), "high": float(high)}
-    return found
+def _estimate(
+    name: str, point: Floats, draws: Sequence[Floats], of: People
+) -> dict[str, float | None]:
+    """Return value and interval; where no draw differs, that of as many cases as patients."""
+    found = estimate(point, draws, "")
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if low is not None:
+        known = _EDGES[name]
+        low, high = widened(known, {known: value}, {known: (low, high)}, of)
+    return {"value": value, "low": low, "high": high}
 
 
 def calibration(rows: Sequence[Watched]) -> dict[str, Any]:
