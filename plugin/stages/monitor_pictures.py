@@ -76,15 +76,17 @@ def _running(axes: Axes, points: Sequence[Mapping[str, Any]], name: str) -> None
 
 def _probabilities(axes: Axes, rows: Sequence[Watched], name: str) -> None:
     axes.set_title(f"{name}: mean probability of each study, by scanner", fontsize="small")
-    axes.set_xlabel("studies in order of arrival")
+    axes.set_xlabel("studies in order of arrival (crosses: not evaluated)")
     axes.set_ylim(-0.02, 1.02)
     order = studies_in_order(rows)
     means = _means(rows, order)
     for scanner in sorted({each.scanner for each in rows}):
         of_it = {each.study for each in rows if each.scanner == scanner}
         places = [number for number, study in enumerate(order) if study in of_it]
-        at = [place + 1 for place in places]
-        axes.plot(at, means[places], ".", markersize=4, label=_legend(scanner))
+        at, own = np.array(places) + 1, means[places]
+        (drawn,) = axes.plot(at, own, ".", markersize=4, label=_legend(scanner))
+        absent = at[np.isnan(own)]
+        axes.plot(absent, np.zeros(absent.size), "x", color=drawn.get_color(), markersize=3)
     known = ~np.isnan(means)
     if known.sum() >= _SMOOTHED:
         kernel = np.ones(_SMOOTHED) / _SMOOTHED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.cards.text import code, estimate, named, plain, table
@@ -74,13 +74,24 @@ def _plan(told: Facts) -> str:
         table(told["observations"], {**finding, "n": "n", **_CALIBRATED}),
         "Parts of the test set, each by itself; nothing is corrected for their number:",
         table(
-            told["subgroups"],
+            [each for each in told["subgroups"] if each["patients"] is not None],
             {"attribute": "by", "group": "group", **finding, **_CASES, **_FIGURES, "note": "note"},
         ),
+        *_untold(told["subgroups"]),
     ]
     if told["comparison"]:
         parts += ["Two models on the same cases:", table(told["comparison"], _COMPARED)]
     return "\n\n".join(parts)
+
+
+def _untold(subgroups: Sequence[Facts]) -> list[str]:
+    """Return, for each reason, the groups of which no figure is told; all findings of one alike."""
+    groups: dict[str, dict[str, None]] = {}
+    for each in subgroups:
+        if each["patients"] is None:
+            name = f"{each['attribute']} {plain(each['group'])}"
+            groups.setdefault(each["note"], {})[name] = None
+    return [f"{plain(note)}: {', '.join(names)}." for note, names in groups.items()]
 
 
 def domain(facts: Facts) -> str:
