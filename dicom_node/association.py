@@ -218,6 +218,7 @@ class Association:
             transfer_syntax_uid=self._accepted[self._context_id].transfer_syntax,
             calling_ae_title=peer.calling_ae_title,
             called_ae_title=peer.called_ae_title,
+            way=self._provider.way_of(command.move_originator_ae_title),
         )
         with self._guard():
             self._incoming = self._provider.begin(origin)

@@ -54,6 +54,9 @@ class Provider(Protocol):
     def maximum_object_bytes(self, request: AssociationRequest, connection: Connection) -> int:
         """Return how long an object of this peer may be."""
 
+    def way_of(self, move_originator_ae_title: str) -> str:
+        """Return how an object comes that this AE title asked for; empty: nobody did."""
+
     @property
     def unfinished(self) -> Quota:
         """What senders hold in objects that are not whole."""

@@ -23,6 +23,12 @@ DEFLATED = frozenset(
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
 
+ROUTED, RETRIEVED, IMPORTED = "", "retrieved", "imported"
+"""How an object came: sent on the sender's own account, asked for by us, read from an archive."""
+
+_WAYS = frozenset((ROUTED, RETRIEVED, IMPORTED))
+_WAY_CREATOR = "2.25.157298631750487029531174622450139078714"
+
 _PREAMBLE = bytes(128) + b"DICM"
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
 _STANDARD = "1.2.840.10008."  # the root of every UID that the standard defines
@@ -50,14 +56,24 @@ def encode_file_meta(
     transfer_syntax_uid: str,
     calling_ae_title: str,
     called_ae_title: str,
+    way: str = ROUTED,
 ) -> bytes:
     """Return preamble, prefix and File Meta Information for a received data set.
 
     The preamble is zero, because a peer's preamble could be an executable header. The sender's AE
     title stands in Source (0002,0016) and Sending (0002,0017) Application Entity Title, ours in
-    Receiving Application Entity Title (0002,0018), so that the file explains itself. A UID that is
-    not one is left empty.
+    Receiving Application Entity Title (0002,0018), so that the file explains itself. An
+    object that came because we asked says so in Private Information (0002,0102); any other has
+    none. A UID that is not one is left empty.
     """
+    private = (
+        (
+            _element(0x0100, b"UI", _uid(_WAY_CREATOR)),
+            _element(0x0102, b"OB", _padded(way.encode("ascii"), b" ")),
+        )
+        if way != ROUTED
+        else ()
+    )
     elements = b"".join(
         (
             _element(0x0001, b"OB", b"\x00\x01"),
@@ -69,9 +85,16 @@ def encode_file_meta(
             _element(0x0016, b"AE", _ae_title(calling_ae_title)),
             _element(0x0017, b"AE", _ae_title(calling_ae_title)),
             _element(0x0018, b"AE", _ae_title(called_ae_title)),
+            *private,
         )
     )
     return _PREAMBLE + _element(0x0000, b"UL", struct.pack("<L", len(elements))) + elements
+
+
+def way_of(creator_uid: str, information: bytes) -> str:
+    """Return how an object came, from (0002,0100) and (0002,0102) of its stored file."""
+    text = information.decode("latin-1").rstrip("\0 ")
+    return text if creator_uid == _WAY_CREATOR and text in _WAYS else ROUTED
 
 
 def leading_uids(

@@ -23,7 +23,7 @@ from pydicom.filereader import read_partial
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 from dicom_node.errors import Permanent
-from dicom_node.file_meta import is_uid
+from dicom_node.file_meta import ROUTED, is_uid, way_of
 from dicom_node.part10 import NotPart10, Part10, open_part10
 from dicom_node.pixel_geometry import FLOAT_PIXEL_DATA, Geometry
 
@@ -137,6 +137,8 @@ class Header:
     number_of_frames: int = 0
     """0 for an object without pixel data."""
     institution_name: str = ""
+    way: str = ROUTED
+    """How it came: see :mod:`dicom_node.file_meta`."""
 
 
 def read_header(path: Path) -> Header:
@@ -302,10 +304,18 @@ def _read(part10: Part10, size: int, geometry: Geometry | None) -> Header:
         calling_ae_title=_ae_title(meta, "SendingApplicationEntityTitle"),
         called_ae_title=_ae_title(meta, "ReceivingApplicationEntityTitle"),
         size=size,
+        way=way_of(
+            str(meta.get("PrivateInformationCreatorUID", "")),
+            _bytes(meta.get("PrivateInformation")),
+        ),
         rows=geometry.rows if geometry else 0,
         columns=geometry.columns if geometry else 0,
         number_of_frames=geometry.frames if geometry else 0,
     )
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
 
 
 def _ae_title(meta: Dataset, keyword: str) -> str:

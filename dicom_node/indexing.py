@@ -8,7 +8,7 @@ each, and the linker runs inside the same transaction, so nobody sees a study th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from dicom_node.arrivals import Arrival, arrival_time, nanoseconds, spool_arriva
 from dicom_node.comparison import decoded_content, known_contents
 from dicom_node.database import Clock, Database
 from dicom_node.errors import Transient
+from dicom_node.file_meta import ROUTED
 from dicom_node.filing import file_object
 from dicom_node.headers import Header
 from dicom_node.inspection import DirectInspector, Inspector
@@ -37,6 +38,7 @@ from dicom_node.register import Register
 from dicom_node.reidentification import follow_identity
 from dicom_node.settings import DicomSettings
 from dicom_node.settling import misplace, settle
+from dicom_node.solicited import mark_first_come
 from dicom_node.storage import DicomStore, StorageFailed
 
 OnStudy = Callable[[Session, Study], object]
@@ -188,6 +190,7 @@ class _Run:
             for uid in sorted(register.reidentified):
                 _log.warning("a study came again under another identity: its links are judged anew")
                 follow_identity(session, uid, self.clock())
+            mark_first_come(session, _asked_for(arrivals) & register.grown, self.clock)
             for uid in sorted(register.grown):
                 if self.on_study is not None:
                     self.on_study(session, session.get_one(Study, uid))
@@ -245,6 +248,15 @@ def _by_study(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
     for each in arrivals:
         found.setdefault(each.header.study_instance_uid, []).append(each)
     return list(found.values())
+
+
+def _asked_for(arrivals: Iterable[Arrival]) -> set[str]:
+    """Return the studies of objects that came because this node asked for them."""
+    return {
+        each.header.study_instance_uid
+        for each in arrivals
+        if isinstance(each.header, Header) and each.header.way != ROUTED
+    }
 
 
 def _of_receiver(notice: Notice) -> QuarantineNotice:

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dicom_node.durable import (
@@ -23,7 +23,7 @@ from dicom_node.durable import (
     storage_error,
     sync_folder,
 )
-from dicom_node.file_meta import encode_file_meta
+from dicom_node.file_meta import ROUTED, encode_file_meta
 
 HEAD_BYTES = 16 * 1024
 """How much of an object stays in memory, to compare its UIDs with those of the command."""
@@ -36,19 +36,29 @@ _SPACE_CHECK_BYTES = 16 * 1024**2
 
 @dataclass(frozen=True)
 class Origin:
-    """What an association says about an object before its data set comes."""
+    """What is known about an object before its data set comes.
+
+    Attributes:
+        sop_class_uid: Affected SOP Class UID.
+        sop_instance_uid: Affected SOP Instance UID.
+        transfer_syntax_uid: how the data set is encoded.
+        calling_ae_title: of the sender.
+        called_ae_title: ours, as the sender has it.
+        way: how it came, one of those of :mod:`dicom_node.file_meta`.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     calling_ae_title: str
     called_ae_title: str
+    way: str = field(default=ROUTED, kw_only=True)
 
     def new_digest(self) -> hashlib._Hash:
         """Return SHA-256 over transfer syntax, SOP class and SOP instance; the data set follows.
 
         Each part goes in behind its length, so that no two different objects give the same input.
-        The AE titles are left out: the same object from another route is the same object.
+        AE titles and way are left out: the same object from another route is the same object.
         """
         sha = hashlib.sha256()
         for text in (self.transfer_syntax_uid, self.sop_class_uid, self.sop_instance_uid):
@@ -65,6 +75,7 @@ class Origin:
             transfer_syntax_uid=self.transfer_syntax_uid,
             calling_ae_title=self.calling_ae_title,
             called_ae_title=self.called_ae_title,
+            way=self.way,
         )
 
 

@@ -69,6 +69,17 @@ class ExpiredStudy(SQLModel, table=True):
     expired_at: dt.datetime = _time()
 
 
+class SolicitedStudy(SQLModel, table=True):
+    """A study that is here because this node asked for it; it is never answered."""
+
+    __tablename__ = "solicited_study"
+
+    study_instance_uid: str = Field(primary_key=True)
+    way: str  # "retrieved" or "imported"
+    reason: str
+    asked_at: dt.datetime = _time()
+
+
 class PendingDeletion(SQLModel, table=True):
     """A file whose rows are gone already; the row goes when the file has."""
 

@@ -82,6 +82,7 @@ class Instance(SQLModel, table=True):
     calling_ae_title: str = ""
     called_ae_title: str = ""
     declared_identity: str = ""  # dicom_node.arrivals.declared_identity of its header
+    way: str = ""  # how it came: dicom_node.file_meta
     received_at: dt.datetime = _time()
 
 

@@ -23,7 +23,7 @@ from dicom_node.dimse import (
     SUCCESS,
 )
 from dicom_node.durable import StorageFailed
-from dicom_node.file_meta import is_uid, leading_uids
+from dicom_node.file_meta import RETRIEVED, ROUTED, is_uid, leading_uids
 from dicom_node.intake import IncomingObject, Origin
 from dicom_node.negotiation import (
     AcceptedContext,
@@ -142,6 +142,14 @@ class StorageProvider:
         peer = self._admission.peer(_applicant(request, connection))
         own = peer.maximum_object_bytes if peer else 0
         return own or self._settings.maximum_object_bytes
+
+    def way_of(self, move_originator_ae_title: str) -> str:
+        """Return how an object comes: what our own C-MOVE brings is not the sender's idea.
+
+        Move Originator Application Entity Title (0000,1030), PS3.7 table 9.3-1.
+        """
+        ours = move_originator_ae_title.strip(" ") == self._settings.ae_title.strip(" ")
+        return RETRIEVED if ours else ROUTED
 
     def left(self, request: AssociationRequest) -> None:
         """Note that an established association is over."""

@@ -129,6 +129,7 @@ def instance_row(each: Arrival, header: Header) -> dict[str, Any]:
         "calling_ae_title": header.calling_ae_title,
         "called_ae_title": header.called_ae_title,
         "declared_identity": declared_identity(header),
+        "way": header.way,
         "received_at": each.received_at,
     }
 

@@ -8,6 +8,7 @@ from sqlmodel import Session, col, func, select
 
 from dicom_node.linking.models import LinkEvent
 from dicom_node.models import Study, Transmission
+from dicom_node.solicited import solicited_studies
 from dicom_node.studies import (
     completed_contents,
     decisions_on,
@@ -101,13 +102,16 @@ def waiting_transmissions(session: Session) -> list[Transmission]:
 def held(session: Session, study_instance_uid: str) -> str:
     """Return why nothing may be written back about a study now; empty where it may.
 
-    What was said about a frozen study may rest on the wrong images, and where a link is suspended
-    it may be about the wrong patient. Ask in the transaction that writes.
+    What was said about a frozen study may rest on the wrong images, where a link is suspended it
+    may be about the wrong patient, and nobody waits for an answer about a prior that was fetched.
+    Ask in the transaction that writes.
     """
     if is_frozen(session, study_instance_uid):
         return "the study is frozen until a person decides"
     if suspended_studies(session, {study_instance_uid}):
         return "a link of the study is suspended until a person decides"
+    if solicited_studies(session, {study_instance_uid}):
+        return "the study is here because this node asked for it: such studies are not answered"
     return ""
 
 

@@ -103,6 +103,7 @@ def received(
     *,
     calling: str = "SCANNER",
     called: str = "RADLOOP",
+    way: str = "",
 ) -> ReceivedObject:
     """Return the object as an association would deliver it."""
     return ReceivedObject(
@@ -111,6 +112,7 @@ def received(
         transfer_syntax_uid=str(transfer_syntax_uid),
         calling_ae_title=calling,
         called_ae_title=called,
+        way=way,
         data=encode(data_set, transfer_syntax_uid),
     )
 

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
 from dicom_node.models import Study
+from dicom_node.solicited import solicited_studies
 from dicom_node.studies import frozen_studies
 from training.errors import Permanent
 from training.evaluation.attributes import houses_of
@@ -191,7 +192,8 @@ def studies_to_predict(
 
     Left out are studies without an image series that fits (one with structured reports only
     never does), frozen ones, those with a suspended link, those whose reports were all imported,
-    and, where the rule says so, with a confirmed final report.
+    those that this node asked for (:mod:`dicom_node.solicited`), and, where the rule says so, with
+    a confirmed final report.
 
     Args:
         session: any session.
@@ -205,6 +207,7 @@ def studies_to_predict(
     wanted -= frozen_studies(session).keys()
     wanted -= suspended_studies(session, wanted)
     wanted -= historical_studies(session)
+    wanted -= solicited_studies(session).keys()
     if rule.only_without_final_report:
         links = linked_reports(session)
         wanted -= {uid for uid, each in links.items() if final_reports(each)}

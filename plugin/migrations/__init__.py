@@ -29,6 +29,7 @@ import training.models
 import training.series_choices
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
+from plugin.migrations.clients import add_solicited_studies
 from plugin.migrations.cohorts import add_details_of_members, add_provenance_of_cohorts
 from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.evaluation import add_evaluations
@@ -77,6 +78,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_evaluations,
     add_silent_models,
     add_grounds_of_notes,
+    add_solicited_studies,
 )
 
 

@@ -22,6 +22,7 @@ from dicom_node.completion import (
 from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Study
 from dicom_node.settings import DicomSettings
+from dicom_node.solicited import solicited_studies
 from dicom_node.storage import DicomStore
 from dicom_node.studies import is_frozen
 from plugin.context import Context
@@ -146,8 +147,10 @@ def _described(
     study = session.exec(select(Study).where(Study.study_instance_uid == uid)).first()
     if content is None or study is None:
         raise Permanent("no image of a study with this UID is indexed")
+    asked = solicited_studies(session, {uid}).get(uid)
     return {
         **_summary(session, settings, arrivals, content),
+        "asked_for": asked.reason if asked else "",
         "first_received_at": study.first_received_at.isoformat(),
         "series": [
             {

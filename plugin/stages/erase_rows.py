@@ -57,6 +57,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "series": {"series_instance_uid": "series"},
     "series_choice": {"study_instance_uid": "studies"},
     "series_picture": {"digest": "digests"},
+    "solicited_study": {"study_instance_uid": "studies"},
     "study": {"study_instance_uid": "studies"},
     "study_completion": {"study_instance_uid": "studies"},
     "superseded_instance": {"digest": "digests", "study_instance_uid": "studies"},

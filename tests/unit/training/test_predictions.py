@@ -2,6 +2,7 @@
 
 import pytest
 
+from dicom_node.life_models import SolicitedStudy
 from dicom_node.models import Quarantined, Report
 from tests.cohort_builders import (
     COMPREHENSIVE_SR,
@@ -187,3 +188,10 @@ def test_a_study_whose_reports_were_all_imported_is_not_answered(session, model)
     assert waiting(session, model, rule=rule) == ["1.2"]
     add_report(session, "1.1", identity="provisional", status="P")
     assert waiting(session, model, rule=rule) == ["1.1", "1.2"]
+
+
+def test_a_study_that_we_asked_for_is_not_answered(session, model):
+    add_study(session, "1.1", "P1")
+    add_study(session, "1.2", "P2")
+    session.add(SolicitedStudy(study_instance_uid="1.1", way="retrieved", reason="r", asked_at=NOW))
+    assert waiting(session, model) == ["1.2"]

@@ -1,0 +1,101 @@
+"""Studies that are here because we asked for them: they may train and are never answered.
+
+A prior that was fetched, a backfilled year and an imported archive look like any other study once
+they are stored. What tells them apart is written down at two moments, and either suffices: before
+anything is asked for (:func:`expect`), because not every archive says for whom it sends (Move
+Originator Application Entity Title (0000,1030) is optional, PS3.7 9.1.1.1); and when a first image
+arrives that says so itself (:func:`mark_first_come`). A study that was routed to us before we
+asked for more of it stays what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sqlmodel import Session, col, select
+
+from dicom_node.database import Clock, chunks, insert_if_absent
+from dicom_node.file_meta import ROUTED
+from dicom_node.life_models import SolicitedStudy
+from dicom_node.models import Instance, Series
+from dicom_node.studies import images_only
+
+_BROUGHT_ALONG = "its first image came because this node asked for it"
+
+
+def expect(
+    session: Session, study_instance_uids: Iterable[str], way: str, reason: str, clock: Clock
+) -> set[str]:
+    """Write down what will be asked for; commit before asking.
+
+    Args:
+        session: a writing session.
+        study_instance_uids: studies that will be asked for.
+        way: ``file_meta.RETRIEVED`` or ``file_meta.IMPORTED``.
+        reason: what for, without a word about the patient.
+        clock: gives the time.
+
+    Returns:
+        Those that are never answered from now on: images of the others were here already.
+    """
+    asked = set(study_instance_uids)
+    asked -= _with_images(session, asked)
+    now = clock()
+    rows = [
+        {"study_instance_uid": uid, "way": way, "reason": reason, "asked_at": now}
+        for uid in sorted(asked)
+    ]
+    insert_if_absent(session, SolicitedStudy, rows)
+    return asked
+
+
+def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock: Clock) -> set[str]:
+    """Mark those studies whose first image says that somebody here asked for it; return them."""
+    first: dict[str, str] = {}
+    for chunk in chunks(sorted(set(study_instance_uids))):
+        rows = session.exec(
+            select(Series.study_instance_uid, Instance.way)
+            .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+            .where(col(Series.study_instance_uid).in_(chunk), images_only())
+            .order_by(col(Instance.received_at), col(Instance.digest))
+        )
+        for uid, way in rows:
+            first.setdefault(uid, way)
+    now = clock()
+    asked = {uid: way for uid, way in first.items() if way != ROUTED}
+    rows_ = [
+        {"study_instance_uid": uid, "way": way, "reason": _BROUGHT_ALONG, "asked_at": now}
+        for uid, way in sorted(asked.items())
+    ]
+    insert_if_absent(session, SolicitedStudy, rows_)
+    return set(asked)
+
+
+def solicited_studies(
+    session: Session, study_instance_uids: Collection[str] | None = None
+) -> dict[str, SolicitedStudy]:
+    """Return the studies that are never answered, by Study Instance UID; None: of all."""
+    if study_instance_uids is None:
+        found = list(session.exec(select(SolicitedStudy)))
+    else:
+        found = [
+            row
+            for chunk in chunks(sorted(set(study_instance_uids)))
+            for row in session.exec(
+                select(SolicitedStudy).where(col(SolicitedStudy.study_instance_uid).in_(chunk))
+            )
+        ]
+    return {row.study_instance_uid: row for row in found}
+
+
+def _with_images(session: Session, uids: Collection[str]) -> set[str]:
+    return {
+        uid
+        for chunk in chunks(sorted(uids))
+        for uid in session.exec(
+            select(Series.study_instance_uid)
+            .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
+            .where(col(Series.study_instance_uid).in_(chunk), images_only())
+            .distinct()
+        )
+    }
