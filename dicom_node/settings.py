@@ -14,6 +14,7 @@ from dicom_node.setting_values import (
     Codec,
     Fingerprint,
     Network,
+    OptionalAeTitle,
     Section,
     Uid,
     is_loopback,
@@ -248,7 +249,7 @@ class PacsPeer(Section):
     """
 
     name: str = "pacs"
-    ae_title: AeTitle | Literal[""] = ""
+    ae_title: OptionalAeTitle = ""
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)  # 0: it has no DIMSE address
     tls: bool = False  # with certificate, key and authorities of [dicom.tls]

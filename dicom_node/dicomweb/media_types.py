@@ -10,7 +10,8 @@ from dicom_node.dicomweb.refusal import Refusal
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+# RFC 2046 allows 70 characters; Orthanc writes 73.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
 _ACCEPTED = frozenset((DICOM_JSON, "application/json", "application/*", "*/*"))
 _LONGEST_HEADER = 4096
 

@@ -66,7 +66,7 @@ def test_a_request_of_objects_names_its_boundary(header: str) -> None:
         ('multipart/related; type="application/dicom"', 400),
         ('multipart/related; type="application/dicom"; boundary=""', 400),
         ('multipart/related; type="application/dicom"; boundary="ends with a space "', 400),
-        ('multipart/related; type="application/dicom"; boundary=' + "x" * 71, 400),
+        ('multipart/related; type="application/dicom"; boundary=' + "x" * 201, 400),
         ('multipart/related; type="application/dicom"; boundary="a\x00b"', 400),
         ('multipart/related; type="application/dicom"; boundary="ä"', 400),
     ],
