@@ -63,7 +63,7 @@ class _Entry:
             return False
         if self.networks is None:
             return True
-        address = _address(applicant.address)
+        address = plain_address(applicant.address)
         return address is not None and any(address in network for network in self.networks)
 
 
@@ -134,11 +134,11 @@ def _look_up(peer: CallingPeer) -> set[_Address]:
     except (OSError, UnicodeError):
         log.error("the host of the listed peer %s is unknown: the peer is refused", peer.ae_title)
         return set()
-    addresses = (_address(str(entry[4][0])) for entry in found)
+    addresses = (plain_address(str(entry[4][0])) for entry in found)
     return {address for address in addresses if address is not None}
 
 
-def _address(text: str) -> _Address | None:
+def plain_address(text: str) -> _Address | None:
     """Return an address in its plain form: without zone, and as IPv4 where it is mapped from it."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

@@ -32,13 +32,18 @@ _OUTCOMES: tuple[tuple[int, int, Outcome, str], ...] = (
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of one file; ``status`` is None where the peer gave no answer."""
+    """What became of one file.
+
+    ``status`` is None where the peer gave none; ``retry_after`` is in how many seconds it wants to
+    be asked again, None where it does not say.
+    """
 
     path: Path
     sop_instance_uid: str
     status: int | None
     outcome: Outcome
     reason: str = ""
+    retry_after: float | None = None
 
     @property
     def delivered(self) -> bool:

@@ -47,6 +47,10 @@ def _ae_title(value: str) -> str:
     return value.strip(" ")
 
 
+def _ae_title_or_none(value: str) -> str:
+    return _ae_title(value) if value else value
+
+
 def _fingerprint(value: str) -> str:
     digits = value.replace(":", "").lower()
     if _FINGERPRINT.fullmatch(digits) is None:
@@ -86,6 +90,9 @@ def _uid(value: str) -> str:
 
 AeTitle = Annotated[str, Field(max_length=16), AfterValidator(_ae_title)]
 """An AE title without its leading and trailing spaces, which do not count (PS3.5 6.2)."""
+
+OptionalAeTitle = Annotated[str, Field(max_length=16), AfterValidator(_ae_title_or_none)]
+"""As :data:`AeTitle`; empty where there is none."""
 
 Codec = Annotated[str, AfterValidator(_codec)]
 """The name of a Python codec; empty where a general default applies."""

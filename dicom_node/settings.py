@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -13,6 +14,7 @@ from dicom_node.setting_values import (
     Codec,
     Fingerprint,
     Network,
+    OptionalAeTitle,
     Section,
     Uid,
     is_loopback,
@@ -138,6 +140,63 @@ class DicomSettings(Section):
         return self
 
 
+class DicomwebTlsSettings(TlsSettings):
+    """As :class:`TlsSettings`, for DICOMweb, on a port of its own."""
+
+    port: int = Field(default=8443, ge=0, le=65535)
+    client_certificates: Literal["required", "accepted"] = "required"  # accepted: or none
+
+
+class DicomwebSender(Section):
+    """Who may store by STOW-RS: a bearer token and the AE title that its objects come under.
+
+    The settings hold SHA-256 of the token, or name an environment variable that holds the token.
+    ``radloop token new`` makes one. Issuers and limits are those of ``[[dicom.peers]]`` with the
+    same AE title.
+    """
+
+    ae_title: AeTitle
+    token_sha256: Fingerprint | None = None
+    token_variable: str = ""
+    networks: tuple[Network, ...] = ()  # empty: any address
+    certificates: tuple[Fingerprint, ...] = ()  # empty: any that the authorities issued, or none
+
+    @model_validator(mode="after")
+    def _check_token(self) -> DicomwebSender:
+        if (self.token_sha256 is None) == (not self.token_variable):
+            raise ValueError("a sender needs token_sha256 or token_variable, and not both")
+        return self
+
+
+class DicomwebSettings(Section):
+    """The STOW-RS service (PS3.18 10.5); sizes, rates and free space are those of [dicom]."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8081, ge=0, le=65535)
+    plain: bool = True  # false: nothing listens on port, only on that of [dicomweb.tls]
+    tls: DicomwebTlsSettings | None = None
+    senders: tuple[DicomwebSender, ...] = Field(min_length=1)
+    maximum_connections: int = Field(default=64, ge=1, le=4096)
+    connections_per_address: int = Field(default=32, ge=1)
+    maximum_requests: int = Field(default=8, ge=1, le=64)  # that are stored at a time
+    maximum_request_bytes: int = Field(default=16 * 1024**3, ge=1)
+    maximum_parts: int = Field(default=10_000, ge=1, le=100_000)  # of one request
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> DicomwebSettings:
+        if self.plain and not is_loopback(self.host):
+            raise ValueError(
+                "without TLS only a host on loopback is served, because tokens would travel in "
+                "the clear; set plain = false and [dicomweb.tls]"
+            )
+        if self.tls is None:
+            if not self.plain:
+                raise ValueError("plain = false needs [dicomweb.tls]: nothing would be listened on")
+            if any(sender.certificates for sender in self.senders):
+                raise ValueError("certificates of [[dicomweb.senders]] need [dicomweb.tls]")
+        return self
+
+
 class Hl7TlsSettings(TlsSettings):
     """As :class:`TlsSettings`, for messages, on a port of their own."""
 
@@ -183,23 +242,66 @@ class LinkingSettings(Section):
 
 
 class PacsPeer(Section):
-    """An archive that receives the structured reports."""
+    """An archive that receives the structured reports: by C-STORE, or by STOW-RS at ``stow_url``.
+
+    With ``stow_url`` reports go by STOW-RS; whose study it is, is asked by C-FIND where there is a
+    port, else by QIDO-RS. The URL is that of the DICOMweb service, without ``/studies``.
+    """
 
     name: str = "pacs"
-    ae_title: AeTitle
+    ae_title: OptionalAeTitle = ""
     host: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535)
+    port: int = Field(default=0, ge=0, le=65535)  # 0: it has no DIMSE address
     tls: bool = False  # with certificate, key and authorities of [dicom.tls]
     check_host_name: bool = True  # the archive's certificate must name its host
     certificates: tuple[Fingerprint, ...] = ()  # pinned; empty: any that the authorities issued
+    stow_url: str = ""
+    token_variable: str = ""  # environment variable with a bearer token for stow_url
+    user: str = ""  # for Basic authentication at stow_url
+    password_variable: str = ""  # environment variable with the user's password
     maximum_attempts: int = Field(default=8, ge=1)
     first_retry_seconds: float = Field(default=2.0, gt=0)
 
+    @property
+    def has_dimse(self) -> bool:
+        """Whether it can be called by an association."""
+        return self.port > 0
+
     @model_validator(mode="after")
     def _check_transport(self) -> PacsPeer:
-        if self.certificates and not self.tls:
-            raise ValueError("certificates are only checked with tls = true")
+        if not self.stow_url and not (self.port and self.ae_title):
+            raise ValueError("an archive needs ae_title and port, or stow_url")
+        if bool(self.port) != bool(self.ae_title):
+            raise ValueError("ae_title and port belong together")
+        if self.certificates and not (self.tls or self.stow_url.startswith("https:")):
+            raise ValueError("certificates are only checked with tls = true or an https stow_url")
         return self
+
+    @model_validator(mode="after")
+    def _check_stow(self) -> PacsPeer:
+        if not self.stow_url:
+            if self.token_variable or self.user or self.password_variable:
+                raise ValueError("token_variable, user and password_variable need stow_url")
+            return self
+        _check_stow_url(self.stow_url)
+        if bool(self.user) != bool(self.password_variable):
+            raise ValueError("user and password_variable belong together")
+        if self.user and self.token_variable:
+            raise ValueError("stow_url takes a token or a user, not both")
+        return self
+
+
+def _check_stow_url(url: str) -> None:
+    """Raise ValueError where a URL cannot be stored to, or not safely."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("stow_url is no http or https URL")
+    if parts.username or parts.password:
+        raise ValueError("stow_url must hold no credentials: name the variable that holds them")
+    if parts.query or parts.fragment:
+        raise ValueError("stow_url must have no query and no fragment")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("stow_url must be https, unless its host is on loopback")
 
 
 class ReportingSettings(Section):

@@ -17,13 +17,9 @@ from dicom_node.admission import REJECTIONS, Admission, Applicant
 from dicom_node.association import Association
 from dicom_node.balance import Balance
 from dicom_node.connection import Connection, Deadlines
-from dicom_node.dimse import (
-    CANNOT_UNDERSTAND,
-    DATA_SET_MISMATCH,
-    SUCCESS,
-)
 from dicom_node.durable import StorageFailed
-from dicom_node.file_meta import RETRIEVED, ROUTED, is_uid, leading_uids
+from dicom_node.examination import examine
+from dicom_node.file_meta import RETRIEVED, ROUTED
 from dicom_node.intake import IncomingObject, Origin
 from dicom_node.negotiation import (
     AcceptedContext,
@@ -188,23 +184,6 @@ class StorageProvider:
         if not self.disk_failed:
             log.critical("receiving stops: %s", error)
         self.disk_failed = True
-
-
-def examine(incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
-    """Return the C-STORE status and, where the object must not be used, the reason."""
-    origin = incoming.origin
-    named = (origin.sop_class_uid, origin.sop_instance_uid)
-    if not all(is_uid(uid) for uid in named):
-        return DATA_SET_MISMATCH, "the command holds a UID that is not one"
-    if origin.sop_class_uid != abstract_syntax:
-        return DATA_SET_MISMATCH, "the command is not of the SOP class that was negotiated"
-    try:
-        stated = leading_uids(incoming.head, origin.transfer_syntax_uid, incoming.size)
-    except ValueError as error:
-        return CANNOT_UNDERSTAND, f"the data set cannot be understood: {error}"
-    if stated is not None and stated != named:
-        return DATA_SET_MISMATCH, "the data set is not the object that the command names"
-    return SUCCESS, ""
 
 
 def _applicant(request: AssociationRequest, connection: Connection) -> Applicant:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dicom_node.errors import InvalidSettings
-from dicom_node.settings import PacsPeer, TlsSettings
+from dicom_node.settings import DicomwebTlsSettings, PacsPeer, TlsSettings
 
 # RFC 9325 section 4.2; TLS 1.3 has no others (RFC 8446 B.4). Level 2: 112 bits or more.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
@@ -79,6 +79,21 @@ def server_context(tls: TlsSettings) -> ssl.SSLContext:
     return context
 
 
+def https_server_context(tls: DicomwebTlsSettings) -> ssl.SSLContext:
+    """Return the context of the DICOMweb service; it may take clients without a certificate.
+
+    Raises:
+        InvalidSettings: as for :func:`server_context`.
+    """
+    try:
+        context = server_context(tls)
+    except InvalidSettings as error:
+        raise InvalidSettings(str(error).replace("dicom.tls", "dicomweb.tls")) from None
+    if tls.client_certificates == "accepted":
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
 def client_context(
     tls: TlsSettings, *, check_host_name: bool = True, certificates: Iterable[str] = ()
 ) -> ssl.SSLContext:
@@ -111,6 +126,26 @@ def peer_context(peer: PacsPeer, tls: TlsSettings | None) -> ssl.SSLContext | No
     if tls is None:
         raise InvalidSettings("a [[pacs]] with tls = true needs [dicom.tls]")
     return client_context(tls, check_host_name=peer.check_host_name, certificates=peer.certificates)
+
+
+def https_client_context(peer: PacsPeer, tls: TlsSettings | None) -> ssl.SSLContext | None:
+    """Return the context for an archive's ``stow_url``; None where that is http.
+
+    With ``tls = true`` we show our certificate and trust the authorities of [dicom.tls]; else we
+    show none and trust the authorities of the operating system.
+
+    Raises:
+        InvalidSettings: as for :func:`peer_context`.
+    """
+    if not peer.stow_url.startswith("https:"):
+        return None
+    if peer.tls:
+        return peer_context(peer, tls)
+    context = _bare(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    context.check_hostname = peer.check_host_name
+    context.pins = frozenset(peer.certificates)
+    return context
 
 
 def _context(tls: TlsSettings, protocol: int) -> PinningContext:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from dicom_node.child_process import tell_where_on_request
+from dicom_node.dicomweb.process import StowReceiver
 from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
 from dicom_node.mllp.process import MessageReceiver
@@ -48,6 +49,7 @@ log = logging.getLogger("radloop")
 
 _PORT_NAMES = {"plain": "dicom", "tls": "dicom_tls"}
 _HL7_NAMES = {"plain": "hl7", "tls": "hl7_tls"}
+_WEB_NAMES = {"plain": "dicomweb", "tls": "dicomweb_tls"}
 _INDEX_SECONDS = 0.2
 _MESSAGE_SECONDS = 0.05
 _IMPACT_SECONDS = 1.0
@@ -126,17 +128,31 @@ class Node:
         self._receivers = receivers = Receivers(settings.dicom, folder.root)
         receivers.start()
         stack.callback(receivers.stop)
+        self._web = self._start_dicomweb(stack)
         console = ConsoleServer(settings)
         stack.callback(console.close)
         receivers.wait_until_ready()
         messages.wait_until_ready()
+        web_addresses = self._web.addresses if self._web is not None else {}
         self.ports = {
             "http": console.port,
+            **{_WEB_NAMES[name]: address[1] for name, address in web_addresses.items()},
             **{_PORT_NAMES[name]: address[1] for name, address in receivers.addresses.items()},
             **{_HL7_NAMES[name]: address[1] for name, address in messages.addresses.items()},
         }
         control = ControlServer(folder.control_socket, self._operation)
         stack.callback(control.close)
+
+    def _start_dicomweb(self, stack: ExitStack) -> StowReceiver | None:
+        """Listen for STOW-RS where the settings have a section for it."""
+        if self.settings.dicomweb is None:
+            return None
+        folder = DataFolder(self.settings.data_folder).root
+        receiver = StowReceiver(self.settings.dicomweb, self.settings.dicom, folder)
+        stack.callback(receiver.stop)
+        receiver.start()
+        receiver.wait_until_ready()
+        return receiver
 
     def _finish_erasures(self) -> None:
         """Finish what a crash interrupted, before anything new comes in."""
@@ -174,6 +190,7 @@ class Node:
             for text in (
                 self._receivers.failure,
                 self._messages.failure,
+                self._web.failure if self._web is not None else "",
                 self.context.database.failure,
             )
             if text
@@ -330,6 +347,8 @@ def serve(settings: Settings) -> None:
             _listed(ports, "hl7"),
             ports["http"],
         )
+        if web := _listed(ports, "dicomweb"):
+            log.info("objects are also received by STOW-RS on port %s", web)
         served_well = node.wait(stop)
         log.info("stopping")
     if not served_well:

@@ -31,6 +31,7 @@ from plugin import (
     cli_series,
     cli_student,
     cli_studies,
+    cli_token,
 )
 from plugin.cli_calls import ConfigOption
 
@@ -143,6 +144,7 @@ cli_score.register(app)
 cli_schema.register(app)
 cli_impact.register(app)
 cli_evaluation.register(app)
+cli_token.register(app)
 
 
 def main() -> None:

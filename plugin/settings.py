@@ -17,6 +17,7 @@ from dicom_node.errors import InvalidSettings
 from dicom_node.setting_values import Section
 from dicom_node.settings import (
     DicomSettings,
+    DicomwebSettings,
     ErasureSettings,
     Hl7Settings,
     LinkingSettings,
@@ -43,6 +44,7 @@ class Settings(Section):
 
     data_folder: Path = Path("data")
     dicom: DicomSettings = DicomSettings()
+    dicomweb: DicomwebSettings | None = None  # without the section nothing listens
     hl7: Hl7Settings = Hl7Settings()
     linking: LinkingSettings = LinkingSettings()
     labeling: LabelingSettings = LabelingSettings()
@@ -94,8 +96,9 @@ def load_settings(path: Path) -> Settings:
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Return the settings with every path absolute."""
     update: dict[str, object] = {"data_folder": folder / settings.data_folder}
-    for name, section in (("dicom", settings.dicom), ("hl7", settings.hl7)):
-        if section.tls is not None:
+    sections = (("dicom", settings.dicom), ("dicomweb", settings.dicomweb), ("hl7", settings.hl7))
+    for name, section in sections:
+        if section is not None and section.tls is not None:
             files = {
                 each: folder / getattr(section.tls, each)
                 for each in ("certificate", "key", "authorities")
@@ -135,8 +138,8 @@ def _check_references(path: Path, settings: Settings) -> None:
     ports = [p for p in _ports(settings) if p]
     if len(ports) != len(set(ports)):
         raise InvalidSettings(
-            f"{path}: dicom.port, dicom.tls.port, hl7.port, hl7.tls.port and console.port must "
-            "differ"
+            f"{path}: dicom.port, dicom.tls.port, dicomweb.port, dicomweb.tls.port, hl7.port, "
+            "hl7.tls.port and console.port must differ"
         )
     if settings.dicom.tls is None and any(peer.tls for peer in settings.pacs):
         raise InvalidSettings(f"{path}: a [[pacs]] with tls = true needs [dicom.tls]")
@@ -150,7 +153,9 @@ def _check_references(path: Path, settings: Settings) -> None:
 def _ports(settings: Settings) -> list[int]:
     """Return the ports that are listened on."""
     ports = [settings.console.port]
-    for section in (settings.dicom, settings.hl7):
+    for section in (settings.dicom, settings.dicomweb, settings.hl7):
+        if section is None:
+            continue
         if section.plain:
             ports.append(section.port)
         if section.tls is not None:

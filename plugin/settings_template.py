@@ -41,6 +41,19 @@ default_issuer_of_accession_number = ""   # assumed where images do not state (0
 # key = "tls/node.key"
 # authorities = "tls/authorities.pem"   # who issues the certificates of our peers
 
+# [dicomweb]                        # where systems send images by STOW-RS instead; off without
+# host = "127.0.0.1"                # elsewhere only with plain = false and [dicomweb.tls]
+# port = 8081
+# [[dicomweb.senders]]              # `radloop token new --aet WEB1` prints these lines
+# ae_title = "WEB1"                 # its objects come under it; issuers as of [[dicom.peers]]
+# token_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+
+# [dicomweb.tls]                    # a port with TLS; client_certificates = "accepted": or none
+# port = 8443
+# certificate = "tls/node.pem"
+# key = "tls/node.key"
+# authorities = "tls/authorities.pem"
+
 [hl7]                               # where the RIS or the interface engine sends reports (MLLP)
 host = "127.0.0.1"
 port = $hl7_port
@@ -129,6 +142,9 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 # host = "127.0.0.1"
 # port = 4242
 # tls = false                       # true: with certificate, key and authorities of [dicom.tls]
+# stow_url = "https://pacs/dicom-web"   # send by STOW-RS; ae_title and port may then be left out
+# token_variable = "PACS_TOKEN"     # environment variable with its bearer token, or user and
+                                    # password_variable for Basic
 
 [console]
 port = $http_port                         # read-only status page, loopback only

@@ -42,6 +42,7 @@ def node_status(settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {
         "running": bool(health),
         "receiving_failure": health.get("receiving_failure", ""),
+        "ports": health.get("ports", {}),
         "research_use_only": True,
         "data_folder": str(folder.root),
     }
@@ -144,6 +145,9 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
             f"[bold red]RECEIVING HAS STOPPED[/]: {found['receiving_failure']}; "
             "repair the disk, then start the node again"
         )
+    if found["ports"]:
+        listed = ", ".join(f"{name} {port}" for name, port in sorted(found["ports"].items()))
+        console.print(f"listening on: {listed}")
     if found.get("empty"):
         console.print("nothing has been received yet")
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from sqlmodel import Session, select
 
+from dicom_node.dicomweb import qido_client
+from dicom_node.dicomweb.stow_client import store_file
 from dicom_node.errors import InvalidSettings, Transient
 from dicom_node.models import Transmission
 from dicom_node.query_scu import find_study_identity
@@ -16,7 +17,7 @@ from dicom_node.send_outcomes import Outcome, SendResult
 from dicom_node.settings import PacsPeer
 from dicom_node.sr_identity import identity_conflicts
 from dicom_node.storage_scu import send_instances
-from dicom_node.tls import peer_context
+from dicom_node.tls import https_client_context, peer_context
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.pipeline import held, retracted
@@ -52,8 +53,7 @@ def send_report(
         return None
     path = context.folder.root / row.path
     try:
-        tls = peer_context(peer, context.settings.dicom.tls)
-        conflict = _identity_conflict(context, peer, path, tls)
+        conflict = _identity_conflict(context, peer, path)
     except Transient as error:
         result = SendResult(path, sop_instance_uid, None, Outcome.TRANSIENT, str(error))
     except InvalidSettings as error:
@@ -65,12 +65,25 @@ def send_report(
             reason = f"the archive holds this study with another {conflict}"
             result = SendResult(path, sop_instance_uid, None, Outcome.NEEDS_REVIEW, reason)
         else:
-            (result,) = send_instances(peer, context.settings.dicom.ae_title, [path], tls=tls)
+            result = _send(context, peer, path)
     again = result.outcome is Outcome.TRANSIENT and attempt < peer.maximum_attempts
     _record(context, row, result, "delivered" if result.delivered else _undelivered(again))
     if not again:
         return None
-    return float(min(peer.first_retry_seconds * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS))
+    delay = max(peer.first_retry_seconds * 2.0 ** (attempt - 1), result.retry_after or 0.0)
+    return float(min(delay, _LONGEST_DELAY_SECONDS))
+
+
+def _send(context: Context, peer: PacsPeer, path: Path) -> SendResult:
+    """Send a file by the service that the archive prefers."""
+    dicom = context.settings.dicom
+    try:
+        if peer.stow_url:
+            return store_file(peer, path, tls=https_client_context(peer, dicom.tls))
+        (result,) = send_instances(peer, dicom.ae_title, [path], tls=peer_context(peer, dicom.tls))
+    except InvalidSettings as error:
+        return SendResult(path, "", None, Outcome.PERMANENT, str(error))
+    return result
 
 
 def _may_leave(context: Context, row: Transmission) -> bool:
@@ -123,9 +136,7 @@ def _row(session: Session, sop_instance_uid: str, peer: str) -> Transmission:
     return session.exec(query).one()
 
 
-def _identity_conflict(
-    context: Context, peer: PacsPeer, path: Path, tls: ssl.SSLContext | None
-) -> str:
+def _identity_conflict(context: Context, peer: PacsPeer, path: Path) -> str:
     """Compare the archive's identity of the study with the report's; name what contradicts.
 
     An archive that files the object under another patient answers success all the same, so the
@@ -133,9 +144,13 @@ def _identity_conflict(
     yet, is not a contradiction.
     """
     ours = pydicom.dcmread(path, stop_before_pixels=True)
-    answer = find_study_identity(
-        peer, context.settings.dicom.ae_title, ours.StudyInstanceUID, tls=tls
-    )
+    dicom = context.settings.dicom
+    if peer.has_dimse:
+        tls = peer_context(peer, dicom.tls)
+        answer = find_study_identity(peer, dicom.ae_title, ours.StudyInstanceUID, tls=tls)
+    else:
+        tls = https_client_context(peer, dicom.tls)
+        answer = qido_client.find_study_identity(peer, ours.StudyInstanceUID, tls=tls)
     conflicts = {name for theirs in answer.studies for name in identity_conflicts(ours, theirs)}
     return ", ".join(sorted(conflicts))
 

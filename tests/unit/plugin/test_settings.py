@@ -49,7 +49,7 @@ def test_the_example_file_is_what_init_writes() -> None:
         ("[dicom]\nportt = 1", "unknown key dicom.portt"),
         ("[dicm]\nport = 1", "unknown key dicm"),
         ("[dicom]\nport = 70000", "dicom.port"),
-        ("[[pacs]]\nname = 'a'", "pacs.0.ae_title"),
+        ("[[pacs]]\nname = 'a'", "pacs.0: an archive needs ae_title"),
         ("[reporting]\npeer = 'nowhere'", "reporting.peer"),
         ("[console]\nhost = '0.0.0.0'", "console.host"),
         ("[labeling]\nautomatic = 'nonsense'", "labeling.automatic"),

@@ -1,0 +1,1 @@
+"""DICOMweb (PS3.18): the store service in both roles, and as user the search for a study."""

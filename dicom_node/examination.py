@@ -1,0 +1,24 @@
+"""Whether an object that arrived whole is what its sender says; the same for every way in."""
+
+from __future__ import annotations
+
+from dicom_node.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH, SUCCESS
+from dicom_node.file_meta import is_uid, leading_uids
+from dicom_node.intake import IncomingObject
+
+
+def examine(incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
+    """Return the C-STORE status and, where the object must not be used, the reason."""
+    origin = incoming.origin
+    named = (origin.sop_class_uid, origin.sop_instance_uid)
+    if not all(is_uid(uid) for uid in named):
+        return DATA_SET_MISMATCH, "the command holds a UID that is not one"
+    if origin.sop_class_uid != abstract_syntax:
+        return DATA_SET_MISMATCH, "the command is not of the SOP class that was negotiated"
+    try:
+        stated = leading_uids(incoming.head, origin.transfer_syntax_uid, incoming.size)
+    except ValueError as error:
+        return CANNOT_UNDERSTAND, f"the data set cannot be understood: {error}"
+    if stated is not None and stated != named:
+        return DATA_SET_MISMATCH, "the data set is not the object that the command names"
+    return SUCCESS, ""
