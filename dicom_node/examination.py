@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from dicom_node.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH, SUCCESS
 from dicom_node.file_meta import is_uid, leading_uids
-from dicom_node.intake import IncomingObject
+from dicom_node.intake import Origin
 
 
-def examine(incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
+class Examined(Protocol):
+    """An object whose bytes have all come, such as an ``intake.IncomingObject``."""
+
+    @property
+    def origin(self) -> Origin:
+        """What was said about it before its data set came."""
+
+    @property
+    def head(self) -> bytearray:
+        """Its first bytes, at most ``intake.HEAD_BYTES``."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data set."""
+
+
+def examine(incoming: Examined, abstract_syntax: str) -> tuple[int, str]:
     """Return the C-STORE status and, where the object must not be used, the reason."""
     origin = incoming.origin
     named = (origin.sop_class_uid, origin.sop_instance_uid)

@@ -15,12 +15,15 @@ from collections.abc import Collection, Iterable
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock, chunks, insert_if_absent
-from dicom_node.file_meta import ROUTED
+from dicom_node.file_meta import IMPORTED, RETRIEVED, ROUTED
 from dicom_node.life_models import SolicitedStudy
 from dicom_node.models import Instance, Series
 from dicom_node.studies import images_only
 
-_BROUGHT_ALONG = "its first image came because this node asked for it"
+_BROUGHT_ALONG = {
+    RETRIEVED: "its first image came because this node asked for it",
+    IMPORTED: "its first image was imported",
+}
 
 
 def expect(
@@ -64,7 +67,7 @@ def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock:
     now = clock()
     asked = {uid: way for uid, way in first.items() if way != ROUTED}
     rows_ = [
-        {"study_instance_uid": uid, "way": way, "reason": _BROUGHT_ALONG, "asked_at": now}
+        {"study_instance_uid": uid, "way": way, "reason": _BROUGHT_ALONG[way], "asked_at": now}
         for uid, way in sorted(asked.items())
     ]
     insert_if_absent(session, SolicitedStudy, rows_)

@@ -1,8 +1,9 @@
-"""Commands that bring old reports in from files."""
+"""Commands that bring old reports and old studies in."""
 
 from __future__ import annotations
 
 import getpass
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,9 @@ from plugin.cli_calls import ConfigOption, JsonOption, operate, show
 if TYPE_CHECKING:
     from dicom_node.history.mapping import ImportMapping
 
-imports = typer.Typer(no_args_is_help=True, help="Old reports, from files: they may train.")
+imports = typer.Typer(
+    no_args_is_help=True, help="Old reports and studies: they may train, and are never answered."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +67,57 @@ def import_reports(
     )
     show(result, as_json)
     if result["refused"] or result["quarantined"]:
+        raise typer.Exit(1)
+
+
+@imports.command("dicom")
+def import_dicom(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, a file, a DICOMDIR, or the address of an Orthanc."),
+    ],
+    config: ConfigOption,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would come in, and change nothing.")
+    ] = False,
+    sender: Annotated[
+        str, typer.Option(help="AE title under which the objects are filed: its issuers apply.")
+    ] = "IMPORT",
+    user: Annotated[str, typer.Option(help="Of the Orthanc; $RADLOOP_IMPORT_PASSWORD too.")] = "",
+    authorities: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="PEM of those who issued its certificate."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "import of old studies",
+    by: Annotated[str, typer.Option(help="Who imports; it is recorded.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Import studies of the past: filed and linked like those that are sent, never answered.
+
+    The same command goes on where one was cut off; run twice, it changes nothing. Exit status 1
+    when nothing of DICOM was found, a file was refused, or one that is listed is missing.
+    """
+    from plugin.errors import Permanent
+
+    is_address = source.startswith(("http://", "https://"))
+    password = os.environ.get("RADLOOP_IMPORT_PASSWORD", "")
+    if user and not password:
+        raise Permanent("$RADLOOP_IMPORT_PASSWORD must hold the password of --user")
+    result = operate(
+        config,
+        "import dicom",
+        source=source if is_address else str(Path(source).absolute()),
+        user=user,
+        password=password if user else "",
+        authorities=str(authorities.absolute()) if authorities else "",
+        sender=sender,
+        dry_run=dry_run,
+        by=by or getpass.getuser(),
+        reason=reason,
+    )
+    show(result, as_json)
+    found = result["new"] + result["held"] + result["differs"]
+    if not found or result["refused"] or result["missing_files"]:
         raise typer.Exit(1)
 
 

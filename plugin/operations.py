@@ -249,6 +249,13 @@ def _replay(context: Context, arguments: Arguments, progress: Progress) -> dict[
     return replay_messages(context, arguments, progress)
 
 
+def _import_objects(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.import_objects import import_objects, try_import
+
+    work = try_import if arguments["dry_run"] else import_objects
+    return work(context, arguments, progress)
+
+
 def _import_reports(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.history import import_reports
 
@@ -326,6 +333,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "hl7 replay": _replay,
     "feed accept": _accept_feed,
     "feed withdraw": _withdraw_feed,
+    "import dicom": _import_objects,
     "import reports": _import_reports,
     "evaluation plan": _plan_evaluation,
     "evaluation run": _run_evaluation,

@@ -17,6 +17,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 # The imports fill SQLModel.metadata with every table.
 import dicom_node.feeds.models
 import dicom_node.history.models
+import dicom_node.imports.models
 import dicom_node.life_models
 import dicom_node.linking.models
 import dicom_node.models
@@ -44,6 +45,7 @@ TABLES = (
     dicom_node.life_models,
     dicom_node.feeds.models,
     dicom_node.history.models,
+    dicom_node.imports.models,
     dicom_node.linking.models,
     dicom_node.reports.models,
     labeling.models,
@@ -79,6 +81,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_silent_models,
     add_grounds_of_notes,
     add_solicited_studies,
+    add_missing_tables,  # imports of objects
 )
 
 

@@ -1,0 +1,221 @@
+"""The instances of an Orthanc, by its REST interface: listed page by page, read in pieces."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+
+from dicom_node.errors import Permanent, Transient
+from dicom_node.imports.candidates import PIECE_BYTES, Candidate, mark_of
+
+_PAGE = 500
+_LONGEST_LIST = 4 * 1024**2
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
+# A server that restarts is worth a moment; whoever asks for another address is not followed.
+_RETRIES = urllib3.Retry(
+    total=3, backoff_factor=0.3, status_forcelist=(502, 503, 504), redirect=False
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How an Orthanc is reached.
+
+    Args:
+        url: of its REST interface.
+        user, password: HTTP basic authentication; empty: none.
+        authorities: PEM file of those who may have issued its certificate; None: the system's.
+
+    Raises:
+        Permanent: this is no such address, or a password would travel in the clear.
+    """
+
+    url: str
+    user: str = ""
+    password: str = ""
+    authorities: Path | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Permanent("an Orthanc is named by its address, http://HOST:PORT or https://...")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise Permanent("user and password are options of their own and no part of the address")
+        if self.user and parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise Permanent("a password is sent by https only: by http everybody could read it")
+
+
+class OrthancSource:
+    """All instances of an Orthanc; use it once the address answered (:meth:`check`)."""
+
+    kind = "Orthanc"
+    missing: tuple[str, ...] = ()
+
+    def __init__(self, access: Access) -> None:
+        self._url = access.url.rstrip("/")
+        self._pool = urllib3.PoolManager(
+            maxsize=1,
+            timeout=_TIMEOUT,
+            retries=_RETRIES,
+            headers=_headers(access),
+            ssl_context=_context(access),
+        )
+
+    def check(self) -> None:
+        """Ask who is there.
+
+        Raises:
+            Permanent: it is no Orthanc, or does not let us in.
+            Transient: nobody answers.
+        """
+        found = self._json("/system")
+        if not (isinstance(found, dict) and "DatabaseVersion" in found):
+            raise Permanent("what answers there is no Orthanc")
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Yield every instance; those that come meanwhile may be missed."""
+        since = 0
+        while True:
+            page = self._json(f"/instances?since={since}&limit={_PAGE}")
+            if not isinstance(page, list) or not all(_is_id(each) for each in page):
+                raise Permanent("what answers there is no Orthanc")
+            for each in page:
+                yield _Instance(self, each)
+            if len(page) < _PAGE:
+                return
+            since += len(page)
+
+    def mark(self, identifier: str) -> str:
+        """Return a digest of which instance it is and of the MD5 that Orthanc holds of it."""
+        content = self._read(f"/instances/{identifier}/attachments/dicom/md5", 64).decode("latin-1")
+        if not _MD5.fullmatch(content.strip()):
+            return ""  # StoreMD5ForAttachments is off: nothing tells whether it has changed
+        return mark_of(self._url, identifier, content.strip())
+
+    def pieces(self, identifier: str) -> Iterator[bytes]:
+        """Yield the file of an instance.
+
+        Raises:
+            Transient: the answer breaks off; the object must not be taken.
+        """
+        with _Answer(self._pool, f"{self._url}/instances/{identifier}/file") as answer:
+            yield from answer.pieces()
+
+    def _json(self, path: str) -> Any:
+        try:
+            return json.loads(self._read(path, _LONGEST_LIST))
+        except (ValueError, RecursionError):
+            raise Permanent("what answers there is no Orthanc") from None
+
+    def _read(self, path: str, longest: int) -> bytes:
+        found = bytearray()
+        with _Answer(self._pool, self._url + path) as answer:
+            for piece in answer.pieces():
+                found += piece
+                if len(found) > longest:
+                    raise Permanent("what answers there is no Orthanc")
+        return bytes(found)
+
+
+@dataclass(frozen=True)
+class _Instance:
+    source: OrthancSource
+    identifier: str
+
+    @property
+    def name(self) -> str:
+        return self.identifier
+
+    @property
+    def mark(self) -> str:
+        return self.source.mark(self.identifier)
+
+    def pieces(self) -> Iterator[bytes]:
+        return self.source.pieces(self.identifier)
+
+
+class _Answer:
+    """A successful answer to a GET; use it as a context manager."""
+
+    def __init__(self, pool: urllib3.PoolManager, url: str) -> None:
+        self._pool, self._url = pool, url
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._whole = False
+
+    def __enter__(self) -> _Answer:
+        try:
+            self._response = self._pool.request(
+                "GET", self._url, preload_content=False, decode_content=False
+            )
+        except SSLError:
+            raise Permanent("the certificate of the Orthanc is not trusted") from None
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the Orthanc does not answer ({type(error).__name__})") from None
+        _judge(self._response.status)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._response is not None:
+            if not self._whole:
+                self._response.close()
+            self._response.release_conn()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body; urllib3 sees to it that it is as long as was said."""
+        response = self._response
+        if response is None:
+            raise Transient("the Orthanc was not asked")
+        try:
+            while piece := response.read(PIECE_BYTES):
+                yield piece
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the Orthanc breaks off its answer ({type(error).__name__})") from None
+        self._whole = True
+
+
+def _judge(status: int) -> None:
+    if status in (401, 403):
+        raise Permanent("the Orthanc does not let this user in")
+    if status == 404:
+        raise Permanent("what answers there has no such resource: is the address right?")
+    if status >= 500 or status == 429:
+        raise Transient(f"the Orthanc cannot answer now (status {status})")
+    if status != 200:
+        raise Permanent(f"the Orthanc answers with status {status}")
+
+
+def _headers(access: Access) -> dict[str, str]:
+    plain = {"accept-encoding": "identity"}
+    if access.user:
+        plain |= urllib3.make_headers(basic_auth=f"{access.user}:{access.password}")
+    return plain
+
+
+def _context(access: Access) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=access.authorities)
+    except (OSError, ssl.SSLError):
+        raise Permanent("the file of authorities cannot be read as PEM") from None
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

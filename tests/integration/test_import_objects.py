@@ -1,0 +1,268 @@
+"""Old studies come in from an Orthanc, a medium and a folder, and nobody ever answers them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from dicom_node.errors import Permanent, Transient
+from dicom_node.imports.models import ImportedObject, ObjectImport
+from dicom_node.models import Instance, Study
+from dicom_node.settings import PacsPeer
+from dicom_node.solicited import solicited_studies
+from dicom_node.storage_scu import send_instances
+from plugin.context import Context, open_context
+from plugin.operations import run_operation
+from plugin.settings import load_settings
+from plugin.settings_template import render
+from tests.builders import file_data_set, mr_image
+from tests.peers import run_program, running_orthanc
+from tests.shared_data import shared_file
+
+STUDIES, IMAGES = 100, 2
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "node" / "radloop.toml"
+    path.parent.mkdir()
+    path.write_text(render(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def context(config: Path) -> Iterator[Context]:
+    with open_context(load_settings(config)) as context:
+        yield context
+
+
+def written(folder: Path, studies: int = STUDIES) -> list[Path]:
+    folder.mkdir(parents=True)
+    paths = []
+    for study in range(studies):
+        for number in range(IMAGES):
+            image = mr_image(study=f"S{study}", series=f"{study}", instance=study * 10 + number,
+                             patient=f"P{study % 40}")  # fmt: skip
+            image.PatientName = f"Test^P{study % 40}"
+            path = folder / f"IM{study:04}{number}"
+            buffer = BytesIO()
+            file_data_set(image).save_as(buffer, enforce_file_format=True)
+            path.write_bytes(buffer.getvalue())
+            paths.append(path)
+    return paths
+
+
+def bring_in(context: Context, source: object, **more: Any) -> dict[str, Any]:
+    given = {"source": str(source), "by": "ada", "reason": "years before", "dry_run": False}
+    return run_operation(context, "import dicom", {**given, **more}, lambda _: None)
+
+
+def tables(context: Context) -> tuple[int, int, set[str]]:
+    with context.database.read() as session:
+        instances = session.exec(select(Instance)).all()
+        studies = session.exec(select(Study)).all()
+        return len(instances), len(studies), {each.way for each in instances}
+
+
+def test_an_orthanc_is_tried_imported_and_imported_again(context: Context, tmp_path: Path) -> None:
+    with running_orthanc(tmp_path / "orthanc") as orthanc:
+        peer = PacsPeer(ae_title="PACS", host="127.0.0.1", port=orthanc.port)
+        sent = list(send_instances(peer, "MR1", written(tmp_path / "images")))
+        assert all(each.delivered for each in sent)
+        url = f"http://127.0.0.1:{orthanc.http_port}"
+        tried = bring_in(context, url, dry_run=True)
+        assert tables(context) == (0, 0, set())
+        done = bring_in(context, url)
+        assert done == tried
+        assert (done["new"], done["studies"]) == (STUDIES * IMAGES, STUDIES)
+        assert tables(context) == (STUDIES * IMAGES, STUDIES, {"imported"})
+        with context.database.read() as session:
+            assert len(solicited_studies(session)) == STUDIES
+            marks = len(session.exec(select(ImportedObject)).all())
+            (row,) = session.exec(select(ObjectImport)).all()
+        assert marks == STUDIES * IMAGES
+        assert (row.kind, row.started_by, row.counts["new"]) == ("Orthanc", "ada", 200)
+        assert row.finished_at is not None
+        again = bring_in(context, url)
+        assert (again["new"], again["held"]) == (0, STUDIES * IMAGES)
+        assert bring_in(context, url, dry_run=True) == again
+        assert tables(context) == (STUDIES * IMAGES, STUDIES, {"imported"})
+
+
+ID = "-".join(["0123abcd"] * 5)
+
+
+@contextmanager
+def pretender(answers: dict[str, tuple[int, bytes, int]]) -> Iterator[tuple[str, list[str]]]:
+    """Answer by path with status, content and claimed length; yield the address and what came."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization", ""))
+            status, content, length = answers.get(self.path, (404, b"", 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(length or len(content)))
+            if status == 302:
+                self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(content)
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+SYSTEM = (200, b'{"DatabaseVersion": 6}', 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "reason"),
+    [
+        ({}, Permanent, "no such resource"),
+        ({"/system": (401, b"", 0)}, Permanent, "does not let this user in"),
+        ({"/system": (302, b"", 0)}, Permanent, "status 302"),
+        ({"/system": (200, b"<html>", 0)}, Permanent, "no Orthanc"),
+        ({"/system": (200, b"[]", 0)}, Permanent, "no Orthanc"),
+        ({"/system": (500, b"", 0)}, Transient, "status 500"),
+        ({"/system": SYSTEM, "list": (200, b'["../../etc"]', 0)}, Permanent, "no Orthanc"),
+        ({"/system": SYSTEM, "list": (200, b"[" * 100_000, 0)}, Permanent, "no Orthanc"),
+        ({"/system": SYSTEM, "list": (200, b" " * 5 * 1024**2, 0)}, Permanent, "no Orthanc"),
+        ({"/system": SYSTEM, "list": (200, b"[", 50)}, Transient, "breaks off"),
+    ],
+)
+def test_what_answers_otherwise_than_an_orthanc_does_no_harm(
+    context: Context, answers: dict[str, Any], kind: type[Exception], reason: str
+) -> None:
+    known = {"list": "/instances?since=0&limit=500"}
+    said = {known.get(path, path): each for path, each in answers.items()}
+    with pretender(said) as (url, _), pytest.raises(kind, match=reason):
+        bring_in(context, url)
+    assert tables(context) == (0, 0, set())
+
+
+def test_a_file_that_breaks_off_is_not_taken_and_the_import_goes_on_later(
+    context: Context, tmp_path: Path
+) -> None:
+    (path, *_) = written(tmp_path / "images", studies=1)
+    content = path.read_bytes()
+    answers = {
+        "/system": SYSTEM,
+        "/instances?since=0&limit=500": (200, f'["{ID}"]'.encode(), 0),
+        f"/instances/{ID}/attachments/dicom/md5": (200, b"0" * 32, 0),
+        f"/instances/{ID}/file": (200, content[:-50], len(content)),
+    }
+    with pretender(answers) as (url, asked):
+        with pytest.raises(Transient, match="breaks off"):
+            bring_in(context, url, user="ada", password="secret")
+        assert tables(context) == (0, 0, set())
+        assert set(asked) == {"Basic " + b64encode(b"ada:secret").decode()}
+        answers[f"/instances/{ID}/file"] = (200, content, 0)
+        assert bring_in(context, url)["new"] == 1
+    assert tables(context) == (1, 1, {"imported"})
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "reason"),
+    [
+        ("http://192.0.2.1:8042", "ada", "by https only"),
+        ("http://ada:secret@127.0.0.1:8042", "", "options of their own"),
+        ("http://", "", "named by its address"),
+        ("http://127.0.0.1:8042/?x", "", "no part of the address"),
+    ],
+)
+def test_addresses_that_are_refused(context: Context, url: str, user: str, reason: str) -> None:
+    with pytest.raises(Permanent, match=reason):
+        bring_in(context, url, user=user, password="p")
+
+
+def test_a_medium_made_by_another_program(context: Context, tmp_path: Path) -> None:
+    root = tmp_path / "medium"
+    written(root, studies=3)
+    status, said = run_program("dcmmkdir", "+r", "+id", root, "+D", root / "DICOMDIR", "-Pgp")
+    assert status == 0, said
+    (root / "IM00011").unlink()
+    done = bring_in(context, root / "DICOMDIR")
+    assert (done["source"], done["new"], done["missing_files"]) == ("DICOMDIR", 5, ["IM00011"])
+    assert tables(context)[:2] == (5, 3)
+
+
+def test_real_images_come_in_whole_and_a_trial_says_so(context: Context) -> None:
+    try:
+        folder = shared_file("data/adit_fruit_dicom")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    tried = bring_in(context, folder, dry_run=True)
+    done = bring_in(context, folder)
+    assert done == tried
+    assert (done["new"], done["studies"], done["other"]) == (24, 2, 1)
+    assert tables(context) == (24, 2, {"imported"})
+    before = sorted(context.folder.root.rglob("*.dcm"))
+    again = bring_in(context, folder)
+    assert (again["new"], again["held"]) == (0, 24)
+    assert sorted(context.folder.root.rglob("*.dcm")) == before
+
+
+def test_an_import_that_is_killed_goes_on(config: Path, tmp_path: Path) -> None:
+    written(tmp_path / "images", studies=150)
+    command = [
+        *(sys.executable, "-m", "plugin.cli", "import", "dicom", str(tmp_path / "images")),
+        *("--config", str(config), "--json"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    spool = config.parent / "data" / "spool"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if spool.is_dir() and len(os.listdir(spool)) > 40:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    taken = len(os.listdir(spool))
+    assert taken > 40
+    with open_context(load_settings(config)) as context:
+        done = bring_in(context, tmp_path / "images")
+        assert done["candidates"] == 300
+        assert done["new"] + done["held"] == 300
+        assert done["held"] >= 40
+        assert tables(context)[:2] == (300, 150)
+        with context.database.read() as session:
+            ends = [each.finished_at is None for each in session.exec(select(ObjectImport))]
+        assert ends == [True, False]
+
+
+def test_an_import_needs_who_and_why_and_a_sender(context: Context, tmp_path: Path) -> None:
+    written(tmp_path / "images", studies=1)
+    for more, reason in (
+        ({"by": " "}, "who imports and why"),
+        ({"reason": ""}, "who imports and why"),
+        ({"sender": "a\\b"}, "an AE title"),
+    ):
+        with pytest.raises(Exception, match=reason):
+            bring_in(context, tmp_path / "images", **more)
+    with pytest.raises(Permanent, match="no such file"):
+        bring_in(context, tmp_path / "absent")

@@ -1,0 +1,250 @@
+"""What is taken from folders and media, what not; a trial counts what an import does."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+
+from dicom_node.errors import Permanent, Transient
+from dicom_node.headers import read_header
+from dicom_node.imports.candidates import mark_of
+from dicom_node.imports.folders import DirectorySource, FileCandidate, FolderSource, source_at
+from dicom_node.imports.taking import Fate, Taking
+from dicom_node.settings import DicomSettings
+from dicom_node.storage import DicomStore, OutOfSpace
+from tests.builders import file_data_set, mr_image, received, uid
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DicomStore:
+    store = DicomStore(tmp_path / "store")
+    store.recover()
+    return store
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    return folder
+
+
+def taking(store: DicomStore, *known: str, trial: bool = False, **settings: object) -> Taking:
+    values = DicomSettings.model_validate({"minimum_free_bytes": 0, **settings})
+    return Taking(store.intake, values, "IMPORT", lambda _: known, trial=trial)
+
+
+def write(folder: Path, name: str, data_set: Dataset, syntax: str = ImplicitVRLittleEndian) -> Path:
+    buffer = BytesIO()
+    file_data_set(data_set, syntax).save_as(buffer, enforce_file_format=True)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def take_all(found: Taking, folder: Path) -> dict[str, int]:
+    for each in FolderSource(folder).candidates():
+        found.take(each)
+    return {str(fate): number for fate, number in found.taken.fates.items()}
+
+
+def files(store: DicomStore) -> int:
+    return sum(1 for path in store.root.rglob("*") if path.is_file())
+
+
+def test_objects_are_stored_as_those_that_are_sent_and_say_that_they_were_imported(
+    store: DicomStore, folder: Path
+) -> None:
+    image = mr_image()
+    write(folder, "a/b/image", image)
+    found = taking(store)
+    assert take_all(found, folder) == {"new": 1}
+    (path,) = store.spooled()
+    assert path.stem == received(image, ImplicitVRLittleEndian).digest
+    header = read_header(path)
+    assert (header.way, header.calling_ae_title) == ("imported", "IMPORT")
+    assert header.called_ae_title == "RADLOOP"
+    assert found.taken.studies == {uid("study", "S1")}
+    assert found.taken.size > 0
+
+
+def mixed(folder: Path, store: DicomStore) -> None:
+    """Lay out one of everything."""
+    write(folder, "1 new", mr_image(instance=1))
+    write(folder, "2 twice", mr_image(instance=1))
+    write(folder, "3 big endian", mr_image(instance=2), ExplicitVRBigEndian)
+    other = mr_image(instance=2)
+    other.PatientID = "ELSE"
+    write(folder, "4 other bytes", other)
+    store.store(received(mr_image(instance=3), ImplicitVRLittleEndian))
+    write(folder, "5 held", mr_image(instance=3))
+    (folder / "6 words").write_text("no image at all")
+    (folder / "7 empty").write_bytes(b"")
+    (folder / "8 cut").write_bytes(
+        write(folder, "9 whole", mr_image(instance=4)).read_bytes()[:150]
+    )
+    strange = mr_image(instance=5)
+    strange.SOPClassUID = "1.2.840.10008.1.1"
+    write(folder, "a no storage", strange)
+    liar = write(folder, "b liar", mr_image(instance=6))
+    whole = liar.read_bytes()
+    named = str(mr_image(instance=6).SOPInstanceUID).encode()
+    at = whole.rindex(named)
+    liar.write_bytes(whole[:at] + named[:-1] + (b"0" if named[-1:] != b"0" else b"1")
+                     + whole[at + len(named):])  # fmt: skip
+    (folder / "c link").symlink_to(folder / "1 new")
+
+
+def test_a_trial_counts_what_the_import_does_and_keeps_nothing(
+    store: DicomStore, folder: Path
+) -> None:
+    mixed(folder, store)
+    before = files(store)
+    tried = taking(store, trial=True)
+    counts = take_all(tried, folder)
+    assert files(store) == before
+    assert counts == {"new": 3, "held": 2, "differs": 1, "refused": 3, "other": 2}
+    done = taking(store)
+    assert take_all(done, folder) == counts
+    assert done.taken == tried.taken
+    assert files(store) == before + 4  # nothing half-written is left
+    reasons = dict(done.taken.refused)
+    assert reasons["a no storage"] == "its SOP class is not stored here"
+    assert reasons["b liar"] == "the data set is not the object that the command names"
+    assert "file meta information" in reasons["8 cut"]
+    again = take_all(taking(store), folder)
+    assert again == {"held": 6, "refused": 3, "other": 2}
+
+
+def test_what_the_index_holds_under_other_bytes_is_told(store: DicomStore, folder: Path) -> None:
+    write(folder, "image", mr_image())
+    assert take_all(taking(store, "f" * 64), folder) == {"differs": 1}
+
+
+def test_what_is_too_long_or_deflated_is_refused(store: DicomStore, folder: Path) -> None:
+    write(folder, "image", mr_image())
+    assert take_all(taking(store, maximum_object_bytes=100), folder) == {"refused": 1}
+    (folder / "image").unlink()
+    write(folder, "deflated", mr_image(), DEFLATED)
+    found = taking(store)
+    assert take_all(found, folder) == {"refused": 1}
+    assert found.taken.refused == [("deflated", "its transfer syntax is not accepted")]
+    assert files(store) == 0
+
+
+def test_without_room_the_import_stops_and_says_so(store: DicomStore, folder: Path) -> None:
+    write(folder, "image", mr_image())
+    full = DicomStore(store.root, minimum_free_bytes=2**62)
+    with pytest.raises(OutOfSpace):
+        take_all(taking(full), folder)
+    assert files(store) == 0
+
+
+def test_an_archive_that_breaks_off_leaves_nothing_half(store: DicomStore, folder: Path) -> None:
+    whole = write(folder, "image", mr_image()).read_bytes()
+
+    class Broken:
+        name, mark = "x", "y"
+
+        def pieces(self) -> Iterator[bytes]:
+            yield whole[:-100]
+            raise Transient("the archive breaks off")
+
+    with pytest.raises(Transient, match="breaks off"):
+        taking(store).take(Broken())
+    assert files(store) == 0
+
+
+def test_what_was_taken_before_is_passed_over_while_it_is_here(
+    store: DicomStore, folder: Path
+) -> None:
+    write(folder, "image", mr_image())
+    (candidate,) = FolderSource(folder).candidates()
+    digest = taking(store).take(candidate)
+    found = taking(store)
+    assert found.pass_over(digest)
+    assert not found.pass_over("0" * 64)
+    assert found.taken.fates == {Fate.HELD: 1}
+
+
+def test_a_file_that_changes_has_another_mark(folder: Path) -> None:
+    path = write(folder, "image", mr_image())
+    before = FileCandidate(folder, path).mark
+    assert FileCandidate(folder, path).mark == before
+    path.write_bytes(b"longer" + path.read_bytes())
+    assert FileCandidate(folder, path).mark != before
+    assert mark_of("ab", "c") != mark_of("a", "bc")
+
+
+def medium(folder: Path) -> Path:
+    """Lay out three images and the directory that lists them, its records in no hierarchy."""
+    root, records = folder / "medium", []
+    for number in range(3):
+        write(root, f"IMAGES/IM{number}", mr_image(instance=number))
+        record = Dataset()
+        record.DirectoryRecordType = "IMAGE"
+        record.ReferencedFileID = ["IMAGES", f"IM{number}"]
+        records.append(record)
+    directory = Dataset()
+    directory.FileSetID = "MEDIUM"
+    directory.DirectoryRecordSequence = records
+    directory.SOPClassUID, directory.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
+    return write(root, "DICOMDIR", directory, ExplicitVRLittleEndian)
+
+
+def test_a_dicomdir_stands_for_what_it_lists(store: DicomStore, folder: Path) -> None:
+    directory = medium(folder)
+    write(directory.parent, "NOTLISTED", mr_image(instance=9))
+    source = source_at(directory)
+    assert isinstance(source, DirectorySource)
+    found = taking(store)
+    for each in source.candidates():
+        found.take(each)
+    assert found.taken.fates == {Fate.NEW: 3}
+    assert source.missing == []
+    # As a folder, the directory itself is no object and the file beside counts.
+    assert take_all(taking(store), directory.parent) == {"held": 3, "new": 1, "other": 1}
+
+
+def test_what_a_dicomdir_lists_and_lacks_is_named(folder: Path) -> None:
+    directory = medium(folder)
+    (first, *_) = source_at(directory).candidates()
+    assert isinstance(first, FileCandidate)
+    first.path.unlink()
+    source = source_at(directory)
+    assert len(list(source.candidates())) == 2
+    assert len(source.missing) == 1
+
+
+@pytest.mark.parametrize(
+    "listed", ["..\\SECRET", "..", ".", "A\\..\\..\\SECRET", "/etc\\passwd", "LINK", "", "A" * 65]
+)
+def test_nothing_outside_the_medium_is_read(folder: Path, listed: str) -> None:
+    write(folder, "SECRET", mr_image())
+    root = folder / "medium"
+    (root / "A").mkdir(parents=True)
+    (root / "LINK").symlink_to(folder / "SECRET")
+    value = listed.encode().ljust(len(listed) + len(listed) % 2)
+    element = b"\x04\x00\x00\x15CS" + len(value).to_bytes(2, "little") + value
+    (root / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + element)
+    source = source_at(root / "DICOMDIR")
+    assert list(source.candidates()) == []
+    assert len(source.missing) == 1
+
+
+def test_an_empty_directory_and_nothing_at_all(folder: Path) -> None:
+    (folder / "DICOMDIR").write_bytes(b"")
+    assert list(source_at(folder / "DICOMDIR").candidates()) == []
+    with pytest.raises(Permanent, match="no such file"):
+        source_at(folder / "absent")
