@@ -22,6 +22,9 @@ MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"  # Multi-frame Grayscale Word Second
 LIMIT = {"maximum_object_bytes": 3 * GIBIBYTE}
 
 
+pytestmark = pytest.mark.timeout(600)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     if shutil.disk_usage(tmp_path).free < NEEDED_BYTES:
