@@ -30,13 +30,13 @@ def examine(incoming: Examined, abstract_syntax: str) -> tuple[int, str]:
     origin = incoming.origin
     named = (origin.sop_class_uid, origin.sop_instance_uid)
     if not all(is_uid(uid) for uid in named):
-        return DATA_SET_MISMATCH, "the command holds a UID that is not one"
+        return DATA_SET_MISMATCH, "the sender names a UID that is not one"
     if origin.sop_class_uid != abstract_syntax:
-        return DATA_SET_MISMATCH, "the command is not of the SOP class that was negotiated"
+        return DATA_SET_MISMATCH, "the object is not of the SOP class that was negotiated"
     try:
         stated = leading_uids(incoming.head, origin.transfer_syntax_uid, incoming.size)
     except ValueError as error:
         return CANNOT_UNDERSTAND, f"the data set cannot be understood: {error}"
     if stated is not None and stated != named:
-        return DATA_SET_MISMATCH, "the data set is not the object that the command names"
+        return DATA_SET_MISMATCH, "the data set is not the object that the sender names"
     return SUCCESS, ""

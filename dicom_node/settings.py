@@ -179,6 +179,7 @@ class DicomwebSettings(Section):
     maximum_connections: int = Field(default=64, ge=1, le=4096)
     connections_per_address: int = Field(default=32, ge=1)
     maximum_requests: int = Field(default=8, ge=1, le=64)  # that are stored at a time
+    requests_per_sender: int = Field(default=4, ge=1, le=64)  # of one AE title among them
     maximum_request_bytes: int = Field(default=16 * 1024**3, ge=1)
     maximum_parts: int = Field(default=10_000, ge=1, le=100_000)  # of one request
 

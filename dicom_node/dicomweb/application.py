@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -69,7 +70,7 @@ class StoreService:
         self._disk_failed = disk_failed
         self._senders = Senders(settings.senders)
         self._workers = ThreadPoolExecutor(settings.maximum_requests, thread_name_prefix="stow")
-        self._running = 0
+        self._running: Counter[str] = Counter()  # requests that are stored now, by sender
         self.stopping = False
         """Whether no more requests are taken."""
 
@@ -114,7 +115,7 @@ class StoreService:
             raise Refusal(413, "the request is longer than this node takes at a time")
         if not self._shelf.has_room:
             raise Refusal(507, "there is no room", {"Retry-After": _RETRY_SECONDS})
-        if self.stopping or self._running >= self._settings.maximum_requests:
+        if self.stopping or not self._has_place(sender):
             raise Refusal(503, "too many are storing now", {"Retry-After": _RETRY_SECONDS})
         transaction = Transaction(
             self._shelf,
@@ -123,7 +124,18 @@ class StoreService:
             study_instance_uid=study,
             maximum_parts=self._settings.maximum_parts,
         )
-        return await self._store(transaction, receive)
+        self._running[sender] += 1
+        try:
+            return await self._store(transaction, receive)
+        finally:
+            self._running[sender] -= 1
+
+    def _has_place(self, sender: str) -> bool:
+        settings = self._settings
+        return (
+            self._running.total() < settings.maximum_requests
+            and self._running[sender] < settings.requests_per_sender
+        )
 
     async def _store(self, transaction: Transaction, receive: Receive) -> _Answer:
         patience = self._dicom.network_timeout_seconds
@@ -134,7 +146,6 @@ class StoreService:
             maximum_bytes=self._settings.maximum_request_bytes,
         )
         loop = asyncio.get_running_loop()
-        self._running += 1
         try:
             more = True
             while more:
@@ -148,7 +159,6 @@ class StoreService:
         finally:
             # A thread may still be writing where this task was cancelled; this waits for it.
             await loop.run_in_executor(self._workers, transaction.discard)
-            self._running -= 1
         outcomes = transaction.outcomes
         status = status_of(outcomes, ran_out_of_space=transaction.ran_out_of_space)
         return _Answer(status, store_response(outcomes), DICOM_JSON, {})

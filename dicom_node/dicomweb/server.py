@@ -9,7 +9,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from dicom_node.dicomweb.application import StoreService
+from dicom_node.doorkeeper import Doorkeeper
 from dicom_node.settings import DicomwebSettings
 from dicom_node.tls import fingerprint
 
@@ -49,7 +49,11 @@ class _Connection(H11Protocol):
         config: of uvicorn.
         state: shared with all other connections.
         address: IP address of the other end.
-        left: called once it is gone.
+        left: called with it once it is gone.
+
+    Attributes:
+        address: IP address of the other end.
+        opening: what makes the connection stand, TLS handshake included.
     """
 
     def __init__(
@@ -57,16 +61,30 @@ class _Connection(H11Protocol):
         config: uvicorn.Config,
         state: ServerState,
         address: str,
-        left: Callable[[], object],
+        left: Callable[[_Connection], object],
     ) -> None:
         super().__init__(config, state, {"address": address, "certificate": ""})
+        self.address = address
+        self.opening: asyncio.Task[None] | None = None
         self._left = left
+        self._heard_at = self.loop.time()
         self._head_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
     @property
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def idle_since(self) -> float | None:
+        """Return when it was last heard of; None while a request is answered."""
+        return self._heard_at if self._between_requests else None
+
+    def close(self) -> None:
+        """Close it: another needs its place more."""
+        if self.transport is not None:
+            self.transport.abort()
+        elif self.opening is not None:
+            self.opening.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands, its TLS handshake included."""
@@ -79,6 +97,7 @@ class _Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; a request must be whole, up to its body, soon after its first byte."""
+        self._heard_at = self.loop.time()
         if self._between_requests and self._head_timer is None:
             self._await_head()
         super().data_received(data)
@@ -91,6 +110,7 @@ class _Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """A request was answered."""
+        self._heard_at = self.loop.time()
         super().on_response_complete()
         if self.transport.is_closing():
             self._close_soon()
@@ -106,7 +126,7 @@ class _Connection(H11Protocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        self._left()
+        self._left(self)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(_REQUEST_HEAD_SECONDS, self._too_late)
@@ -144,7 +164,6 @@ class Server:
         sockets: Mapping[str, ListeningSocket],
         ready: Callable[[], object] = lambda: None,
     ) -> None:
-        self._settings = settings
         self._service = service
         self._sockets = sockets
         self._ready = ready
@@ -162,7 +181,9 @@ class Server:
             h11_max_incomplete_event_size=_REQUEST_HEAD_BYTES,
         )
         self._state = ServerState()
-        self._count: Counter[str] = Counter()
+        self._door: Doorkeeper[_Connection] = Doorkeeper(
+            settings.maximum_connections, settings.connections_per_address
+        )
         self._opening: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -199,23 +220,19 @@ class Server:
             self._loop.add_reader(listening.socket, self._accept, listening)
 
     def _admit(self, accepted: socket.socket, address: str, context: ssl.SSLContext | None) -> None:
-        settings = self._settings
-        if (
-            self._count.total() >= settings.maximum_connections
-            or self._count[address] >= settings.connections_per_address
-        ):
+        connection = _Connection(self._config, self._state, address, self._door.left)
+        if not self._door.admit(connection, self._loop.time()):
             log.warning("a connection of %s was closed: too many are open", address)
             accepted.close()
             return
-        self._count[address] += 1
-        task = self._loop.create_task(self._open(accepted, address, context))
+        task = self._loop.create_task(self._open(connection, accepted, context))
+        connection.opening = task
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
     async def _open(
-        self, accepted: socket.socket, address: str, context: ssl.SSLContext | None
+        self, connection: _Connection, accepted: socket.socket, context: ssl.SSLContext | None
     ) -> None:
-        connection = _Connection(self._config, self._state, address, lambda: self._left(address))
         seconds = _HANDSHAKE_SECONDS if context is not None else None
         try:
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -226,17 +243,12 @@ class Server:
         except OSError as error:
             # ssl.SSLError is one; its reason is of OpenSSL, not of the peer.
             reason = getattr(error, "reason", None) or type(error).__name__
-            log.warning("a connection of %s failed: %s", address, reason)
-            self._left(address)
+            log.warning("a connection of %s failed: %s", connection.address, reason)
+            self._door.left(connection)
             accepted.close()
         except asyncio.CancelledError:
             accepted.close()
             raise
-
-    def _left(self, address: str) -> None:
-        self._count[address] -= 1
-        if not self._count[address]:
-            del self._count[address]
 
     async def _finish(self) -> None:
         """Take nothing more; let requests that run end for a moment; discard the rest."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.database import Clock, utc_now
+from dicom_node.doorkeeper import Doorkeeper
 from dicom_node.durable import OutOfSpace, storage_error
 from dicom_node.errors import DicomNodeError
 from dicom_node.feeds.profile import FeedProfile
@@ -29,7 +30,6 @@ from dicom_node.hl7.envelope import Envelope, read_envelope
 from dicom_node.hl7.text import ContentFault
 from dicom_node.mllp.checking import fault_of
 from dicom_node.mllp.conversation import Conversation
-from dicom_node.mllp.doorkeeper import Doorkeeper
 from dicom_node.mllp.framing import Event, Fault, Frame, Refused
 from dicom_node.mllp.journal import Journal
 from dicom_node.mllp.received import (

@@ -31,6 +31,9 @@ TARGETS: Mapping[str, str] = {
     "hl7_batch": "message_targets",
     "embedded_document": "message_targets",
     "structured_report": "report_targets",
+    "stow_body": "web_targets",
+    "study_finder": "web_targets",
+    "store_answer": "web_targets",
 }
 """The module of each target, which is loaded with what it needs when the target is."""
 

@@ -224,19 +224,49 @@ def test_a_connection_serves_many_requests(room: StowRoom) -> None:
         connection.close()
 
 
-def test_one_address_does_not_take_all_places(tmp_path: Path) -> None:
-    with running_room(tmp_path, connections_per_address=2, maximum_requests=1) as room:
-        held = [socket.create_connection((HOST, room.port)) for _ in range(2)]
-        try:
-            held[0].sendall(raw_request(b"", Content_Length="1000"))
+def test_one_sender_does_not_take_all_places(tmp_path: Path) -> None:
+    token = "another-token-of-more-than-32-characters"
+    senders = [
+        {"ae_title": SENDER, "token_sha256": token_digest(TOKEN)},
+        {"ae_title": "OTHER", "token_sha256": token_digest(token)},
+    ]
+    body = body_of([part10(mr_image())])
+    limits = {"maximum_requests": 2, "requests_per_sender": 1, "senders": senders}
+    with running_room(tmp_path, **limits) as room:
+        with socket.create_connection((HOST, room.port)) as held:
+            held.sendall(raw_request(b"", Content_Length="1000"))
+            until(lambda: room.post(body).status == 503)
+            assert room.post(body).headers["retry-after"] == "5"
+            assert room.post(body, Authorization=f"Bearer {token}").status == 200
+        until(lambda: room.post(body).status == 200)
+
+
+def test_one_address_does_not_take_all_connections(tmp_path: Path) -> None:
+    body = body_of([part10(mr_image())])
+    with running_room(tmp_path, connections_per_address=1) as room:
+        with socket.create_connection((HOST, room.port)) as held:
+            held.sendall(raw_request(b"", Content_Length="1000"))
             until(lambda: _ends(room))
-            held[1].sendall(raw_request(body_of([part10(mr_image())])))
-            assert held[1].recv(4096).startswith(b"HTTP/1.1 503 ")
-        finally:
-            for each in held:
-                each.close()
         until(lambda: not _ends(room))
-        assert room.post(body_of([part10(mr_image())])).status == 200
+        with socket.create_connection((HOST, room.port)) as silent:
+            # Who asks nothing gives way to who does.
+            until(lambda: _is_stored(room, body))
+            silent.settimeout(SECONDS)
+            assert _is_closed(silent)
+
+
+def _is_stored(room: StowRoom, body: bytes) -> bool:
+    try:
+        return bool(room.post(body).status == 200)
+    except (ConnectionError, http.client.HTTPException):
+        return False
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def _ends(room: StowRoom) -> bool:
