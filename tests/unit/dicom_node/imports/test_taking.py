@@ -121,7 +121,7 @@ def test_a_trial_counts_what_the_import_does_and_keeps_nothing(
     assert files(store) == before + 4  # nothing half-written is left
     reasons = dict(done.taken.refused)
     assert reasons["a no storage"] == "its SOP class is not stored here"
-    assert reasons["b liar"] == "the data set is not the object that the command names"
+    assert reasons["b liar"] == "the data set is not the object that the sender names"
     assert "file meta information" in reasons["8 cut"]
     again = take_all(taking(store), folder)
     assert again == {"held": 6, "refused": 3, "other": 2}
