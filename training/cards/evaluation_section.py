@@ -89,7 +89,8 @@ def _untold(subgroups: Sequence[Facts]) -> list[str]:
     groups: dict[str, dict[str, None]] = {}
     for each in subgroups:
         if each["patients"] is None:
-            name = f"{each['attribute']} {plain(each['group'])}"
+            attribute, group = each["attribute"], plain(each["group"])
+            name = group if group.startswith(f"{attribute} ") else f"{attribute} {group}"
             groups.setdefault(each["note"], {})[name] = None
     return [f"{plain(note)}: {', '.join(names)}." for note, names in groups.items()]
 

@@ -12,6 +12,7 @@ from labeling.vocabulary import State
 from tests.cohort_builders import NOW, blank_session
 from training.cards.checklist import ANSWERED, FILES, IN_PART, UNKNOWN, _filled, at, is_known, read
 from training.cards.cohort_facts import counted, soft_share, targets
+from training.cards.evaluation_section import _untold
 from training.cards.people import _age, _years, is_marked
 from training.cards.pictures import pictures
 from training.cards.privacy import REMOVED, redacted, without_uids
@@ -206,3 +207,14 @@ def test_a_card_is_written_into_no_folder_that_holds_anything_else(tmp_path: Any
     (tmp_path / "card.json").write_text(json.dumps({"form": "another"}))
     with pytest.raises(Permanent, match="not a model card"):
         write_card({}, tmp_path)
+
+
+def test_groups_without_figures_are_told_once_and_named_in_words() -> None:
+    few = "fewer than 10 patients"
+    rows = [
+        {"attribute": "site", "group": "site 1", "patients": None, "note": few},
+        {"attribute": "site", "group": "site 1", "patients": None, "note": few},
+        {"attribute": "age", "group": "18-40", "patients": None, "note": few},
+        {"attribute": "sex", "group": "F", "patients": 30, "note": ""},
+    ]
+    assert _untold(rows) == [f"{few}: site 1, age 18-40."]
