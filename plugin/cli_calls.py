@@ -32,6 +32,22 @@ StoreOption = Annotated[
 ]
 """Where language models lie, for commands that also work without a node."""
 
+
+def somebody(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """Refuse a person without a name; who says nothing is the user of the system."""
+    source = context.get_parameter_source(str(parameter.name))
+    said = source is not None and source.name != "DEFAULT"
+    if said and not (value.strip() and value.isprintable()):
+        raise typer.BadParameter("a name in printable characters is needed")
+    return value
+
+
+ByOption = Annotated[
+    str,
+    typer.Option(help="Who; it is recorded.  [default: the system's user]", callback=somebody),
+]
+"""The person who decides or does something; an empty name is refused."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

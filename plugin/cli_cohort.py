@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 cohort = typer.Typer(no_args_is_help=True, help="Frozen cohorts: members, folds, exclusions.")
 
@@ -245,7 +245,7 @@ def cohort_close_export(
     number: Annotated[int, typer.Argument(help="As `radloop cohort exports` lists it.")],
     reason: Annotated[str, typer.Option(help="How you know that it is gone; kept.")],
     config: ConfigOption,
-    by: Annotated[str, typer.Option(help="Who says so; default: the system's user.")] = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Record that an export and its copies are gone: the node asks for its folder no more.
@@ -265,7 +265,7 @@ def cohort_opt_out(
     reason: Annotated[str, typer.Option(help="Why; kept, so it must not name the patient.")],
     config: ConfigOption,
     revoke: Annotated[bool, typer.Option("--revoke", help="The patient takes part again.")] = False,
-    by: Annotated[str, typer.Option(help="Who decides; default: the system's user.")] = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Record that a patient has opted out of research: no cohort takes the patient in any more.

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 evaluation = typer.Typer(
     no_args_is_help=True, help="Models against human labels: plans, test sets, audits."
 )
 
 _Texts = list[str] | None
-_By = Annotated[str, typer.Option(help="Who does it; it is recorded.")]
+_Samples = Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap samples.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,8 +31,12 @@ def evaluation_plan(
         list[str], typer.Option(help="NAME or NAME:VERSION; twice: the first against the second.")
     ],
     primary: Annotated[
-        str, typer.Option(help="OBSERVATION:FIGURE, such as stenosis:auroc; all else is secondary.")
-    ] = "",
+        _Texts,
+        typer.Option(
+            help="OBSERVATION:FIGURE, once; without :FIGURE its AUROC. All else is secondary.  "
+            "[default: AUROC of the only observation]"
+        ),
+    ] = None,
     observation: Annotated[
         _Texts,
         typer.Option(help="Of the schema; may be repeated.  [default: all learned]"),
@@ -40,9 +44,9 @@ def evaluation_plan(
     subgroup: Annotated[
         _Texts, typer.Option(help="scanner, age, sex or site; may be repeated.  [default: all]")
     ] = None,
-    samples: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 1000,
+    samples: _Samples = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    by: _By = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Freeze what will be measured on a test set, before anybody looks.
@@ -54,7 +58,7 @@ def evaluation_plan(
         "cohort": cohort,
         "models": model,
         "observations": observation or [],
-        "primary": primary,
+        "primary": _only(primary or [""]),
         "subgroups": subgroup or [],
         "samples": samples,
         "seed": seed,
@@ -67,7 +71,7 @@ def evaluation_plan(
 def evaluation_run(
     name: Annotated[str, typer.Argument(help="Of a frozen plan.")],
     config: ConfigOption,
-    by: _By = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Open the test set of a plan and compute its figures; the opening is counted for good.
@@ -84,7 +88,7 @@ def evaluation_show(
     name: Annotated[str, typer.Argument(help="Of a plan, or the beginning of its digest.")],
     config: ConfigOption,
     opening: Annotated[
-        int | None, typer.Option(min=1, help="Which opening.  [default: the newest]")
+        int | None, typer.Option(min=1, max=2**31, help="Which opening.  [default: the newest]")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +107,7 @@ def evaluation_audit(
     config: ConfigOption,
     labeler: Annotated[str, typer.Option(help="Whose labels of reports.")] = "rules",
     limit: Annotated[int, typer.Option(min=0, help="How many differences to list.")] = 20,
-    samples: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 1000,
+    samples: _Samples = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     accept_unsampled: Annotated[
         bool,
@@ -128,6 +132,12 @@ def evaluation_audit(
         accept_unsampled=accept_unsampled,
     )
     show(found, as_json)
+
+
+def _only(primary: list[str]) -> str:
+    if len(primary) > 1:
+        raise typer.BadParameter("a plan has one primary figure", param_hint="--primary")
+    return primary[0]
 
 
 def _show(found: dict[str, Any], as_json: bool) -> None:

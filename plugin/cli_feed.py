@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 FolderArgument = Annotated[
     Path, typer.Argument(help="A folder of messages in any form, or one file.")
@@ -16,7 +16,6 @@ FolderArgument = Annotated[
 ProfileArgument = Annotated[Path, typer.Argument(help="A profile as a TOML file.")]
 SenderArgument = Annotated[str, typer.Argument(help="MSH-3 and MSH-4, joined with '|'.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
-ByOption = Annotated[str, typer.Option(help="Who decides; it is recorded.")]
 AnyConfigOption = Annotated[
     Path | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, operate, show
 
 if TYPE_CHECKING:
     from dicom_node.history.mapping import ImportMapping
@@ -45,7 +45,7 @@ def import_reports(
         typer.Option(help="With --dry-run and without --mapping: a new file for the proposal."),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "import of old reports",
-    by: Annotated[str, typer.Option(help="Who imports; it is recorded.")] = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Import reports of the past; they link by the normal rules, may train, are never answered.

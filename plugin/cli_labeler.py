@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, NodeOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, NodeOption, ask, operate, show
 from plugin.cli_research import labeler as group
 from plugin.cli_score import SchemaOption, TruthOption, schema_named
 
@@ -41,7 +41,6 @@ FoldsOption = Annotated[
     ),
 ]
 ResamplesOption = Annotated[int, typer.Option(min=0, help="Bootstrap samples for intervals.")]
-ByOption = Annotated[str, typer.Option(help="Who does it; it is recorded.")]
 
 
 class Cut(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 link = typer.Typer(no_args_is_help=True, help="Which report belongs to which study, and why.")
 patient = typer.Typer(
@@ -24,7 +24,6 @@ IssuerOption = Annotated[str, typer.Option(help="Issuer of the patient id.")]
 AssumedOption = Annotated[
     bool, typer.Option("--assumed", help="The issuer is one that the settings assume.")
 ]
-ByOption = Annotated[str, typer.Option(help="Who decides; default: the system's user.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; kept with the decision.")]
 StateOption = Annotated[
     str, typer.Option(help="confirmed, suspended, proposed, refused or withdrawn.")

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 models = typer.Typer(no_args_is_help=True, help="The registry of trained models.")
 
 ModelArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME:VERSION.")]
 NameArgument = Annotated[str, typer.Argument(help="NAME of the models, without a version.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
-ByOption = Annotated[str, typer.Option(help="Who decides; it is recorded.")]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -101,7 +100,10 @@ def models_rollback(
 
 @models.command("close-note")
 def models_close_note(
-    note: Annotated[int, typer.Argument(help="Number of the note; see radloop models history.")],
+    note: Annotated[
+        int,
+        typer.Argument(min=1, max=2**31, help="Number of the note; see radloop models history."),
+    ],
     reason: ReasonOption,
     config: ConfigOption,
     by: ByOption = "",

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 DigestArgument = Annotated[
     str, typer.Argument(help="The object's digest, or its first 8 characters or more.")
 ]
 ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
-ByOption = Annotated[str, typer.Option(help="Who decides; it is recorded.")]
 
 quarantine = typer.Typer(
     no_args_is_help=True, help="Objects that are kept and not used until a person decides."

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 from plugin.cli_research import reference as group
 
 _SIZE, _DRAW, _WHOM, _READERS = "How many", "How", "Of whom", "For the readers"
@@ -174,7 +174,7 @@ def sample(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and print the numbers; store nothing.")
     ] = False,
-    by: Annotated[str, typer.Option(help="Who draws; it is recorded.")] = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Draw reports or studies for human readers, and write their worksheets (mode 0600).

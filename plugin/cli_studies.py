@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 study = typer.Typer(no_args_is_help=True, help="Studies: receiving, complete, re-opened, frozen.")
 
@@ -38,7 +38,7 @@ def study_complete(
     study_instance_uid: str,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
     config: ConfigOption,
-    by: Annotated[str, typer.Option(help="Who decides; it is recorded.")] = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Take a study for complete as it is now; images that come later open it again."""
@@ -79,7 +79,7 @@ def erase_command(
     issuer: Annotated[str, typer.Option(help="Its issuer, declared or assumed; may be ''.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept and must not name the patient.")],
     config: ConfigOption,
-    by: Annotated[str, typer.Option(help="Who decides; it is kept.")] = "",
+    by: ByOption = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be erased.")
     ] = False,

@@ -144,4 +144,9 @@ def _plain(value: Any) -> str:
         return ", ".join(_plain(each) for each in value) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(each)}" for name, each in value.items()) or "none"
-    return str(value) if value != "" else "none"
+    return _shown(str(value)) if value != "" else "none"
+
+
+def _shown(text: str) -> str:
+    """Return text without what would steer a terminal; ends of lines stay."""
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)

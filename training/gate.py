@@ -29,6 +29,9 @@ class Need(StrEnum):
     DOMAIN = "domain"
 
 
+ASKED = "asked"
+"""Key of the gate's settings in what an event keeps."""
+
 DESERVING = 0.9
 """Share of the test studies that readers labelled whose labels must deserve to test."""
 
@@ -94,6 +97,7 @@ class Verdict:
         shown: the figures, by observation.
         notes: the numbers of all impact notes that are open.
         remarks: what else was known, or was not.
+        asked: the settings by which it judged.
     """
 
     spoken: tuple[str, ...]
@@ -103,10 +107,12 @@ class Verdict:
     shown: Mapping[str, Shown] = field(default_factory=dict)
     notes: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def details(self) -> dict[str, Any]:
         """Return what the event of a promotion keeps, JSON-ready."""
         return {
+            ASKED: dict(self.asked),
             "accepted": [each.value for each in self.accepted],
             "lacks": [
                 {"need": each.need.value, "observation": each.observation, "why": each.why}
@@ -165,6 +171,23 @@ def judge(record: Record, settings: GateSettings, accepted: Collection[Need] = (
         shown=dict(record.observations),
         notes=tuple(record.notes),
         remarks=tuple(record.remarks),
+        asked=settings.model_dump(mode="json"),
+    )
+
+
+def asked_of(details: Mapping[str, Any]) -> str:
+    """Return in words what a gate asked for, from what an event keeps; empty: it was not kept.
+
+    Settings can be changed and changed back, so what they said is part of the decision.
+    """
+    asked = details.get(ASKED)
+    if not asked:
+        return ""
+    usual = GateSettings().model_dump(mode="json")
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        + (f" (default {usual[name]})" if name in usual and usual[name] != value else "")
+        for name, value in asked.items()
     )
 
 

@@ -184,7 +184,7 @@ def promote(
 def silence(
     session: Session, name_or_version: str, *, decided_by: str, reason: str, clock: Clock
 ) -> Model:
-    """Let a model predict in silence: nothing of it leaves the node. Harmless when repeated.
+    """Let a model predict in silence: nothing of it leaves the node. Repeated, it changes nothing.
 
     A live model falls silent, too; nothing takes its place then.
 

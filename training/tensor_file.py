@@ -62,7 +62,7 @@ def read_tensor_file(path: Path, expected_digest: str, what: str) -> bytes:
     except OSError as error:
         raise Transient(f"the {what} could not be read") from error
     if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), expected_digest.lower()):
-        raise Permanent(f"the {what} does not have the expected digest")
+        raise Permanent(f"the digest of the {what} is not the expected one")
     return content
 
 

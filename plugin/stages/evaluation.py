@@ -237,7 +237,7 @@ def _chosen(openings: Sequence[Opening], number: int | None) -> Opening | None:
     if number is None:
         return next((each for each in reversed(openings) if each.figures), None)
     if not 1 <= number <= len(openings):
-        raise Permanent(f"the plan has {len(openings)} openings")
+        raise Permanent(f"the plan has no opening {number}: it was opened {len(openings)} times")
     return openings[number - 1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,15 +51,14 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
 
     Returns:
         ``plan``, ``digest``, ``test_set``, ``studies``, ``patients``, ``observations``,
-        ``primary``, ``opened`` (how often its studies were opened before, under any plan);
-        ``note`` where the same plan was frozen under another name, which is ``plan``.
+        ``primary``, ``openings_of_its_studies`` (before, under any plan); ``note`` where the same
+        plan was frozen before, under the name that is ``plan``.
 
     Raises:
         Permanent: a name is unknown or taken, a model may not be tested here (:func:`check_model`),
             or the test set is not what the cohort was frozen with.
     """
-    if not name.strip() or not by.strip():
-        raise Permanent("a plan needs a name, and somebody who freezes it")
+    _check_name(name, by)
     settings = context.settings
     with context.database.read() as session:
         cohort = newest_cohort(session, asked["cohort"])
@@ -75,7 +75,7 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
         for model in models:
             check_model(session, ground_of(settings), model, cohort, items)
         plan = _plan(asked, cohort, schema, items, models)
-        row = _stored(context, session, name, plan, cohort, items, by)
+        row, is_new = _stored(context, session, name, plan, cohort, items, by)
         opened = openings_on(session, row.id or 0)
     return {
         "plan": row.name,
@@ -89,12 +89,30 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
         "primary": " ".join(plan.primary),
         "frozen_by": row.frozen_by,
         "frozen_at": row.frozen_at.isoformat(timespec="seconds"),
-        "opened": opened,
-        **({"note": _FROZEN_AS} if row.name != name else {}),
+        "openings_of_its_studies": opened,
+        **({} if is_new else {"note": _known_already(row, name)}),
     }
 
 
-_FROZEN_AS = "the same plan was frozen under this name before, and is that plan"
+_LONGEST_NAME = 64
+_LIKE_A_DIGEST = re.compile(r"[0-9a-f]{8,64}")
+
+
+def _check_name(name: str, by: str) -> None:
+    """Refuse a name that people cannot see whole in a list, or that could be a plan's digest."""
+    if not by.strip():
+        raise Permanent("a plan needs somebody who freezes it")
+    if not 0 < len(name) <= _LONGEST_NAME or name != name.strip() or not name.isprintable():
+        raise Permanent(
+            f"a plan's name has 1 to {_LONGEST_NAME} printable characters, no space at its ends"
+        )
+    if _LIKE_A_DIGEST.fullmatch(name):
+        raise Permanent("a plan's name does not look like a digest: plans are found by theirs, too")
+
+
+def _known_already(row: EvaluationPlan, name: str) -> str:
+    was = f"this plan was frozen before, by {row.frozen_by}, as {row.name!r}"
+    return was if row.name == name else f"{was}; there is no plan {name!r}"
 
 
 def plan_named(session: Session, name: str) -> EvaluationPlan:
@@ -206,12 +224,12 @@ def _stored(
     cohort: Cohort,
     items: Sequence[Item],
     by: str,
-) -> EvaluationPlan:
-    """Return the row of a plan, new or known."""
+) -> tuple[EvaluationPlan, bool]:
+    """Return the row of a plan, and whether it is new."""
     named = session.exec(select(EvaluationPlan).where(EvaluationPlan.name == name)).first()
     known = session.exec(select(EvaluationPlan).where(EvaluationPlan.digest == plan.digest)).first()
     if known is not None:
-        return known
+        return known, False
     if named is not None:
         raise Permanent(f"there is another plan {name!r}; a plan is never changed")
     row = EvaluationPlan(
@@ -235,7 +253,7 @@ def _stored(
         for each in items
     )
     session.flush()
-    return row
+    return row, True
 
 
 def tested_studies(context: Context, cohort: Cohort) -> list[str]:

@@ -71,7 +71,7 @@ def _running(axes: Axes, points: Sequence[Mapping[str, Any]], name: str) -> None
         values = [np.nan if each[figure] is None else each[figure] for each in points]
         marker = "." if len(points) == 1 else ""
         axes.plot(at, values, marker=marker, label=figure.upper() if figure == "ppv" else figure)
-    axes.legend(fontsize="x-small", loc="lower left")
+    axes.legend(fontsize="x-small", loc="best")
 
 
 def _probabilities(axes: Axes, rows: Sequence[Watched], name: str) -> None:

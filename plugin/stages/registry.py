@@ -13,7 +13,7 @@ from plugin.errors import Permanent
 from plugin.stages.impact import note_changes
 from plugin.stages.monitor import Evidence, newest_seen, silent_evidence
 from plugin.stages.weights import check_weights
-from training.gate import Need, Verdict, judge, needs_of
+from training.gate import Need, Verdict, asked_of, judge, needs_of
 from training.gate_record import record_of
 from training.impact import Artefact
 from training.impact_closing import close_note, open_notes
@@ -60,7 +60,7 @@ def promote_model(
     with context.database.read() as session:
         chosen = find(session, model)
         if _is_judged(newest_event(session, chosen)):
-            return {"model": chosen.reference, "stage": "live", "unchanged": True}
+            return {"model": chosen.reference, "stage": "live", **_UNCHANGED, **_LIVE_ALREADY}
     ready = _prepared(context, chosen)
     with context.database.write() as session:
         note_changes(context, session)  # what came in the last second counts, too
@@ -74,6 +74,13 @@ def promote_model(
             details={GATE: verdict.details()},
         )
         return {"model": live.reference, "stage": "live", **_told(verdict)}
+
+
+_UNCHANGED = {"unchanged": True, "note": "it was so before: nothing was recorded"}
+_LIVE_ALREADY = {
+    "note": "it is live, and a gate has judged it: nothing was recorded; silence it first to have "
+    "it judged anew"
+}
 
 
 def _is_judged(event: ModelEvent) -> bool:
@@ -162,15 +169,21 @@ def silence_model(context: Context, model: str, by: str, reason: str) -> dict[st
     check_weights(context, chosen, run)
     model = chosen.reference
     with context.database.write() as session:
+        before = newest_event(session, find(session, model)).id
         found = silence(session, model, decided_by=by, reason=reason, clock=context.clock)
-        return {"model": found.reference, "stage": "silent"}
+        return {"model": found.reference, "stage": "silent", **_change(session, found, before)}
 
 
 def retire_model(context: Context, model: str, by: str, reason: str) -> dict[str, Any]:
     """Retire a model: it predicts no more."""
     with context.database.write() as session:
+        before = newest_event(session, find(session, model)).id
         found = retire(session, model, decided_by=by, reason=reason, clock=context.clock)
-        return {"model": found.reference, "stage": "retired"}
+        return {"model": found.reference, "stage": "retired", **_change(session, found, before)}
+
+
+def _change(session: Session, model: Model, before: int | None) -> dict[str, Any]:
+    return dict(_UNCHANGED) if newest_event(session, model).id == before else {}
 
 
 def rollback_model(
@@ -297,6 +310,7 @@ def _event(model: Model, event: ModelEvent) -> dict[str, Any]:
         "reason": event.reason,
         "accepted": gate.get("accepted", []),
         "not_spoken": [name for name, each in judged.items() if not each["spoken"]],
+        "asked": asked_of(gate),
         "how": _how(event, back),
     }
 

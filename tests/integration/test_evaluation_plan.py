@@ -160,7 +160,7 @@ def run(context: Context, name: str = "first") -> dict[str, Any]:
 def test_a_plan_fixes_everything_and_opens_nothing(context: Context) -> None:
     plan = frozen(context)
     assert (plan["studies"], plan["patients"]) == (len(TESTED), len(TESTED))
-    assert (plan["primary"], plan["opened"]) == ("stenosis auroc", 0)
+    assert (plan["primary"], plan["openings_of_its_studies"]) == ("stenosis auroc", 0)
     assert frozen(context)["digest"] == plan["digest"]
     with pytest.raises(Permanent, match="another plan"):
         frozen(context, seed=2)
@@ -182,9 +182,27 @@ def test_what_cannot_be_planned(context: Context) -> None:
         ({"models": ["good", "good:1"]}, "not compared with itself"),
         ({"models": ["absent"]}, "no model"),
         ({"subgroups": ["weather"]}, "subgroups are among"),
+        ({"subgroups": ["sex", "sex"]}, "a subgroup stands twice"),
+        (
+            {"observations": ["stenosis", "stenosis"], "primary": "stenosis:auroc"},
+            "an observation stands twice",
+        ),
+        ({"samples": 10**23}, "a plan has 100 to 100000 bootstrap samples"),
     ):
         with pytest.raises((Permanent, TrainingPermanent), match=message):
             frozen(context, **changed)
+
+
+@pytest.mark.parametrize("name", ["", " ", "na\nme", "\x1b[31mred", " first", "n" * 65])
+def test_a_plan_has_a_name_that_people_see_whole(context: Context, name: str) -> None:
+    with pytest.raises(Permanent, match="printable characters"):
+        frozen(context, name)
+
+
+def test_a_plan_is_not_named_like_the_digest_of_another(context: Context) -> None:
+    digest = frozen(context)["digest"]
+    with pytest.raises(Permanent, match="look like a digest"):
+        frozen(context, digest[:12], samples=101)
 
 
 def test_opening_gives_the_planned_figures_and_is_counted(context: Context) -> None:
@@ -431,7 +449,8 @@ def test_the_same_plan_under_another_name_says_that_it_is_that_plan(context: Con
     assert "note" not in frozen(context)
     again = frozen(context, "another name")
     assert again["plan"] == "first"
-    assert "frozen under this name before" in again["note"]
+    assert again["note"].endswith("by ada, as 'first'; there is no plan 'another name'")
+    assert frozen(context)["note"].endswith("by ada, as 'first'")
 
 
 def test_predictions_need_the_series_that_was_chosen(context: Context) -> None:
@@ -474,6 +493,13 @@ def test_the_commands(context: Context, tmp_path: Path) -> None:
 
     options = ["--model", "good", "--primary", "stenosis:auroc", "--samples", "100", "--by", "ada"]
     assert "stenosis auroc" in told("plan", "first", "--cohort", "spine", *options)
+    for wrong, said in (
+        (["--primary", "stenosis:auroc", "--primary", "stenosis:brier"], "one primary figure"),
+        (["--primary", "stenosis:auroc", "--by", ""], "printable characters"),
+    ):
+        plan = ["evaluation", "plan", "x", "--cohort", "spine", "--model", "good", *wrong]
+        refused = call(app, [*plan, *config])
+        assert (refused.exit_code, said in refused.output) == (2, True)
     run(context)
     assert "grace" in told("show", "first")
     assert json.loads(told("list", "--json"))["plans"][0]["openings"] == 1
@@ -519,6 +545,9 @@ def test_a_card_shows_what_a_planned_evaluation_found(context: Context, tmp_path
     assert (autumn["openings"], autumn["observations"]) == (0, [])
     text = (to / "card.md").read_text(encoding="utf-8")
     assert "There are no figures under this plan" in text
+    assert autumn["planned_primary"] == "auroc of stenosis"
+    assert "not evaluated" in text.split("## Planned evaluations")[1]
+    assert row["not_evaluated"] == 1
     assert f"{row['auroc']['value']:.3f} (" in text.split("## Planned evaluations")[1]
     items = {
         (each["name"], item["number"]): item["state"]
@@ -564,7 +593,7 @@ def test_a_card_says_how_often_the_test_fold_was_looked_at(
         session.delete(session.exec(select(Opening)).one())
     card = card_of(context, tmp_path / "card")
     limits = {each["limit"]: each["numbers"] for each in card["limits"]}
-    assert "no other computed figures on them" in card["results"]["fold"]
+    assert "no other training computed figures on them" in card["results"]["fold"]
     assert any("One training with one seed (1)" in each for each in limits)
     assert not any("looked at" in each for each in limits)
 

@@ -140,7 +140,7 @@ def test_weights_are_checked_before_they_are_put_to_work(tmp_path: Path) -> None
         check(asked={"herniation"})
     with pytest.raises(Permanent, match="another family"):
         check(Another())
-    with pytest.raises(Permanent, match="expected digest"):
+    with pytest.raises(Permanent, match="not the expected one"):
         check_classifier(path, "0" * 64, names, DISC_NETWORK, DISC_CHAIN)
     digest = write_weights(path, Domain({"modality": ("MR",)}, {}))
     assert "headers alone" in check()

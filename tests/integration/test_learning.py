@@ -170,7 +170,7 @@ def test_a_saved_network_predicts_what_it_told_in_training(
     monkeypatch.setitem(inference.form_of.__globals__["FORMS"], InputKind.VOLUME, "another")
     with pytest.raises(Permanent, match="prepared otherwise"):
         loaded(path, digest, 1).predict(files, ("odd",), SITES)
-    with pytest.raises(Permanent, match="expected digest"):
+    with pytest.raises(Permanent, match="not the expected one"):
         load_network(path, "0" * 64)
 
 

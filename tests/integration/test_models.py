@@ -160,6 +160,29 @@ def test_a_person_may_accept_what_is_missing_by_name(context: Context) -> None:
     assert (events[-1]["by"], events[-1]["reason"]) == ("Dr Who", "why")
 
 
+def test_what_the_gate_asked_is_kept_should_somebody_ask_less(context: Context) -> None:
+    gate = context.settings.gate.model_copy(update={"minimum_positives": 4})
+    object.__setattr__(context, "settings", context.settings.model_copy(update={"gate": gate}))
+    assert promote(context, 1)["not_spoken"] == []
+    (event,) = (
+        each
+        for each in ask(context.settings, "model history", {"name": "spine"})["events"]
+        if each["stage"] == "live"
+    )
+    assert "minimum positives 4 (default 10)" in event["asked"]
+    assert "minimum auroc 0.6," in event["asked"]
+
+
+def test_a_decision_that_changes_nothing_says_that_nothing_was_recorded(context: Context) -> None:
+    for command, stage in (("models silence", "silent"), ("models retire", "retired")):
+        assert "unchanged" not in do(context, command, model="spine:1")
+        again = do(context, command, model="spine:1")
+        assert (again["stage"], again["unchanged"]) == (stage, True)
+        assert "nothing was recorded" in again["note"]
+    promote(context, 1)
+    assert "nothing was recorded; silence it first" in promote(context, 1, "positives")["note"]
+
+
 def test_settings_refuse_with_the_numbers(context: Context, tmp_path: Path) -> None:
     gate = context.settings.gate.model_copy(update={"failing": "refuse", "silent_days": 2})
     object.__setattr__(context, "settings", context.settings.model_copy(update={"gate": gate}))
@@ -530,3 +553,7 @@ def test_the_command_line_decides_and_shows(context: Context, tmp_path: Path) ->
     assert "spine:1" in run("retire", "spine:1", "--reason", "bad", "--by", "me")
     assert "to look at it" in run("history", "spine", "--json")
     assert "retired" in run("list", "--json")
+    number = runner.invoke(
+        app, ["models", "close-note", "9" * 23, "--reason", "x", "--config", config]
+    )
+    assert number.exit_code == 2

@@ -19,6 +19,7 @@ _FIGURES = {
     "macro_f1": "macro F1",
 }
 _CASES = {"n": "n", "positives": "positives", "patients": "patients"}
+_ALL_CASES = {**_CASES, "not_evaluated": "not evaluated"}
 _CALIBRATED = {
     "brier": "Brier score",
     "brier_of_prevalence": "Brier score of the prevalence",
@@ -40,7 +41,10 @@ _COMPARED = {
 def evaluations(facts: Facts) -> str:
     """Return every plan about the model with the figures of its newest opening."""
     told = facts["evaluations"]
-    return "\n\n".join(_plan(each) for each in told) if told else "No plan names this model."
+    if not told:
+        return "No plan names this model."
+    draws = "Intervals come from a bootstrap of each plan: they differ a little from those above."
+    return "\n\n".join([*(_plan(each) for each in told), draws])
 
 
 def _plan(told: Facts) -> str:
@@ -57,6 +61,7 @@ def _plan(told: Facts) -> str:
     }
     head = f"### Plan {plain(told['plan'])} {code(told['digest'])}\n\n"
     if not told["finished"]:
+        pairs["Primary figure"] = plain(told["planned_primary"])
         return f"{head}{named(pairs)}\n\nThere are no figures under this plan."
     primary = told["primary"]
     pairs |= {
@@ -69,7 +74,7 @@ def _plan(told: Facts) -> str:
     finding = {"observation": "finding"}
     parts = [
         head + named(pairs),
-        table(told["observations"], {**finding, **_CASES, **_FIGURES}),
+        table(told["observations"], {**finding, **_ALL_CASES, **_FIGURES}),
         "How far probabilities can be taken at their word:",
         table(told["observations"], {**finding, "n": "n", **_CALIBRATED}),
         "Parts of the test set, each by itself; nothing is corrected for their number:",
@@ -89,7 +94,8 @@ def _untold(subgroups: Sequence[Facts]) -> list[str]:
     groups: dict[str, dict[str, None]] = {}
     for each in subgroups:
         if each["patients"] is None:
-            name = f"{each['attribute']} {plain(each['group'])}"
+            attribute, group = each["attribute"], plain(each["group"])
+            name = group if group.startswith(f"{attribute} ") else f"{attribute} {group}"
             groups.setdefault(each["note"], {})[name] = None
     return [f"{plain(note)}: {', '.join(names)}." for note, names in groups.items()]
 

@@ -78,6 +78,7 @@ def _plan(
         "test_set": content.test_set,
         "studies": content.studies,
         "split": split_of(content.split or {}, sites),
+        "planned_primary": " of ".join(reversed(content.primary)),
         "openings": len(openings),
         "finished": len(finished),
         **(_opened(subject, finished[-1], reference, sites) if finished else _UNOPENED),
@@ -89,6 +90,7 @@ _ALTERED: Mapping[str, Any] = {
     "test_set": "",
     "studies": None,
     "split": {},
+    "planned_primary": "",
     "openings": None,
     "finished": 0,
 }

@@ -9,6 +9,7 @@ from sqlmodel import col, func, select
 
 from dicom_node.life_models import Erasure
 from training.cards.subject import FreeText, Subject
+from training.gate import asked_of
 from training.impact import Artefact, notes_of
 from training.impact_closing import open_notes
 from training.impact_models import ImpactNote
@@ -90,9 +91,12 @@ def _counted(notes: list[ImpactNote]) -> list[dict[str, Any]]:
 
 
 def _waived(event: ModelEvent) -> list[str]:
-    """Return what a person let pass at the gate, and of what the model does not speak."""
+    """Return what the gate asked, what a person let pass, and of what the model does not speak."""
     judged = event.details.get(GATE, {})
     silent = [name for name, each in judged.get("observations", {}).items() if not each["spoken"]]
-    return [f"waived: {each}" for each in judged.get("accepted", [])] + [
-        f"not spoken of: {each.replace('_', ' ')}" for each in silent
-    ]
+    asked = asked_of(judged)
+    return (
+        ([f"asked: {asked}"] if asked else [])
+        + [f"waived: {each}" for each in judged.get("accepted", [])]
+        + [f"not spoken of: {each.replace('_', ' ')}" for each in silent]
+    )

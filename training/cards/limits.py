@@ -20,7 +20,8 @@ Facts = dict[str, Any]
 def limits(facts: Facts) -> list[dict[str, Any]]:
     """Return sentences with the numbers from which they follow, the gravest kind first."""
     parts = (
-        _simulated, _altered, _references, _labels, _since, _sources, _sizes, _figures, _once
+        _simulated, _weights, _altered, _references, _labels,
+        _since, _sources, _sizes, _figures, _once,
     )  # fmt: skip
     return [{"limit": text, "numbers": numbers} for part in parts for text, numbers in part(facts)]
 
@@ -58,6 +59,11 @@ def _simulated(facts: Facts) -> Iterator[Limit]:
             "simulated.",
             {"simulated": number, "readers": whole},
         )
+
+
+def _weights(facts: Facts) -> Iterator[Limit]:
+    if facts["model"]["weights_file"]["intact"] is not True:
+        yield "The weights of this model cannot be used as they lie in the data folder.", {}
 
 
 def _altered(facts: Facts) -> Iterator[Limit]:

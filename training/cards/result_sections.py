@@ -24,11 +24,12 @@ def performance(facts: Mapping[str, Any]) -> str:
     rows = told["observations"]
     coverage, draws = plain(told["coverage_percent"]), plain(told["bootstrap_samples"])
     compared = [{"finding": row["observation"], **e} for row in rows for e in row["baselines"]]
-    ranked = {**_FINDING, **_CASES, "not_evaluated": "not evaluated", **_RANKED}
+    ranked = {**_FINDING, **_CASES, **_RANKED}
     difference = {"auroc_difference": "difference of AUROC"}
     parts = [
         f"{plain(told['fold'])}. Intervals of {coverage} %: {plain(told['intervals'])}, "
-        f"{draws} draws.",
+        f"{draws} draws. Inputs that could not be made are in no figure; training data count "
+        "them.",
         table(rows, ranked),
         "At the operating point:",
         table(rows, {**_FINDING, "threshold": "threshold", **_DECIDED}),

@@ -56,16 +56,13 @@ def _chosen(looks: Mapping[str, Any]) -> str:
             f"this training chose nothing on them, but {trainings} trainings computed figures on "
             "them, so that whoever chose among these may have gone by them"
         )
-    return "this training chose nothing on them, and no other computed figures on them"
+    return "this training chose nothing on them, and no other training computed figures on them"
 
 
 def _observation(name: str, each: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "observation": name,
-        **{
-            key: each.get(key)
-            for key in ("n", "positives", "patients", "not_evaluated", "prevalence", "threshold")
-        },
+        **{key: each.get(key) for key in ("n", "positives", "patients", "prevalence", "threshold")},
         **{figure: each.get(figure) for figure in (*RANKED, *DECIDED)},
         "roc": each.get("roc"),
         "reliability": each.get("reliability"),

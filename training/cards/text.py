@@ -30,7 +30,8 @@ def plain(value: Any) -> str:
 
 def escaped(value: object) -> str:
     """Return words on one line, with what means something in Markdown or HTML taken literally."""
-    text = " ".join(str(value).replace("_", " ").split() if _is_name(value) else str(value).split())
+    words = str(value).replace("_", " ") if _is_name(value) else str(value)
+    text = " ".join("".join(each if each.isprintable() else " " for each in words).split())
     return _SPECIAL.sub(r"\\\1", text)
 
 

@@ -40,7 +40,7 @@ def write_card(facts: Mapping[str, Any], folder: Path) -> list[str]:
         for name, content in files.items():
             write_durably(folder / name, content)
     except OSError as error:
-        raise Transient("the card could not be written") from error
+        raise Transient(f"the card could not be written: {error.strerror}") from error
     return sorted(files)
 
 

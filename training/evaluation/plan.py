@@ -95,7 +95,12 @@ class Plan:
                 not set(self.subgroups) <= set(SUBGROUPS),
                 f"subgroups are among {', '.join(SUBGROUPS)}",
             ),
-            (self.samples < _FEWEST, f"a plan needs at least {_FEWEST} bootstrap samples"),
+            (
+                not _FEWEST <= self.samples <= MOST_SAMPLES,
+                f"a plan has {_FEWEST} to {MOST_SAMPLES} bootstrap samples",
+            ),
+            (len(set(self.observations)) < len(self.observations), "an observation stands twice"),
+            (len(set(self.subgroups)) < len(self.subgroups), "a subgroup stands twice"),
             (self.bins < 1, "a reliability curve needs a bin"),
             (self._unlearned(), "a model did not learn the primary observation"),
             (self._undecided(), "a model has no operating point for the primary observation"),
@@ -144,3 +149,5 @@ class Plan:
 _TUPLES = ("observations", "primary", "subgroups", "accepted")
 _SAME = "a model is not compared with itself"
 _FEWEST = 100
+MOST_SAMPLES = 100_000
+"""Draws of the bootstrap; more would only take time."""

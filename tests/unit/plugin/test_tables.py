@@ -21,6 +21,13 @@ def test_what_peers_sent_is_text_and_not_markup() -> None:
     assert "none: -" in text
 
 
+def test_nothing_steers_the_terminal() -> None:
+    text = printed({"by": "evil\x1b[31m\x07", "rows": [{"name": "\x1b]0;x\x07"}]})
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "evil" in text
+
+
 FIGURES = ("auroc", "balanced_accuracy", "f1", "sensitivity", "specificity", "precision", "brier")
 OBSERVATIONS = ("stenosis", "cauda_equina_compression", "disc_narrowing")
 

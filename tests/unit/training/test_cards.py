@@ -12,6 +12,7 @@ from labeling.vocabulary import State
 from tests.cohort_builders import NOW, blank_session
 from training.cards.checklist import ANSWERED, FILES, IN_PART, UNKNOWN, _filled, at, is_known, read
 from training.cards.cohort_facts import counted, soft_share, targets
+from training.cards.evaluation_section import _untold
 from training.cards.people import _age, _years, is_marked
 from training.cards.pictures import pictures
 from training.cards.privacy import REMOVED, redacted, without_uids
@@ -39,6 +40,7 @@ def test_figures_are_told_with_their_interval_or_without() -> None:
     assert plain(True) == "yes"
     assert [plain(each) for each in (0.0, 0.0001, 0.25)] == ["0.000", "0.0001", "0.250"]
     assert plain([]) == "none"
+    assert plain("evil\x1b[31m name") == r"evil \[31m name"
 
 
 def add_patient(session: Any, **more: str) -> None:
@@ -57,6 +59,8 @@ def add_patient(session: Any, **more: str) -> None:
     [
         "asked by Mrs. Winterstein", "for pid-7431, urgent", "see ACC9912", "born 1951-02-23",
         "born 23.02.1951", "study 1.2.826.0.1.99.7 looks odd", "Maria said so",
+        "born 23 Feb 1951", "born February 23, 1951", "born 2/23/51", "ACC 99-12", "Winter Stein",
+        "study 2.25.826059538215333294890476068014137652622", "PID_74.31", "1951/02/23",
     ],
 )  # fmt: skip
 def test_what_identifies_a_patient_is_removed_from_free_words_alone(text: str) -> None:
@@ -67,7 +71,7 @@ def test_what_identifies_a_patient_is_removed_from_free_words_alone(text: str) -
     (event,) = found["events"]
     assert removed == 1
     assert REMOVED in event["reason"] or "(UID)" in event["reason"]
-    gone = ("wint", "7431", "9912", "1951", "826", "maria")
+    gone = ("wint", "7431", "74.31", "9912", "99-12", "1951", "/51", "826", "maria")
     assert not any(word in event["reason"].casefold() for word in gone)
     assert found["device_uid"] == "1.2.826.0.1.55.1.2"
 
@@ -75,9 +79,9 @@ def test_what_identifies_a_patient_is_removed_from_free_words_alone(text: str) -
 def test_words_that_only_hold_a_name_stay() -> None:
     with blank_session() as session:
         add_patient(session)
-        words = {"reason": FreeText("Mariannenstrasse, ana, PID-74310")}
-        found, removed = redacted(session, words)
-    assert (found, removed) == ({"reason": "Mariannenstrasse, ana, PID-74310"}, 0)
+        said = "Mariannenstrasse, ana, PID-74310, 22351 images, radloop 2.25.1"
+        found, removed = redacted(session, {"reason": FreeText(said)})
+    assert (found, removed) == ({"reason": said}, 0)
     assert type(found["reason"]) is str
 
 
@@ -206,3 +210,14 @@ def test_a_card_is_written_into_no_folder_that_holds_anything_else(tmp_path: Any
     (tmp_path / "card.json").write_text(json.dumps({"form": "another"}))
     with pytest.raises(Permanent, match="not a model card"):
         write_card({}, tmp_path)
+
+
+def test_groups_without_figures_are_told_once_and_named_in_words() -> None:
+    few = "fewer than 10 patients"
+    rows = [
+        {"attribute": "site", "group": "site 1", "patients": None, "note": few},
+        {"attribute": "site", "group": "site 1", "patients": None, "note": few},
+        {"attribute": "age", "group": "18-40", "patients": None, "note": few},
+        {"attribute": "sex", "group": "F", "patients": 30, "note": ""},
+    ]
+    assert _untold(rows) == [f"{few}: site 1, age 18-40."]
