@@ -101,7 +101,13 @@ class DicomStore:
 
     def make_folders(self) -> None:
         """Make every folder that is missing."""
-        for folder in (self._spool, self._archive, self._quarantine, self._temporary):
+        for folder in (
+            self._spool,
+            self._archive,
+            self._quarantine,
+            self.folders.commitments,
+            self._temporary,
+        ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
         sync_folder(self.root)
