@@ -175,3 +175,76 @@ def report_to(
     finally:
         association.release()
     return int(status.Status) if "Status" in status else -1
+
+
+@dataclass
+class Archive:
+    """An archive that is asked to commit, and answers as it is told.
+
+    Attributes:
+        reports: "after" the response on the same association, "before" it, "never", or "foreign":
+            after it, first under a Transaction UID that nobody used.
+        failed: the failure reason of everything; 0 commits to everything.
+        status: of the N-ACTION response.
+        roles: those that it lets the requestor have; None: the class is not offered.
+    """
+
+    reports: str = "after"
+    failed: int = 0
+    status: int = 0x0000
+    roles: tuple[bool, bool] | None = (True, True)
+    ae_title: str = "PACS"
+    asked: list[str] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    _server: Any = None
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> Archive:
+        entity = AE(self.ae_title)
+        entity.add_supported_context("1.2.840.10008.1.1")
+        if self.roles is not None:
+            user, provider = self.roles
+            entity.add_supported_context(
+                StorageCommitmentPushModel, scu_role=user, scp_role=provider
+            )
+        self._server = entity.start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_ACTION, self._take)]
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.join(SECONDS)
+        self._server.shutdown()
+
+    def _take(self, event: Any) -> tuple[int, None]:
+        information = event.action_information
+        transaction = str(information.TransactionUID)
+        named = [_pair(each) for each in information.ReferencedSOPSequence]
+        self.asked.append(transaction)
+        if self.reports == "before":
+            self._report(event.assoc, transaction, named)
+        elif self.reports in ("after", "foreign"):
+            thread = threading.Thread(
+                target=self._report_later, args=(event.assoc, transaction, named)
+            )
+            self._threads.append(thread)
+            thread.start()
+        return self.status, None
+
+    def _report_later(self, association: Any, transaction: str, named: References) -> None:
+        threading.Event().wait(0.2)  # the response to the request goes first
+        if self.reports == "foreign":
+            self._report(association, "2.25.404", named)
+        self._report(association, transaction, named)
+
+    def _report(self, association: Any, transaction: str, named: References) -> None:
+        failed = dict.fromkeys(named, self.failed) if self.failed else {}
+        data_set = outcome(transaction, [] if failed else named, failed)
+        event_type = 2 if failed else 1
+        status, _ = association.send_n_event_report(data_set, event_type, CLASS, INSTANCE)
+        self.statuses.append(int(status.Status) if "Status" in status else -1)

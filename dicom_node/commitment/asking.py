@@ -141,7 +141,11 @@ def _answer(status: Any) -> Answer:
 
 
 class _Reports:
-    """Keeps reports apart from the responses that the caller waits for, and answers them."""
+    """Keeps reports apart from the responses that the caller waits for, and answers them.
+
+    The library would serve a report in a thread of its own while the caller waits, and both would
+    use the one association. So it is queued with the responses, and the caller's thread takes it.
+    """
 
     def __init__(self, association: Any, take: TakeReport) -> None:
         self._association = association
@@ -150,6 +154,8 @@ class _Reports:
         self._left = _MOST_REPORTS
         self._next = association.dimse.get_msg
         association.dimse.get_msg = self._next_response
+        queue = association.dimse.msg_queue
+        association._serve_request = lambda message, context_id: queue.put((context_id, message))
 
     def _next_response(self, block: bool = False) -> Any:
         """Return what is no report; reports are answered at once, nothing else is sent meanwhile.
@@ -194,7 +200,7 @@ class _Reports:
         context, sent = contexts.get(context_id), message.EventInformation
         if context is None or sent is None:
             return INVALID_ARGUMENT
-        data = sent.read(MAXIMUM_INFORMATION_BYTES + 1)
+        data = sent.getvalue()
         try:
             if len(data) > MAXIMUM_INFORMATION_BYTES:
                 raise ValueError("longer than this node takes")

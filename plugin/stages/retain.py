@@ -1,8 +1,9 @@
 """Retention: the images of studies that a rule of the site says are too old are deleted.
 
 Nothing is deleted without a rule. What a frozen cohort or a live model's prediction rests on is
-kept unless the rule says otherwise; what is in dispute, still to be sent, or promised to a sender by
-storage commitment is kept always. Rows and tombstones go in one transaction, the files after it.
+kept unless the rule says otherwise; always kept is what is in dispute, still to be sent, or was
+promised to a sender by storage commitment. Rows and tombstones go in one transaction, the files
+after it.
 """
 
 from __future__ import annotations
