@@ -309,6 +309,12 @@ def test_an_instance_that_is_named_twice_counts_once() -> None:
     assert len(decode_information(data, EXPLICIT).referenced) == 2
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_uids_that_real_equipment_writes_go_back_as_they_came(syntax: str) -> None:
+    odd = Information("2.25.007", (Reference("1.02.3", "1.2.03"),), (Reference("1.0", "01", 1),))
+    assert decode_information(encode(data_set_of(odd), syntax), syntax) == odd
+
+
 def test_the_number_of_instances_is_bounded() -> None:
     most = [(MR, f"1.{number}") for number in range(MAXIMUM_REFERENCES)]
     assert len(decode_information(encode(action("2.25.1", most)), EXPLICIT).referenced) == len(most)
