@@ -224,7 +224,9 @@ class Association:
     def _begin_notice(self, command: Command, accepted: AcceptedContext) -> None:
         self._refusal = refusal(command, accepted.roles)
         peer, certificate = self._peer, self._connection.certificate
-        if self._refusal[0] != SUCCESS or peer is None:
+        if peer is None:
+            raise ProtocolViolation(UNEXPECTED_PDU, "a request without an association")
+        if self._refusal[0] != SUCCESS:
             return
         self._limit, self._no_room = MAXIMUM_INFORMATION_BYTES, RESOURCE_LIMITATION
         sender = Sender(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.presentation import build_context, build_role
 
 from dicom_node.errors import Permanent, Transient
@@ -23,6 +24,9 @@ from dicom_node.tls import CheckedSocket
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 _PARTING_SECONDS = 2.0
+
+Notification = N_EVENT_REPORT
+"""An N-EVENT-REPORT request or response as the library has it."""
 
 Context = tuple[str, Sequence[str]]
 """A SOP Class UID and the transfer syntaxes that are proposed for it; none: little endian."""

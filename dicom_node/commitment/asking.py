@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pynetdicom.dimse_primitives import N_EVENT_REPORT
-
 from dicom_node.commitment.information import Information, data_set_of, decode_information
 from dicom_node.commitment.vocabulary import (
     ALL_COMMITTED,
@@ -32,7 +30,14 @@ from dicom_node.dimse import (
     SUCCESS,
 )
 from dicom_node.errors import Transient
-from dicom_node.requestor import NothingAccepted, Peer, Timeouts, associate, release
+from dicom_node.requestor import (
+    NothingAccepted,
+    Notification,
+    Peer,
+    Timeouts,
+    associate,
+    release,
+)
 
 TakeReport = Callable[[Information], bool]
 """Keeps a report durably; False where nobody asked for it."""
@@ -164,7 +169,7 @@ class _Reports:
         """
         while self._left:
             context_id, message = self._next(block)
-            if not isinstance(message, N_EVENT_REPORT) or message.MessageID is None:
+            if not isinstance(message, Notification) or message.MessageID is None:
                 return context_id, message
             self._left -= 1
             self._answer(context_id, message)
@@ -181,7 +186,7 @@ class _Reports:
                 time.sleep(_LOOK_SECONDS)
 
     def _answer(self, context_id: int, message: Any) -> None:
-        response = N_EVENT_REPORT()
+        response = Notification()
         response.MessageIDBeingRespondedTo = message.MessageID
         response.AffectedSOPClassUID = message.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = message.AffectedSOPInstanceUID

@@ -158,6 +158,8 @@ def _what_is_missing(head: Notice, found: Information) -> str:
 
 def waiting_notices(folder: Path) -> Iterator[Notice]:
     """Yield what waits to be filed, in order of arrival; what is damaged is put aside."""
+    if not folder.is_dir():
+        return  # nothing was ever received
     with os.scandir(folder) as entries:
         found = [(e.stat().st_mtime_ns, e.name) for e in entries if e.name.endswith(_SUFFIX)]
     for _, name in sorted(found):

@@ -49,23 +49,23 @@ def waiting_requests(context: Context) -> list[CommitmentRequest]:
     One waits until everything that was received before it is indexed, but not for ever.
     """
     now = context.clock()
-    query = (
+    due = (
         select(CommitmentRequest)
         .where(CommitmentRequest.state == WAITING, col(CommitmentRequest.due_at) <= now)
         .order_by(col(CommitmentRequest.due_at), col(CommitmentRequest.id))
         .limit(_AT_A_TIME)
     )
     with context.database.read() as session:
-        rows = list(session.exec(query))
-    if not rows:
-        return []
-    patience = dt.timedelta(seconds=context.settings.commitment.index_wait_seconds)
+        if session.exec(due.limit(1)).first() is None:
+            return []  # the spool need not be looked at
+    # Looked at before the rows are read: a request that is filed meanwhile waits for the next look.
     oldest = _oldest_spooled(DicomStore(context.folder.root))
-    return [
-        row
-        for row in rows
-        if oldest is None or oldest > row.received_at or now - row.received_at >= patience
-    ]
+    if oldest is not None:
+        patience = dt.timedelta(seconds=context.settings.commitment.index_wait_seconds)
+        asked_at = col(CommitmentRequest.received_at)
+        due = due.where(sa.or_(asked_at < oldest, asked_at <= now - patience))
+    with context.database.read() as session:
+        return list(session.exec(due))
 
 
 def _oldest_spooled(store: DicomStore) -> dt.datetime | None:
@@ -148,7 +148,8 @@ def _judge(
     with context.database.write() as session:
         rows = list(session.exec(_references(row.id or 0)))
         stored = session.get(CommitmentRequest, row.id)
-        if stored is None or len(rows) != row.instances or len(judged) != row.instances:
+        is_whole = len(rows) == len(judged) == row.instances
+        if stored is None or stored.rounds != row.rounds or not is_whole:
             final: list[Judged] = []
         else:
             final = promise(session, judged, now + dt.timedelta(days=days))

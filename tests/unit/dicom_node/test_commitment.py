@@ -20,6 +20,7 @@ from dicom_node.commitment.information import (
 from dicom_node.commitment.notices import waiting_notices
 from dicom_node.commitment.verifying import digest_of_file
 from dicom_node.commitment.vocabulary import MAXIMUM_REFERENCES
+from dicom_node.durable import StorageFailed
 from dicom_node.negotiation import Roles, agree, decode_request
 from dicom_node.storage import DicomStore
 from dicom_node.upper_layer import INVALID_PARAMETER, ProtocolViolation
@@ -251,6 +252,37 @@ def test_a_disk_that_fails_acknowledges_nothing(
     peer: Conversation, provider: CountingProvider
 ) -> None:
     (provider.store.root / "commitments").rmdir()
+    peer.say(message(notice_command()))
+    assert peer.statuses == [0x0213]
+    assert provider.disk_failed
+
+
+def test_nothing_is_answered_before_the_sync_of_the_folder(provider: CountingProvider) -> None:
+    synced: list[int] = []
+    intake = provider.store.intake
+    sync = intake.sync_commitments
+    talk = Conversation(provider, at_once=False)
+    talk.associate(CONTEXTS)
+
+    def note() -> None:
+        synced.append(len(talk.line.sent))
+        sync()
+
+    intake.sync_commitments = note
+    talk.say(message(notice_command()))
+    assert talk.answers == []
+    talk.work()
+    assert synced == [0]
+    assert talk.statuses == [0]
+
+
+def test_a_sync_that_fails_is_no_success_and_the_end(
+    peer: Conversation, provider: CountingProvider
+) -> None:
+    def fail() -> None:
+        raise StorageFailed("the disk failed: EIO")
+
+    provider.store.intake.sync_commitments = fail
     peer.say(message(notice_command()))
     assert peer.statuses == [0x0213]
     assert provider.disk_failed
