@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,12 +86,15 @@ class Asker:
     def port(self) -> int:
         return int(self._server.server_address[1])
 
-    def listen(self, port: int = 0) -> None:
+    def listen(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         entity = AE(self.ae_title)
         entity.maximum_associations = 50
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         self._server = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._take)]
+            ("127.0.0.1", port),
+            block=False,
+            ssl_context=tls,
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._take)],
         )
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlmodel import select
 
 from dicom_node.commitment.addresses import report_address
@@ -24,6 +25,7 @@ from dicom_node.indexing import index_spool
 from dicom_node.settings import CallingPeer, CommitmentSettings, DicomSettings, PacsPeer
 from dicom_node.settings import RetentionRule as Rule
 from dicom_node.storage import DicomStore
+from dicom_node.tls import server_context
 from plugin.context import Context, open_context
 from plugin.settings import load_settings
 from plugin.settings_template import render
@@ -32,6 +34,7 @@ from plugin.stages.erase import erase_patient
 from plugin.stages.retain import _expire, expire_studies, find_expired
 from tests.builders import encode, mr_image, received
 from tests.canaries import occurrences
+from tests.certificates import CertificateOffice
 from tests.commitment_room import MR, Asker, Report, action, asker, missing
 
 RULE = Rule(name="a month", older_than_days=30)
@@ -358,6 +361,35 @@ def test_a_report_goes_to_where_the_settings_say(
     archive = PacsPeer(ae_title="MODALITY", host="192.0.2.9", port=106)
     found = report_address(request(), dicom, [archive])
     assert (found.host, found.port, found.ae_title) == (*address, "MODALITY")
+
+
+def test_a_report_goes_by_tls_where_the_settings_say_so(site: Site, tmp_path: Path) -> None:
+    office = CertificateOffice(tmp_path / "certificates")
+    authority = office.authority("authority")
+    ours, theirs = office.issue(authority, "node"), office.issue(authority, "modality")
+    stranger = office.issue(office.authority("stranger"), "impostor")
+    modality, impostor = Asker(), Asker()
+    modality.listen(tls=server_context(theirs.settings(authority)))
+    impostor.listen(tls=server_context(stranger.settings(authority)))
+    try:
+        for peer, state in ((impostor, "waiting"), (modality, "reported")):
+            entry = CallingPeer(ae_title="MODALITY", commitment_port=peer.port, commitment_tls=True)
+            dicom = DicomSettings(peers=(entry,), tls=ours.settings(authority))
+            settings = site.context.settings.model_copy(update={"dicom": dicom})
+            site.context = replace(site.context, settings=settings)
+            site.ask("2.25.1", [missing(1)])
+            assert site.sweep() == 1
+            assert site.row.state == state
+        assert (len(impostor.reports), len(modality.reports)) == (0, 1)
+    finally:
+        modality.close()
+        impostor.close()
+
+
+def test_tls_of_a_report_needs_a_certificate_of_ours() -> None:
+    entry = {"ae_title": "MODALITY", "commitment_port": 104, "commitment_tls": True}
+    with pytest.raises(ValidationError, match=r"commitment_tls of \[\[dicom.peers\]\] needs"):
+        DicomSettings.model_validate({"peers": [entry]})
 
 
 def test_a_report_without_an_address_goes_nowhere() -> None:
