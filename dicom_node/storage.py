@@ -3,6 +3,7 @@
     spool/                    received and acknowledged, not yet indexed
     archive/ab/abcdef....dcm  indexed
     quarantine/               kept, but not to be used; a notice beside it says why
+    commitments/              requests and reports of storage commitment, not yet filed
     tmp/                      being written; whatever lies here at start was never acknowledged
 
 An object reaches its name by temporary file, write, fsync, rename, fsync of the folder. The name is

@@ -201,6 +201,18 @@ def test_what_is_refused_leaves_nothing(
     assert kept(provider) == []
 
 
+def test_who_is_not_admitted_cannot_ask(tmp_path: Path) -> None:
+    listed = [{"ae_title": "MODALITY", "host": "192.0.2.7"}]
+    provider = new_provider(tmp_path, peers=listed, accept_unknown_peers=False)
+    for calling in ("STRANGER", "MODALITY"):
+        talk = Conversation(provider)
+        assert talk.associate(CONTEXTS, calling=calling, roles=(1, 1)) == 3
+        talk.say(message(notice_command()))
+        assert talk.answers == []
+    assert kept(provider) == []
+    provider.close()
+
+
 def test_a_request_without_a_data_set_is_answered_at_once(peer: Conversation) -> None:
     peer.say(fragment(1, 3, notice_command(has_data_set=False)))
     assert peer.statuses == [0x0115]
