@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping
+from itertools import islice
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -23,6 +24,8 @@ from dicom_node.storage import DicomStore
 
 log = logging.getLogger(__name__)
 
+_AT_A_TIME = 64
+
 QUEUED, ASKED = "queued", "asked"
 COMMITTED, FAILED, REFUSED, TIMED_OUT = "committed", "failed", "refused", "timed out"
 WAITING, REPORTED, UNDELIVERABLE = "waiting", "reported", "undeliverable"
@@ -31,7 +34,9 @@ WAITING, REPORTED, UNDELIVERABLE = "waiting", "reported", "undeliverable"
 def file_notices(
     database: Database, store: DicomStore, clock: Clock, titles: Mapping[str, str]
 ) -> int:
-    """File everything that waits, in order of arrival; return how many files that were.
+    """File the first of what waits, in order of arrival; return how many files that were.
+
+    Others want to write between two calls; call it again until nothing was filed.
 
     The rows are committed before the file goes. A crash in between leaves a file whose name its
     row knows, which is then only removed.
@@ -43,7 +48,7 @@ def file_notices(
         titles: AE title of each archive by its name in the settings.
     """
     filed = 0
-    for notice in waiting_notices(store.folders.commitments):
+    for notice in islice(waiting_notices(store.folders.commitments), _AT_A_TIME):
         information = notice.information()
         with database.write() as session:
             if notice.kind == REQUEST:
@@ -91,14 +96,15 @@ def _file_request(
     session.flush()
     of_request = col(CommitmentReference.request_id) == row.id
     session.execute(sa.delete(CommitmentReference).where(of_request))
-    session.add_all(
-        CommitmentReference(
-            request_id=row.id or 0,
-            sop_class_uid=each.sop_class_uid,
-            sop_instance_uid=each.sop_instance_uid,
-        )
+    named = [
+        {
+            "request_id": row.id,
+            "sop_class_uid": each.sop_class_uid,
+            "sop_instance_uid": each.sop_instance_uid,
+        }
         for each in information.referenced
-    )
+    ]
+    session.execute(sa.insert(CommitmentReference), named)
 
 
 def note_report(

@@ -37,7 +37,7 @@ _AT_A_TIME = 64
 
 
 def file_commitments(context: Context) -> int:
-    """File requests and reports that receivers have acknowledged; return how many."""
+    """File the first requests and reports that receivers have acknowledged; return how many."""
     titles = {peer.name: peer.ae_title for peer in context.settings.pacs}
     store = DicomStore(context.folder.root)
     return file_notices(context.database, store, context.clock, titles)
@@ -156,10 +156,15 @@ def _judge(
             stored.judged_at = now
             stored.failures = _in_words(final)
             session.add(stored)
-            for each, found in zip(rows, final, strict=True):
-                each.study_instance_uid = found.study_instance_uid
-                each.failure_reason = found.reference.reason
-                session.add(each)
+            said = [
+                {
+                    "id": each.id,
+                    "study_instance_uid": found.study_instance_uid,
+                    "failure_reason": found.reference.reason,
+                }
+                for each, found in zip(rows, final, strict=True)
+            ]
+            session.execute(sa.update(CommitmentReference), said)
     if not final:
         reason = "instances that it names were erased before the answer; the peer has to ask again"
         _settle(context, row, UNDELIVERABLE, reason)

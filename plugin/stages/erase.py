@@ -107,7 +107,8 @@ def erase_patient(
     with context.still(), context.database.filing:
         # What was acknowledged before this moment is rows, or it would come back.
         file_waiting(context, context.linking())
-        file_commitments(context)
+        while file_commitments(context):
+            continue
         found, uids = _erase_rows(context, (issuer, patient_id), by, reason, dry_run=False)
         not_finished = ""
         try:
