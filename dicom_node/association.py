@@ -14,12 +14,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from dicom_node.association_parties import Line, Provider
+from dicom_node.commitment.acceptance import KINDS, refusal
+from dicom_node.commitment.notices import IncomingNotice, Sender
+from dicom_node.commitment.vocabulary import MAXIMUM_INFORMATION_BYTES, STORAGE_COMMITMENT
 from dicom_node.connection import Connection
 from dicom_node.dimse import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
     C_STORE_RQ,
     OUT_OF_RESOURCES,
+    RESOURCE_LIMITATION,
     SUCCESS,
     UNRECOGNISED_OPERATION,
     Command,
@@ -33,6 +37,7 @@ from dicom_node.negotiation import (
     AssociationRequest,
     decode_request,
 )
+from dicom_node.tls import fingerprint
 from dicom_node.upper_layer import (
     INVALID_PARAMETER,
     RELEASE_RESPONSE,
@@ -82,7 +87,9 @@ class Association:
         self._command_bytes = bytearray()
         self._command: Command | None = None  # whose data set is being received
         self._context_id = 0
-        self._incoming: IncomingObject | None = None
+        self._incoming: IncomingObject | IncomingNotice | None = None
+        self._limit = 0  # of the data set in progress
+        self._no_room = OUT_OF_RESOURCES  # the status of its response where there is none
         self._refusal = (SUCCESS, "")  # the answer where the data set is not kept
         self._waiting = self._lost = False
 
@@ -193,7 +200,11 @@ class Association:
         self._command_bytes.clear()
         if command.field == C_CANCEL_RQ:
             return
-        if command.field == C_STORE_RQ:
+        self._limit, self._no_room = self._object_limit, OUT_OF_RESOURCES
+        accepted = self._accepted[self._context_id]
+        if accepted.abstract_syntax == STORAGE_COMMITMENT and self._is_request(command):
+            self._begin_notice(command, accepted)
+        elif command.field == C_STORE_RQ:
             self._begin_store(command)
         elif command.field == C_ECHO_RQ:
             self._refusal = (SUCCESS, "")
@@ -205,6 +216,29 @@ class Association:
             self._command, self._data_bytes = command, 0
         else:
             self._respond(command, *self._refusal)
+
+    @staticmethod
+    def _is_request(command: Command) -> bool:
+        return not command.is_response and command.field != C_ECHO_RQ
+
+    def _begin_notice(self, command: Command, accepted: AcceptedContext) -> None:
+        self._refusal = refusal(command, accepted.roles)
+        peer, certificate = self._peer, self._connection.certificate
+        if peer is None:
+            raise ProtocolViolation(UNEXPECTED_PDU, "a request without an association")
+        if self._refusal[0] != SUCCESS:
+            return
+        self._limit, self._no_room = MAXIMUM_INFORMATION_BYTES, RESOURCE_LIMITATION
+        sender = Sender(
+            calling_ae_title=peer.calling_ae_title,
+            called_ae_title=peer.called_ae_title,
+            address=self._connection.address,
+            certificate=fingerprint(certificate) if certificate else "",
+        )
+        with self._guard():
+            self._incoming = self._provider.begin_notice(
+                KINDS[command.field], command.type_id, sender, accepted.transfer_syntax
+            )
 
     def _begin_store(self, command: Command) -> None:
         if not (command.sop_class_uid and command.sop_instance_uid and command.has_data_set):
@@ -229,7 +263,7 @@ class Association:
             raise ProtocolViolation(UNEXPECTED_PDU, "a data set that no command announced")
         self._data_bytes += len(fragment.data)
         # A data set that is not kept could be endless as well.
-        if self._data_bytes > self._object_limit or not self._within_quota(len(fragment.data)):
+        if self._data_bytes > self._limit or not self._within_quota(len(fragment.data)):
             self._refuse_length(command)
             return
         incoming = self._incoming
@@ -248,10 +282,10 @@ class Association:
             self._keep(command, incoming)
 
     def _within_quota(self, size: int) -> bool:
-        if self._incoming is None:
+        if self._incoming is None or self._peer is None:
             return True
         self._held += size
-        return self._provider.unfinished.take(self._incoming.origin.calling_ae_title, size)
+        return self._provider.unfinished.take(self._peer.calling_ae_title, size)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -261,25 +295,25 @@ class Association:
         except OutOfSpace as error:
             log.error("object refused: %s", error)
             self._incoming = None
-            self._refusal = (OUT_OF_RESOURCES, _NO_ROOM)
+            self._refusal = (self._no_room, _NO_ROOM)
         except StorageFailed as error:
             self._incoming = None
-            self._refusal = (OUT_OF_RESOURCES, "")
+            self._refusal = (self._no_room, "")
             self._provider.fail(error)
 
     def _refuse_length(self, command: Command) -> None:
         """Answer at once and end: the rest could be endless."""
         log.warning("object refused: %s", _TOO_LONG)
         self._drop_incoming()
-        self._respond(command, OUT_OF_RESOURCES, _TOO_LONG)
+        self._respond(command, self._no_room, _TOO_LONG)
         self._abort(UNSPECIFIED, _TOO_LONG)
 
-    def _keep(self, command: Command, incoming: IncomingObject) -> None:
-        abstract_syntax = self._accepted[self._context_id].abstract_syntax
+    def _keep(self, command: Command, incoming: IncomingObject | IncomingNotice) -> None:
+        abstract_syntax, no_room = self._accepted[self._context_id].abstract_syntax, self._no_room
         self._wait()
 
         def answer(future: Future[tuple[int, str]]) -> None:
-            status, comment = _outcome(future, self._provider)
+            status, comment = _outcome(future, self._provider, no_room)
             if not (self._lost or self._connection.closing):
                 self._respond(command, status, comment)
             self._go_on()
@@ -317,17 +351,17 @@ class Association:
             incoming.discard()
 
 
-def _outcome(future: Future[tuple[int, str]], provider: Provider) -> tuple[int, str]:
-    """Return status and comment of a finished store; an error is never a success."""
+def _outcome(future: Future[tuple[int, str]], provider: Provider, no_room: int) -> tuple[int, str]:
+    """Return status and comment of what was kept or not; an error is never a success."""
     try:
         status, comment = future.result()
     except OutOfSpace as error:
         log.error("object refused: %s", error)
-        return OUT_OF_RESOURCES, _NO_ROOM
+        return no_room, _NO_ROOM
     except StorageFailed as error:
         provider.fail(error)
-        return OUT_OF_RESOURCES, ""
+        return no_room, ""
     if status == SUCCESS and provider.accepts_nothing:
         # Another object's sync has failed meanwhile: this disk's word is worth nothing now.
-        return OUT_OF_RESOURCES, ""
+        return no_room, ""
     return status, comment

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from dicom_node.commitment.notices import IncomingNotice, Sender
 from dicom_node.connection import Connection
 from dicom_node.durable import StorageFailed
 from dicom_node.intake import IncomingObject, Origin
@@ -64,8 +65,15 @@ class Provider(Protocol):
     def begin(self, origin: Origin) -> IncomingObject:
         """Open an object; raises OutOfSpace or StorageFailed."""
 
-    def finish(self, incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
-        """Keep an object and return the status and a comment; runs in a thread."""
+    def begin_notice(
+        self, kind: str, type_id: int, sender: Sender, transfer_syntax_uid: str
+    ) -> IncomingNotice:
+        """Open a request or report of storage commitment; raises as :meth:`begin`."""
+
+    def finish(
+        self, incoming: IncomingObject | IncomingNotice, abstract_syntax: str
+    ) -> tuple[int, str]:
+        """Keep what came and return the status and a comment; runs in a thread."""
 
     def left(self, request: AssociationRequest) -> None:
         """Note that an established association is over."""

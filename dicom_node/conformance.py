@@ -12,6 +12,13 @@ from pathlib import Path
 from pydicom._uid_dict import UID_dictionary
 
 from dicom_node import admission, dimse, hl7_conformance, upper_layer
+from dicom_node.commitment import vocabulary
+from dicom_node.commitment.vocabulary import (
+    FAILURE_REASONS,
+    MAXIMUM_INFORMATION_BYTES,
+    MAXIMUM_REFERENCES,
+    STORAGE_COMMITMENT,
+)
 from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.markdown import table
 from dicom_node.settings import DicomSettings
@@ -57,7 +64,7 @@ _STATUSES = (
     (
         dimse.UNRECOGNISED_OPERATION,
         "Failure: Unrecognized operation",
-        "any operation but C-STORE and C-ECHO",
+        "any operation but C-STORE and C-ECHO, and those of Storage Commitment on its context",
         "stays",
     ),
 )
@@ -78,6 +85,7 @@ _ABORTS = (
 def sop_class_table() -> str:
     """Return the SOP classes that are accepted."""
     rows = [("Verification", VERIFICATION, "")]
+    rows += [("Storage Commitment Push Model", STORAGE_COMMITMENT, "")]
     rows += [(name, uid, _retired(uid)) for uid, name in STORAGE_SOP_CLASSES.items()]
     return table(("SOP class", "UID", "in the standard"), rows)
 
@@ -128,11 +136,68 @@ def abort_table() -> str:
     return table(("reason", "meaning", "when"), [(str(number), *rest) for number, *rest in _ABORTS])
 
 
+_COMMITMENT_STATUSES = (
+    (dimse.SUCCESS, "Success", "the request or report is a durable file", "stays"),
+    (dimse.NO_SUCH_INSTANCE, "No such SOP Instance", "not the well-known instance", "stays"),
+    (dimse.NO_SUCH_EVENT_TYPE, "No such event type", "N-EVENT-REPORT, not 1 or 2", "stays"),
+    (
+        dimse.INVALID_ARGUMENT,
+        "Invalid argument value",
+        "the data set is missing, cannot be read, or names no instance; a UID in it is none",
+        "stays",
+    ),
+    (dimse.NO_SUCH_CLASS, "No such SOP class", "another SOP class than negotiated", "stays"),
+    (dimse.NO_SUCH_ACTION, "No such action", "N-ACTION, not 1", "stays"),
+    (dimse.NOT_AUTHORIZED, "Not authorized", "a role that the peer did not select", "stays"),
+    (dimse.UNRECOGNISED_OPERATION, "Unrecognized operation", "any other operation", "stays"),
+    (
+        dimse.RESOURCE_LIMITATION,
+        "Resource limitation",
+        f"no room, or more than {MAXIMUM_REFERENCES} instances",
+        "stays",
+    ),
+    (
+        dimse.RESOURCE_LIMITATION,
+        "Resource limitation",
+        f"a data set longer than {MAXIMUM_INFORMATION_BYTES} bytes, or the quota is used up",
+        "A-ABORT follows",
+    ),
+)
+
+
+def commitment_status_table() -> str:
+    """Return the statuses of N-ACTION and N-EVENT-REPORT responses."""
+    rows = [(f"0x{status:04X}", *rest) for status, *rest in _COMMITMENT_STATUSES]
+    return table(("status", "meaning", "when", "association"), rows)
+
+
+_FAILED_BECAUSE = {
+    vocabulary.NO_SUCH_INSTANCE: "the node does not hold it: it never came, expired or was erased",
+    vocabulary.CLASS_INSTANCE_CONFLICT: "it is held under another SOP class",
+    vocabulary.PROCESSING_FAILURE: (
+        "it or a rival of it lies in quarantine, its file is missing or differs from its digest, "
+        "or it could not be indexed within `index_wait_seconds`"
+    ),
+    vocabulary.RESOURCE_LIMITATION: "its file cannot be read now for want of memory or descriptors",
+}
+
+
+def failure_reason_table() -> str:
+    """Return the failure reasons that reports carry."""
+    rows = [
+        (f"0x{reason:04X}", FAILURE_REASONS[reason], when)
+        for reason, when in _FAILED_BECAUSE.items()
+    ]
+    return table(("Failure Reason (0008,1197)", "meaning", "when"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "identity": identity_table,
     "rejections": rejection_table,
     "aborts": abort_table,
     "statuses": status_table,
+    "commitment statuses": commitment_status_table,
+    "failure reasons": failure_reason_table,
     "sop classes": sop_class_table,
     "transfer syntaxes": transfer_syntax_table,
     **hl7_conformance.TABLES,

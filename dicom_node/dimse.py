@@ -12,11 +12,19 @@ from dataclasses import dataclass
 
 # Command Field values (PS3.7 table E.1-1).
 C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
+N_EVENT_REPORT_RQ, N_ACTION_RQ = 0x0100, 0x0130
 _RESPONSE = 0x8000
 
 # Statuses (PS3.4 table B.2-1, PS3.7 annex C).
 SUCCESS = 0x0000
 UNRECOGNISED_OPERATION = 0x0211
+NO_SUCH_INSTANCE = 0x0112
+NO_SUCH_EVENT_TYPE = 0x0113
+INVALID_ARGUMENT = 0x0115
+NO_SUCH_CLASS = 0x0118
+NO_SUCH_ACTION = 0x0123
+NOT_AUTHORIZED = 0x0124
+RESOURCE_LIMITATION = 0x0213
 OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
@@ -24,6 +32,7 @@ CANNOT_UNDERSTAND = 0xC000
 NO_DATA_SET = 0x0101
 
 _AFFECTED_SOP_CLASS_UID = 0x0002
+_REQUESTED_SOP_CLASS_UID = 0x0003
 _COMMAND_FIELD = 0x0100
 _MESSAGE_ID = 0x0110
 _RESPONDED_MESSAGE_ID = 0x0120
@@ -31,6 +40,8 @@ _DATA_SET_TYPE = 0x0800
 _STATUS = 0x0900
 _ERROR_COMMENT = 0x0902
 _AFFECTED_SOP_INSTANCE_UID = 0x1000
+_REQUESTED_SOP_INSTANCE_UID = 0x1001
+_EVENT_TYPE, _ACTION_TYPE = 0x1002, 0x1008
 _MOVE_ORIGINATOR_AE_TITLE = 0x1030
 _LONGEST_UID = 64
 _LONGEST_COMMENT = 64
@@ -64,13 +75,36 @@ class Command:
 
     @property
     def sop_class_uid(self) -> str:
-        """Affected SOP Class UID, as sent."""
-        return self._text(_AFFECTED_SOP_CLASS_UID)
+        """Affected SOP Class UID, of N-ACTION the Requested one, as sent."""
+        return self._text(self._named[0])
 
     @property
     def sop_instance_uid(self) -> str:
-        """Affected SOP Instance UID, as sent."""
-        return self._text(_AFFECTED_SOP_INSTANCE_UID)
+        """Affected SOP Instance UID, of N-ACTION the Requested one, as sent."""
+        return self._text(self._named[1])
+
+    @property
+    def type_id(self) -> int:
+        """Action Type ID or Event Type ID; 0 where there is none."""
+        value = self.elements.get(self.type_element, b"")
+        return int.from_bytes(value, "little") if len(value) == 2 else 0
+
+    @property
+    def type_element(self) -> int:
+        """The element that holds :attr:`type_id`; 0 where the command has none."""
+        return {N_ACTION_RQ: _ACTION_TYPE, N_EVENT_REPORT_RQ: _EVENT_TYPE}.get(self.field, 0)
+
+    @property
+    def _named(self) -> tuple[int, int]:
+        if self.field == N_ACTION_RQ:
+            return _REQUESTED_SOP_CLASS_UID, _REQUESTED_SOP_INSTANCE_UID
+        return _AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID
+
+    @property
+    def named(self) -> tuple[bytes, bytes]:
+        """Encoded SOP class and instance that the command is about."""
+        first, second = (self.elements.get(number, b"") for number in self._named)
+        return first, second
 
     @property
     def move_originator_ae_title(self) -> str:
@@ -123,10 +157,12 @@ def encode_response(command: Command, status: int, comment: str = "") -> bytes:
         (_DATA_SET_TYPE, struct.pack("<H", NO_DATA_SET)),
         (_STATUS, struct.pack("<H", status)),
     ]
-    for number in (_AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID):
-        value = command.elements.get(number, b"")
+    affected = (_AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID)
+    for number, value in zip(affected, command.named, strict=True):
         if 0 < len(value) <= _LONGEST_UID:
             elements.append((number, _even(value, b"\0")))
+    if command.type_id:
+        elements.append((command.type_element, struct.pack("<H", command.type_id)))
     if comment:
         text = comment.encode("ascii", "replace")[:_LONGEST_COMMENT]
         elements.append((_ERROR_COMMENT, _even(text, b" ")))

@@ -112,6 +112,11 @@ class Folders:
         return self.root / "quarantine"
 
     @property
+    def commitments(self) -> Path:
+        """Requests and reports of storage commitment, acknowledged and not yet filed."""
+        return self.root / "commitments"
+
+    @property
     def temporary(self) -> Path:
         """Being written; whatever lies here at start was never acknowledged."""
         return self.root / "tmp"
@@ -150,6 +155,7 @@ class Intake:
         self._minimum_free_bytes = minimum_free_bytes
         self.sync_spool = SharedFolderSync(folders.spool).wait
         self.sync_quarantine = SharedFolderSync(folders.quarantine).wait
+        self.sync_commitments = SharedFolderSync(folders.commitments).wait
 
     @property
     def free_bytes(self) -> int:
@@ -204,6 +210,11 @@ class TemporaryFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with self._guard():
             self._descriptor = os.open(self._path, flags, 0o600)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies until it is kept."""
+        return self._path
 
     def write(self, data: bytes | memoryview) -> None:
         """Append ``data``."""

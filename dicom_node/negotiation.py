@@ -1,7 +1,8 @@
 """Association negotiation as acceptor (PS3.8 sections 7.1, 9.3.2, 9.3.3 and annex D).
 
 Our contexts are those of a storage provider: every proposed SOP class that we negotiate is taken in
-the transfer syntax that the peer names first, because objects are kept as they are sent.
+the transfer syntax that the peer names first, because objects are kept as they are sent. Storage
+Commitment is taken in little endian alone, in the roles that the peer selects (PS3.7 D.3.3.4).
 
 Anybody who can connect may send a request, before it is known who that is. So each byte of it is
 walked over once, nothing of it is interpreted but what is needed, and nothing of it is kept.
@@ -13,6 +14,8 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from dicom_node.commitment.vocabulary import STORAGE_COMMITMENT
+from dicom_node.commitment.vocabulary import TRANSFER_SYNTAXES as COMMITMENT_SYNTAXES
 from dicom_node.file_meta import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -28,7 +31,7 @@ _APPLICATION_CONTEXT_ITEM = 0x10
 _CONTEXT_RQ, _CONTEXT_AC = 0x20, 0x21
 _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x30, 0x40
 _USER_INFORMATION, _MAXIMUM_LENGTH = 0x50, 0x51
-_IMPLEMENTATION_CLASS, _IMPLEMENTATION_VERSION = 0x52, 0x55
+_IMPLEMENTATION_CLASS, _ROLE_SELECTION, _IMPLEMENTATION_VERSION = 0x52, 0x54, 0x55
 
 # Results of a presentation context (PS3.8 table 9-18).
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
@@ -48,11 +51,20 @@ class ProposedContext:
 
 
 @dataclass(frozen=True)
+class Roles:
+    """In which roles the requestor wants to be, or may be."""
+
+    user: bool
+    provider: bool
+
+
+@dataclass(frozen=True)
 class AcceptedContext:
-    """A presentation context that both sides agreed on."""
+    """A presentation context that both sides agreed on; the peer's roles where it selected them."""
 
     abstract_syntax: str
     transfer_syntax: str
+    roles: Roles | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class AssociationRequest:
         maximum_pdu_bytes: the longest P-DATA-TF that the peer takes; 0: any length.
         contexts: what it proposes, each context id once.
         echoed: bytes 11 to 74, which the answer repeats.
+        roles: those that it selects for Storage Commitment; None where it selects none.
     """
 
     calling_ae_title: str
@@ -72,6 +85,7 @@ class AssociationRequest:
     maximum_pdu_bytes: int
     contexts: tuple[ProposedContext, ...]
     echoed: bytes
+    roles: Roles | None = None
 
 
 def decode_request(pdu: bytes) -> AssociationRequest:
@@ -84,7 +98,7 @@ def decode_request(pdu: bytes) -> AssociationRequest:
         raise _malformed()
     _, called, calling = _FIXED.unpack_from(pdu)
     contexts: dict[int, ProposedContext] = {}
-    maximum = 0
+    maximum, roles = 0, None
     for kind, value in _items(pdu[_FIXED.size :]):
         if kind == _CONTEXT_RQ:
             context = _proposed_context(value)
@@ -92,7 +106,7 @@ def decode_request(pdu: bytes) -> AssociationRequest:
                 raise ProtocolViolation(INVALID_PARAMETER, "a presentation context id is repeated")
             contexts[context.context_id] = context
         elif kind == _USER_INFORMATION:
-            maximum = _maximum_length(value)
+            maximum, roles = _user_information_of(value)
     if not contexts:
         raise ProtocolViolation(INVALID_PARAMETER, "an association request lacks contexts")
     return AssociationRequest(
@@ -101,6 +115,7 @@ def decode_request(pdu: bytes) -> AssociationRequest:
         maximum_pdu_bytes=maximum,
         contexts=tuple(contexts.values()),
         echoed=pdu[_ECHOED],
+        roles=roles,
     )
 
 
@@ -115,16 +130,17 @@ def agree(
     accepted: dict[int, AcceptedContext] = {}
     for proposed in request.contexts:
         abstract = proposed.abstract_syntax
-        chosen = next(
-            (each for each in proposed.transfer_syntaxes if each in transfer_syntaxes), ""
-        )
-        if abstract not in sop_classes and abstract != VERIFICATION:
+        is_commitment = abstract == STORAGE_COMMITMENT
+        taken = COMMITMENT_SYNTAXES if is_commitment else transfer_syntaxes
+        chosen = next((each for each in proposed.transfer_syntaxes if each in taken), "")
+        if not is_commitment and abstract not in sop_classes and abstract != VERIFICATION:
             result = _NO_ABSTRACT_SYNTAX
         elif not chosen:
             result = _NO_TRANSFER_SYNTAX
         else:
             result = _ACCEPTED
-            accepted[proposed.context_id] = AcceptedContext(abstract, chosen)
+            roles = request.roles if is_commitment else None
+            accepted[proposed.context_id] = AcceptedContext(abstract, chosen, roles)
         # Where a context is refused its transfer syntax says nothing, but has to be there.
         syntax = _text_item(_TRANSFER_SYNTAX, chosen or IMPLICIT_VR_LITTLE_ENDIAN)
         results.append(_item(_CONTEXT_AC, bytes((proposed.context_id, 0, result, 0)) + syntax))
@@ -134,7 +150,7 @@ def agree(
             request.echoed,
             _text_item(_APPLICATION_CONTEXT_ITEM, APPLICATION_CONTEXT),
             *results,
-            _user_information(maximum_pdu_bytes),
+            _user_information(maximum_pdu_bytes, _agreed_roles(accepted)),
         )
     )
     return struct.pack(">BxL", ASSOCIATE_AC, len(body)) + body, accepted
@@ -164,13 +180,38 @@ def _proposed_context(value: bytes) -> ProposedContext:
     return ProposedContext(value[0], abstract[0], transfer)
 
 
-def _maximum_length(value: bytes) -> int:
+def _user_information_of(value: bytes) -> tuple[int, Roles | None]:
+    """Return the maximum length that is taken and the roles for Storage Commitment."""
+    maximum, roles = 0, None
     for kind, each in _items(value):
-        if kind == _MAXIMUM_LENGTH:
+        if kind == _MAXIMUM_LENGTH and not maximum:
             if len(each) != 4:
                 raise _malformed()
-            return int.from_bytes(each, "big")
-    return 0
+            maximum = int.from_bytes(each, "big")
+        elif kind == _ROLE_SELECTION and _is_about_commitment(each):
+            if roles is not None or not {*each[-2:]} <= {0, 1}:
+                raise ProtocolViolation(INVALID_PARAMETER, "a role selection is not well formed")
+            roles = Roles(user=bool(each[-2]), provider=bool(each[-1]))
+    return maximum, roles
+
+
+def _is_about_commitment(value: bytes) -> bool:
+    """Tell whether a role selection (PS3.7 table D.3-9) is about the class that knows roles."""
+    if len(value) < 4 or int.from_bytes(value[:2], "big") != len(value) - 4:
+        raise _malformed()
+    return _uid(value[2:-2]) == STORAGE_COMMITMENT
+
+
+def _agreed_roles(accepted: Mapping[int, AcceptedContext]) -> bytes:
+    """Return the answer to a role selection: every role that was asked for, of what is accepted."""
+    roles = next((each.roles for each in accepted.values() if each.roles is not None), None)
+    if roles is None:
+        return b""
+    name = STORAGE_COMMITMENT.encode("ascii")
+    return _item(
+        _ROLE_SELECTION,
+        struct.pack(">H", len(name)) + name + bytes((roles.user, roles.provider)),
+    )
 
 
 def _uid(value: bytes) -> str:
@@ -189,11 +230,12 @@ def _malformed() -> ProtocolViolation:
     return ProtocolViolation(INVALID_PARAMETER, "an association request cannot be decoded")
 
 
-def _user_information(maximum_pdu_bytes: int) -> bytes:
+def _user_information(maximum_pdu_bytes: int, roles: bytes) -> bytes:
     return _item(
         _USER_INFORMATION,
         _item(_MAXIMUM_LENGTH, struct.pack(">L", maximum_pdu_bytes))
         + _text_item(_IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID)
+        + roles
         + _text_item(_IMPLEMENTATION_VERSION, IMPLEMENTATION_VERSION_NAME),
     )
 

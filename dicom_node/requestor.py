@@ -1,7 +1,7 @@
 """Requesting an association, plain or with TLS: the users' only door to the network.
 
 The services that use it are beside: :mod:`dicom_node.verification_scu`,
-:mod:`dicom_node.storage_scu`, :mod:`dicom_node.query_scu`.
+:mod:`dicom_node.storage_scu`, :mod:`dicom_node.query_scu`, :mod:`dicom_node.commitment.asking`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.presentation import build_context
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.presentation import build_context, build_role
 
 from dicom_node.errors import Permanent, Transient
 from dicom_node.tls import CheckedSocket
@@ -23,6 +24,9 @@ from dicom_node.tls import CheckedSocket
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 _PARTING_SECONDS = 2.0
+
+Notification = N_EVENT_REPORT
+"""An N-EVENT-REPORT request or response as the library has it."""
 
 Context = tuple[str, Sequence[str]]
 """A SOP Class UID and the transfer syntaxes that are proposed for it; none: little endian."""
@@ -67,6 +71,7 @@ def associate(
     contexts: Iterable[Context],
     timeouts: Timeouts | None = None,
     tls: ssl.SSLContext | None = None,
+    roles: Iterable[tuple[str, bool, bool]] = (),
 ) -> Any:
     """Open an association.
 
@@ -76,6 +81,8 @@ def associate(
         contexts: what is proposed, in order.
         timeouts: how long to wait for the peer.
         tls: how to secure the connection; None: plain.
+        roles: SOP Class UID and whether we want to be its user and its provider (PS3.7 D.3.3.4);
+            without one we are the user.
 
     Raises:
         Transient: the peer cannot be reached or is not the one it should be, or it rejects or
@@ -98,6 +105,7 @@ def associate(
                 for kind, syntaxes in contexts
             ],
             ae_title=peer.ae_title,
+            ext_neg=[build_role(uid, user, provider) for uid, user, provider in roles],
             tls_args=None if security is None else (security, peer.host),
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, _without_delay),

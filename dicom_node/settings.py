@@ -36,6 +36,10 @@ class CallingPeer(Section):
     issuer_of_accession_number: str = ""
     maximum_associations: int = Field(default=0, ge=0)  # in one receiver process; 0: no own limit
     maximum_object_bytes: int = Field(default=0, ge=0)  # 0: the limit of [dicom]
+    commitment_port: int = Field(default=0, ge=0, le=65535)  # where its commitment reports go
+    commitment_host: str = ""  # empty: host, else the address that asked
+    commitment_tls: bool = False  # with certificate, key and authorities of [dicom.tls]
+    commitment_check_host_name: bool = True
 
     @property
     def is_bound(self) -> bool:
@@ -114,6 +118,8 @@ class DicomSettings(Section):
                 raise ValueError("plain = false needs [dicom.tls]: nothing would be listened on")
             if any(peer.certificates for peer in self.peers):
                 raise ValueError("certificates of [[dicom.peers]] need [dicom.tls]")
+            if any(peer.commitment_tls for peer in self.peers):
+                raise ValueError("commitment_tls of [[dicom.peers]] needs [dicom.tls]")
         if self.accept_unknown_peers and not is_loopback(self.host):
             raise ValueError(
                 "accept_unknown_peers = true is for a host on loopback only; set it to false and "
@@ -262,6 +268,10 @@ class PacsPeer(Section):
     password_variable: str = ""  # environment variable with the user's password
     maximum_attempts: int = Field(default=8, ge=1)
     first_retry_seconds: float = Field(default=2.0, gt=0)
+    commitment: bool = False  # true: each report that it took, it is asked to commit to
+    commitment_attempts: int = Field(default=3, ge=1)  # to ask, while no answer comes
+    commitment_wait_seconds: float = Field(default=3600.0, gt=0)  # until it is asked again
+    commitment_linger_seconds: float = Field(default=5.0, ge=0)  # for an answer on the spot
 
     @property
     def has_dimse(self) -> bool:
@@ -274,6 +284,8 @@ class PacsPeer(Section):
             raise ValueError("an archive needs ae_title and port, or stow_url")
         if bool(self.port) != bool(self.ae_title):
             raise ValueError("ae_title and port belong together")
+        if self.commitment and not self.has_dimse:
+            raise ValueError("commitment = true needs ae_title and port: it is asked by DIMSE")
         if self.certificates and not (self.tls or self.stow_url.startswith("https:")):
             raise ValueError("certificates are only checked with tls = true or an https stow_url")
         return self
@@ -328,6 +340,19 @@ class RetentionRule(Section):
     study_description: str = "*"
     delete_cohort_members: bool = False
     delete_predicted: bool = False
+
+
+class CommitmentSettings(Section):
+    """What the node promises to those who ask it to commit (PS3.4 Annex J), and how it reports.
+
+    ``minimum_retention_days`` counts from the judgement; no rule of retention deletes a committed
+    instance before. An erasure does.
+    """
+
+    minimum_retention_days: float = Field(default=365.0, ge=0)
+    index_wait_seconds: float = Field(default=300.0, ge=0)  # for what came before the request
+    maximum_attempts: int = Field(default=12, ge=1)  # to report
+    first_retry_seconds: float = Field(default=5.0, gt=0)  # doubled with each attempt, up to 1 h
 
 
 class ErasureSettings(Section):

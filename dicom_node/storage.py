@@ -3,6 +3,7 @@
     spool/                    received and acknowledged, not yet indexed
     archive/ab/abcdef....dcm  indexed
     quarantine/               kept, but not to be used; a notice beside it says why
+    commitments/              requests and reports of storage commitment, not yet filed
     tmp/                      being written; whatever lies here at start was never acknowledged
 
 An object reaches its name by temporary file, write, fsync, rename, fsync of the folder. The name is
@@ -101,7 +102,13 @@ class DicomStore:
 
     def make_folders(self) -> None:
         """Make every folder that is missing."""
-        for folder in (self._spool, self._archive, self._quarantine, self._temporary):
+        for folder in (
+            self._spool,
+            self._archive,
+            self._quarantine,
+            self.folders.commitments,
+            self._temporary,
+        ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
         sync_folder(self.root)

@@ -1,4 +1,6 @@
-"""Storage and Verification service class provider (PS3.4 Annexes A and B) of one receiver process.
+"""Service class provider of one receiver process: Storage, Verification, Storage Commitment.
+
+(PS3.4 Annexes A, B and J.)
 
 Objects are kept as they came: the data set is never decoded here. Who may open an association is
 decided in :mod:`dicom_node.admission`, the protocol is spoken in :mod:`dicom_node.association`,
@@ -16,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dicom_node.admission import REJECTIONS, Admission, Applicant
 from dicom_node.association import Association
 from dicom_node.balance import Balance
+from dicom_node.commitment.notices import IncomingNotice, Sender
 from dicom_node.connection import Connection, Deadlines
 from dicom_node.durable import StorageFailed
 from dicom_node.examination import examine
@@ -164,13 +167,30 @@ class StorageProvider:
             raise StorageFailed("the disk has failed")
         return self._intake.begin(origin)
 
-    def finish(self, incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
-        """Keep an object durably; return the status of the response and a comment.
+    def begin_notice(
+        self, kind: str, type_id: int, sender: Sender, transfer_syntax_uid: str
+    ) -> IncomingNotice:
+        """Open a request or report of storage commitment.
+
+        Raises:
+            OutOfSpace: no room.
+            StorageFailed: the disk failed, now or earlier.
+        """
+        if self.disk_failed:
+            raise StorageFailed("the disk has failed")
+        return IncomingNotice(self._intake, kind, type_id, sender, transfer_syntax_uid)
+
+    def finish(
+        self, incoming: IncomingObject | IncomingNotice, abstract_syntax: str
+    ) -> tuple[int, str]:
+        """Keep an object, request or report durably; return the response's status and a comment.
 
         Raises:
             OutOfSpace: no room; nothing was kept.
             StorageFailed: the disk failed.
         """
+        if isinstance(incoming, IncomingNotice):
+            return incoming.keep()
         status, reason = examine(incoming, abstract_syntax)
         if reason:
             incoming.set_aside(reason)

@@ -33,11 +33,18 @@ from plugin.logs import configure_logging
 from plugin.operations import run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
+from plugin.stages.commitments import (
+    REQUEST,
+    file_commitments,
+    report_commitment,
+    waiting_requests,
+)
 from plugin.stages.complete import Completeness
 from plugin.stages.erase import attend_erasures, finish_erasures
 from plugin.stages.feeds import read_outdated
 from plugin.stages.file_messages import file_waiting
 from plugin.stages.impact import note_impacts
+from plugin.stages.inquiries import INQUIRY, ask_archive, waiting_inquiries
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.retain import DailyRetention
@@ -56,6 +63,7 @@ _IMPACT_SECONDS = 1.0
 _DISK_SECONDS = 0.2
 _LEFT_SECONDS = 5.0
 _SWEEP_SECONDS = 0.5
+_COMMITMENT_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
 _RETURNED_SECONDS = 60.0
 _RETENTION_SECONDS = 60.0
@@ -117,6 +125,7 @@ class Node:
             ("impact", _IMPACT_SECONDS, self._note_impacts),
             ("label", _LABEL_SECONDS, self._label),
             ("sweep", _SWEEP_SECONDS, self._sweep),
+            ("commitments", _COMMITMENT_SECONDS, self._attend_commitments),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
             ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
             ("disk", _DISK_SECONDS, self._watch_disk),
@@ -167,6 +176,7 @@ class Node:
             context.folder.workflow_database_url,
             predict=self._predictor.predict_completed,
             send=lambda transmission, attempt: send_transmission(context, transmission, attempt),
+            commit=self._commit,
         )
 
     @contextmanager
@@ -279,6 +289,27 @@ class Node:
         for row in transmissions:
             if row.id is not None:
                 self._workflows.enqueue_transmission(row.id, row.sop_instance_uid, row.rounds)
+
+    def _attend_commitments(self) -> None:
+        """File what came about storage commitment, and have done what is due."""
+        with self._sweeping:
+            file_commitments(self.context)
+            for row in waiting_requests(self.context):
+                named = f"{row.peer}|{row.transaction_uid}"
+                self._enqueue_commitment(REQUEST, row.id, named, row.rounds, row.attempts)
+            for each in waiting_inquiries(self.context):
+                named = each.sop_instance_uid
+                self._enqueue_commitment(INQUIRY, each.id, named, each.rounds, each.attempts)
+
+    def _enqueue_commitment(
+        self, kind: str, key: int | None, named: str, round_number: int, attempt: int
+    ) -> None:
+        if key is not None:
+            self._workflows.enqueue_commitment(kind, key, named, round_number, attempt)
+
+    def _commit(self, kind: str, key: int, round_number: int, attempt: int) -> None:
+        once = {REQUEST: report_commitment, INQUIRY: ask_archive}[kind]
+        once(self.context, key, round_number, attempt)
 
     def _operation(
         self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]

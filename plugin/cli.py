@@ -12,6 +12,7 @@ import typer
 
 from plugin import (
     cli_adapt,
+    cli_commitment,
     cli_evaluation,
     cli_feed,
     cli_generate,
@@ -125,6 +126,7 @@ def demo(
 
 
 cli_send.register(app)
+cli_commitment.register(app)
 cli_label.register(app)
 cli_labeler.register(app)
 cli_research.register(app)

@@ -173,6 +173,12 @@ def _resend(context: Context, arguments: Arguments, progress: Progress) -> dict[
     return queue_again(context, arguments["sop_instance_uid"])
 
 
+def _retry_commitment(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.inquiries import retry_commitment
+
+    return retry_commitment(context, arguments["kind"], arguments["id"])
+
+
 def _complete(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.complete import complete_study
 
@@ -322,6 +328,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "models close-note": _close_note,
     "predict": _predict,
     "sr resend": _resend,
+    "commitment retry": _retry_commitment,
     "study complete": _complete,
     "erase": _erase,
     "retention run": _retain,

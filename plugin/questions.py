@@ -346,6 +346,12 @@ def _audit(session: Session, settings: Settings, arguments: Arguments) -> dict[s
     return audit_labels(session, settings, **arguments)
 
 
+def _commitments(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from dicom_node.commitment.queries import list_commitments
+
+    return list_commitments(session)
+
+
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
@@ -365,6 +371,7 @@ QUESTIONS: dict[str, Question] = {
     "model history": _model_history,
     "model monitor": _model_monitor,
     "reports": _reports,
+    "commitments": _commitments,
     "language models": _language_models,
     "links": _links,
     "explain": _explain,

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError
 from dicom_node.errors import InvalidSettings
 from dicom_node.setting_values import Section
 from dicom_node.settings import (
+    CommitmentSettings,
     DicomSettings,
     DicomwebSettings,
     ErasureSettings,
@@ -55,6 +56,7 @@ class Settings(Section):
     reporting: ReportingSettings = ReportingSettings()
     pacs: tuple[PacsPeer, ...] = ()
     console: ConsoleSettings = ConsoleSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
     retention: tuple[RetentionRule, ...] = ()
     erasure: ErasureSettings = ErasureSettings()
 

@@ -26,6 +26,7 @@ default_issuer_of_accession_number = ""   # assumed where images do not state (0
 # host = "192.0.2.10"               # name or address; networks = ["192.0.2.0/24"] for a range
 # issuer_of_patient_id = "HOSPITAL" # assumed where its images are silent
 # issuer_of_accession_number = "RIS"
+# commitment_port = 104             # it may ask us to commit; its reports go to host and this port
 
 # [[dicom.completion]]              # studies that are complete when certain series are there
 # modality = "MR"
@@ -145,9 +146,14 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 # stow_url = "https://pacs/dicom-web"   # send by STOW-RS; ae_title and port may then be left out
 # token_variable = "PACS_TOKEN"     # environment variable with its bearer token, or user and
                                     # password_variable for Basic
+# commitment = false                # true: ask it to commit to each report that it took
 
 [console]
 port = $http_port                         # read-only status page, loopback only
+
+[commitment]                        # for senders that ask whether they may delete
+minimum_retention_days = 365.0      # no [[retention]] rule deletes what was committed before
+index_wait_seconds = 300.0          # for objects that were sent before the request
 
 # [[retention]]                     # studies that are deleted, day by day; without a rule, none
 # name = "two years"

@@ -10,6 +10,7 @@ from rich.table import Table
 from sqlalchemy import func
 from sqlmodel import Session, SQLModel, col, select
 
+from dicom_node.commitment.queries import commitment_counts
 from dicom_node.life_models import Erasure, Tombstone
 from dicom_node.linking.queries import unlinked_reports
 from dicom_node.models import (
@@ -76,6 +77,7 @@ def _counts(session: Session) -> dict[str, Any]:
         "models": _count(session, Model),
         "predictions": _count(session, Prediction),
         "transmissions": _by(session, Transmission.state),
+        **commitment_counts(session),
         "quarantined": _quarantined(session),
         "frozen": [
             {"study_instance_uid": uid, "reasons": reasons}
@@ -164,7 +166,14 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
         "predictions",
     ):
         table.add_row(key, f"{found[key]:,}")
-    for key in ("messages_by_disposition", "links", "labels_by_labeler", "transmissions"):
+    for key in (
+        "messages_by_disposition",
+        "links",
+        "labels_by_labeler",
+        "transmissions",
+        "commitment_requests",
+        "commitment_inquiries",
+    ):
         parts = ", ".join(f"{name} {number:,}" for name, number in sorted(found[key].items()))
         table.add_row(key.replace("_", " "), parts or "none")
     console.print(table)
@@ -181,6 +190,13 @@ def render_status(found: dict[str, Any], console: Console | None = None) -> None
             [
                 f"study {row['study_instance_uid']}: {'; '.join(row['reasons'])}"
                 for row in found["frozen"]
+            ],
+        ),
+        (
+            "storage commitment failed (radloop commitment list)",
+            [
+                f"{row['kind']} {row['id']}, {row['peer']}, {row['state']}: {row['last_error']}"
+                for row in found["commitments_failed"]
             ],
         ),
         ("not linked", [f"report {row['report']}: {row['reason']}" for row in found["unlinked"]]),

@@ -1,4 +1,4 @@
-"""Durable work on DBOS: prediction and sending survive a stop and run exactly once.
+"""Durable work on DBOS: prediction, sending and storage commitment survive a stop.
 
 A workflow's id names stage, subject and version, so enqueueing twice is harmless. The main database
 says what needs work and a sweep enqueues what is missing: losing this queue loses no work.
@@ -14,6 +14,7 @@ from dbos import DBOS, SetWorkflowID
 
 PREDICTION_QUEUE = "prediction"
 TRANSMISSION_QUEUE = "transmission"
+COMMITMENT_QUEUE = "commitment"
 
 # Fixed by hand: the default hashes the source, and pending work would be stranded on upgrade.
 _APPLICATION_VERSION = "2"
@@ -25,11 +26,16 @@ PredictStudy = Callable[[int, int], None]
 SendReport = Callable[[int, int], float | None]
 """Sends one SR: id of the transmission, attempt; returns seconds until the next attempt."""
 
+Commit = Callable[[str, int, int, int], None]
+"""Makes one attempt of storage commitment: kind of row, its id, round, attempts before it."""
+
 
 class Workflows:
-    """Runs the two durable workflows until closed; one at a time in a process."""
+    """Runs the durable workflows until closed; one object at a time in a process."""
 
-    def __init__(self, database_url: str, predict: PredictStudy, send: SendReport) -> None:
+    def __init__(
+        self, database_url: str, predict: PredictStudy, send: SendReport, commit: Commit
+    ) -> None:
         DBOS(
             config={
                 "name": "radloop",
@@ -38,17 +44,19 @@ class Workflows:
                 "executor_id": _EXECUTOR,
                 "log_level": "ERROR",
                 "console_log_level": "ERROR",
-                "max_executor_threads": 4,
+                "max_executor_threads": 6,
                 "use_listen_notify": False,
                 "scheduler_polling_interval_sec": 60.0,
             }
         )
         self._predict_workflow = DBOS.workflow(name="predict_study")(_predict_workflow(predict))
         self._send_workflow = DBOS.workflow(name="send_report")(_send_workflow(send))
+        self._commit_workflow = DBOS.workflow(name="commit")(_commit_workflow(commit))
         DBOS.launch()
         # One model works at a time; sending waits for the network, so several may wait at once.
         DBOS.register_queue(PREDICTION_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
         DBOS.register_queue(TRANSMISSION_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
+        DBOS.register_queue(COMMITMENT_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
 
     def enqueue_prediction(
         self, model_id: int, completion_id: int, study_digest: str, round_number: int
@@ -67,6 +75,27 @@ class Workflows:
         digest = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
         with SetWorkflowID(f"send:{transmission_id}:{digest}:{round_number}"):
             DBOS.enqueue_workflow(TRANSMISSION_QUEUE, self._send_workflow, transmission_id)
+
+    def enqueue_commitment(
+        self, kind: str, key: int, named: str, round_number: int, attempt: int
+    ) -> None:
+        """Ask for one attempt of storage commitment; the same request again is harmless.
+
+        Each attempt is a workflow of its own: one that slept until the next would keep a place of
+        the queue from other peers. The row says when the next one is due.
+
+        Args:
+            kind: which table.
+            key: id of the row.
+            named: what the row is about, which no other row of this id ever was.
+            round_number: how often it was begun anew.
+            attempt: how many attempts of this round came before.
+        """
+        digest = hashlib.sha256(named.encode()).hexdigest()
+        with SetWorkflowID(f"commit:{kind}:{key}:{digest}:{round_number}:{attempt}"):
+            DBOS.enqueue_workflow(
+                COMMITMENT_QUEUE, self._commit_workflow, kind, key, round_number, attempt
+            )
 
     def close(self) -> None:
         """Stop taking work; running workflows are resumed at the next start."""
@@ -102,3 +131,14 @@ def _send_workflow(send: SendReport) -> Callable[[int], None]:
             DBOS.sleep(delay)
 
     return send_report
+
+
+def _commit_workflow(commit: Commit) -> Callable[[str, int, int, int], None]:
+    @DBOS.step(name="commit")
+    def step(kind: str, key: int, round_number: int, attempt: int) -> None:
+        commit(kind, key, round_number, attempt)
+
+    def commit_once(kind: str, key: int, round_number: int, attempt: int) -> None:
+        step(kind, key, round_number, attempt)
+
+    return commit_once

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.association import Association
+from dicom_node.commitment.notices import IncomingNotice
 from dicom_node.connection import Connection, Deadlines
 from dicom_node.intake import IncomingObject
 from dicom_node.settings import DicomSettings
@@ -88,9 +89,12 @@ class CountingProvider(StorageProvider):
         self.kept: list[tuple[str, str]] = []
         self.left_count = 0
 
-    def finish(self, incoming: IncomingObject, abstract_syntax: str) -> tuple[int, str]:
+    def finish(
+        self, incoming: IncomingObject | IncomingNotice, abstract_syntax: str
+    ) -> tuple[int, str]:
         outcome = super().finish(incoming, abstract_syntax)
-        self.kept.append((incoming.origin.sop_instance_uid, incoming.digest))
+        if isinstance(incoming, IncomingObject):
+            self.kept.append((incoming.origin.sop_instance_uid, incoming.digest))
         return outcome
 
     def left(self, request: Any) -> None:

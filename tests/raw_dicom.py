@@ -21,16 +21,28 @@ def associate_request(
     calling: str | bytes,
     contexts: Sequence[tuple[str, str]],
     maximum_pdu: int = 131072,
+    roles: tuple[int, int] | None = None,
 ) -> bytes:
-    """Return an A-ASSOCIATE-RQ PDU; context ids are 1, 3, 5... in the order given."""
+    """Return an A-ASSOCIATE-RQ PDU; context ids are 1, 3, 5... in the order given.
+
+    ``roles`` are SCU and SCP role for the first abstract syntax.
+    """
     items = _item(0x10, _APPLICATION_CONTEXT.encode())
     for number, (abstract, transfer) in enumerate(contexts):
         parts = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
         items += _item(0x20, bytes((2 * number + 1, 0, 0, 0)) + parts)
     user = _item(0x51, struct.pack(">L", maximum_pdu)) + _item(0x52, _IMPLEMENTATION.encode())
+    if roles is not None:
+        user += role_selection(contexts[0][0], *roles)
     items += _item(0x50, user)
     titles = _title(called) + _title(calling)
     return pdu(1, struct.pack(">HH", 1, 0) + titles + bytes(32) + items)
+
+
+def role_selection(sop_class: str, user: int, provider: int) -> bytes:
+    """Return an SCP/SCU role selection sub-item (PS3.7 D.3.3.4)."""
+    name = sop_class.encode()
+    return _item(0x54, struct.pack(">H", len(name)) + name + bytes((user, provider)))
 
 
 def accepted_contexts(body: bytes) -> dict[int, int]:
@@ -69,6 +81,30 @@ def store_command(sop_class: bytes, sop_instance: bytes, message_id: int = 1) ->
     )
 
 
+def notice_command(
+    *,
+    field: int = 0x0130,
+    sop_class: str = "1.2.840.10008.1.20.1",
+    instance: str = "1.2.840.10008.1.20.1.1",
+    type_id: int = 1,
+    has_data_set: bool = True,
+) -> bytes:
+    """Return an N-ACTION-RQ, or with ``field`` 0x0100 an N-EVENT-REPORT-RQ, command set."""
+    report = field == 0x0100
+    return _command(
+        sorted(
+            [
+                (0x0002 if report else 0x0003, _even(sop_class.encode())),
+                (0x0100, struct.pack("<H", field)),
+                (0x0110, struct.pack("<H", 1)),
+                (0x0800, struct.pack("<H", 0x0000 if has_data_set else 0x0101)),
+                (0x1000 if report else 0x1001, _even(instance.encode())),
+                (0x1002 if report else 0x1008, struct.pack("<H", type_id)),
+            ]
+        )
+    )
+
+
 def echo_command(message_id: int = 1) -> bytes:
     """Return a C-ECHO-RQ command set."""
     return _command(
@@ -93,13 +129,14 @@ class RawAssociation:
         calling: str | bytes = "SCANNER",
         timeout: float = 30.0,
         source: str = "",
+        roles: tuple[int, int] | None = None,
     ) -> None:
         self.socket = socket.create_connection(
             address, timeout, source_address=(source, 0) if source else None
         )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self.socket.sendall(associate_request(called, calling, contexts))
+            self.socket.sendall(associate_request(called, calling, contexts, roles=roles))
             self.answer, self.body = self.read_pdu()
         except OSError:
             self.socket.close()

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel, col, select
 
 # The imports fill SQLModel.metadata with every table.
+import dicom_node.commitment.models
 import dicom_node.feeds.models
 import dicom_node.history.models
 import dicom_node.imports.models
@@ -43,6 +44,7 @@ __all__ = ["MIGRATIONS", "SchemaVersion", "layout_of", "migrate"]
 TABLES = (
     dicom_node.models,
     dicom_node.life_models,
+    dicom_node.commitment.models,
     dicom_node.feeds.models,
     dicom_node.history.models,
     dicom_node.imports.models,
@@ -82,6 +84,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_grounds_of_notes,
     add_solicited_studies,
     add_missing_tables,  # imports of objects
+    add_missing_tables,  # storage commitment
 )
 
 

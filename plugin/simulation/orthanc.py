@@ -134,6 +134,18 @@ class OrthancPacs:
             return False
         return True
 
+    def get(self, path: str) -> Any:
+        """Return what its REST interface answers to a GET, decoded."""
+        return self._get(path)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Return what its REST interface answers to a POST of JSON, decoded."""
+        return self._json("POST", path, body)
+
+    def put(self, path: str, body: Any) -> None:
+        """Put JSON to its REST interface."""
+        self._request("PUT", path, json.dumps(body).encode())
+
     def _launch(self) -> bool:
         configuration = self._folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=1), encoding="utf-8")

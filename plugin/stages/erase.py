@@ -23,6 +23,7 @@ from dicom_node.settling import settle
 from dicom_node.storage import DicomStore
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.stages.commitments import file_commitments
 from plugin.stages.erase_filed import (
     WORDS,
     collect_filed,
@@ -106,6 +107,8 @@ def erase_patient(
     with context.still(), context.database.filing:
         # What was acknowledged before this moment is rows, or it would come back.
         file_waiting(context, context.linking())
+        while file_commitments(context):
+            continue
         found, uids = _erase_rows(context, (issuer, patient_id), by, reason, dry_run=False)
         not_finished = ""
         try:

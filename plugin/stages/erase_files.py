@@ -181,6 +181,7 @@ def files_that_mention(folder: DataFolder, uids: Iterable[str]) -> list[str]:
         "*.log",
         "cohorts/*",
         "hl7/*.journal",
+        "commitments/*",
         "structured_reports/*",
         "quarantine/*.json",
         f"{folder.trainings.name}/**/*",

@@ -28,6 +28,10 @@ DELETED_BY: dict[str, dict[str, str]] = {
         "report_id": "reports",
         "patient_key": "patient_keys",
     },
+    "commitment_inquiry": {"study_instance_uid": "studies"},
+    "commitment_reference": {"sop_instance_uid": "instances", "study_instance_uid": "studies"},
+    "commitment_transaction": {"study_instance_uid": "studies"},
+    "committed_instance": {"sop_instance_uid": "instances", "study_instance_uid": "studies"},
     "decoded_content": {"digest": "digests"},
     "evaluation_member": {"study_instance_uid": "studies", "patient_key": "patient_keys"},
     "expired_study": {"study_instance_uid": "studies"},
@@ -73,6 +77,7 @@ MENDED = frozenset({"cohort", "cohort_export", "imported_file", "training_run"})
 KEPT = frozenset(
     {
         "calibration",
+        "commitment_request",
         "erasure",
         "evaluation_plan",
         "feed_acceptance",

@@ -1,8 +1,9 @@
 """Retention: the images of studies that a rule of the site says are too old are deleted.
 
 Nothing is deleted without a rule. What a frozen cohort or a live model's prediction rests on is
-kept unless the rule says otherwise; what is in dispute or still to be sent is always kept. Rows and
-tombstones go in one transaction, the files after it.
+kept unless the rule says otherwise; always kept is what is in dispute, still to be sent, or was
+promised to a sender by storage commitment. Rows and tombstones go in one transaction, the files
+after it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from fnmatch import fnmatch
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, SQLModel, col, func, select
 
+from dicom_node.commitment.filing import WAITING
+from dicom_node.commitment.models import (
+    CommitmentReference,
+    CommitmentRequest,
+    CommittedInstance,
+)
 from dicom_node.database import chunks
 from dicom_node.deletion import finish_deletions, list_for_deletion, salted_key
 from dicom_node.life_models import ExpiredStudy, Tombstone
@@ -137,7 +144,7 @@ def find_expired(
         if rule is None or now - study.last_received_at < dt.timedelta(days=rule.older_than_days):
             continue
         uid = study.study_instance_uid
-        kept = _why_kept(session, uid, rule, live)
+        kept = _promised(session, uid, now) or _why_kept(session, uid, rule, live)
         found.append(Expiry(uid, rule.name, study.last_received_at, kept))
     return found
 
@@ -169,6 +176,20 @@ def _why_kept(session: Session, uid: str, rule: RetentionRule, live: list[int | 
     return next((reason for applies, reason in reasons if applies), "")
 
 
+def _promised(session: Session, uid: str, now: dt.datetime) -> str:
+    """Return until when a study must stay because we committed to an instance of it, in words."""
+    query = (
+        select(func.max(col(CommittedInstance.kept_until)))
+        .join(Instance, col(Instance.sop_instance_uid) == col(CommittedInstance.sop_instance_uid))
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(Series.study_instance_uid == uid)
+    )
+    until = session.exec(query).one()
+    if until is None or until <= now:
+        return ""
+    return f"storage commitment: promised to a sender until {until.date().isoformat()}"
+
+
 def _any(session: Session, query: Any) -> bool:
     return session.exec(query.limit(1)).first() is not None
 
@@ -178,6 +199,8 @@ def _expire(context: Context, session: Session, each: Expiry) -> int:
     uid, now = each.study_instance_uid, context.clock()
     if session.get_one(Study, uid).last_received_at != each.last_received_at:
         return 0  # it has grown since
+    if _promised(session, uid, now):
+        return 0  # committed since
     salt = context.folder.patient_key_salt()
     instances = session.exec(
         select(Instance.sop_instance_uid, Instance.digest)
@@ -213,6 +236,7 @@ def _expire(context: Context, session: Session, each: Expiry) -> int:
         sa.delete(SupersededInstance).where(col(SupersededInstance.study_instance_uid) == uid)
     )
     connection.execute(sa.delete(Series).where(col(Series.study_instance_uid) == uid))
+    _forget_commitments(session, [sop_instance_uid for sop_instance_uid, _ in instances])
     for chunk in chunks(sorted(digests)):
         for name in _BY_DIGEST:
             connection.execute(sa.delete(tables[name]).where(tables[name].c["digest"].in_(chunk)))
@@ -226,6 +250,20 @@ def _expire(context: Context, session: Session, each: Expiry) -> int:
             connection.execute(sa.delete(tables[name]).where(column == uid))
     list_for_deletion(session, paths, now)
     return len(paths)
+
+
+def _forget_commitments(session: Session, sop_instance_uids: list[str]) -> None:
+    """Delete what was promised of instances that go; who still waits is told that they have."""
+    waiting = select(CommitmentRequest.id).where(CommitmentRequest.state == WAITING)
+    for chunk in chunks(sop_instance_uids):
+        promised = col(CommittedInstance.sop_instance_uid).in_(chunk)
+        session.execute(sa.delete(CommittedInstance).where(promised))
+        session.execute(
+            sa.delete(CommitmentReference).where(
+                col(CommitmentReference.sop_instance_uid).in_(chunk),
+                col(CommitmentReference.request_id).not_in(waiting),
+            )
+        )
 
 
 def _is_referred_to(session: Session, uid: str) -> bool:

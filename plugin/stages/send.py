@@ -21,6 +21,7 @@ from dicom_node.tls import https_client_context, peer_context
 from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.pipeline import held, retracted
+from plugin.stages.inquiries import queue_inquiry
 
 _LONGEST_DELAY_SECONDS = 900.0
 
@@ -169,3 +170,5 @@ def _record(context: Context, row: Transmission, result: SendResult, state: str)
         stored.last_error = result.reason
         stored.delivered_at = now if result.delivered else None
         session.add(stored)
+        if result.delivered:
+            queue_inquiry(session, stored, context.settings.peer(stored.peer), now)

@@ -7,14 +7,33 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from dicom_node.commitment.notices import waiting_notices
+from dicom_node.commitment.vocabulary import STORAGE_COMMITMENT
 from dicom_node.dimse import SUCCESS
 from tests.acceptance.store_audit import file_digest
 from tests.builders import encode, mr_image
-from tests.conversation import CONTEXTS, MR, Conversation, CountingProvider, new_provider
+from tests.commitment_room import action, missing
+from tests.conversation import (
+    CONTEXTS,
+    MR,
+    Conversation,
+    CountingProvider,
+    Response,
+    new_provider,
+)
 from tests.fuzz.scratch import new_folder
 from tests.fuzz.source import Source
-from tests.raw_dicom import associate_request, echo_command, fragment, pdu, store_command
+from tests.raw_dicom import (
+    EXPLICIT,
+    associate_request,
+    echo_command,
+    fragment,
+    notice_command,
+    pdu,
+    store_command,
+)
 
+_ALL_CONTEXTS = (*CONTEXTS, (STORAGE_COMMITMENT, EXPLICIT))
 _STORE_RESPONSE = 0x8001
 _MOST_ACTIONS = 40  # more of them find nothing new and take long
 
@@ -25,7 +44,7 @@ def association(data: bytes) -> None:
     how = source.byte()
     talk = _conversation(at_once=bool(how & 1))
     if how & 2:
-        talk.say(associate_request("RADLOOP", "FUZZ", CONTEXTS))
+        talk.say(associate_request("RADLOOP", "FUZZ", _ALL_CONTEXTS))
     sizes = source.sizes()
     talk.say(source.rest(), sizes=sizes)
     _finish(talk, never=bool(how & 4))
@@ -35,7 +54,7 @@ def conversation(data: bytes) -> None:
     """Messages in any order, whole and broken, with events of the disk and the loop between."""
     source = Source(data)
     talk = _conversation(at_once=bool(source.byte() & 1))
-    talk.say(associate_request("RADLOOP", "FUZZ", CONTEXTS))
+    talk.say(associate_request("RADLOOP", "FUZZ", _ALL_CONTEXTS))
     for _ in range(_MOST_ACTIONS):
         if not source:
             break
@@ -70,6 +89,17 @@ def _unknown(talk: Conversation, source: Source) -> None:
     talk.say(fragment(3, 3, body))
 
 
+def _commit(talk: Conversation, source: Source) -> None:
+    """A request or report of storage commitment, on its context or another, whole or cut."""
+    how = source.byte()
+    command = notice_command(field=0x0100 if how & 1 else 0x0130, type_id=source.byte() % 4)
+    data = _notice() if how & 2 else source.take(source.byte())
+    at = source.byte() % (len(data) + 1)
+    context = 5 if how & 4 else 1
+    talk.say(fragment(context, 3, command), fragment(context, 0, data[:at]))
+    talk.say(fragment(context, 2, data[at:]))
+
+
 def _run_job(talk: Conversation, source: Source) -> None:
     talk.line.run_jobs(1 + source.byte() % 3)
 
@@ -85,6 +115,7 @@ _ACTIONS = (
     _data,
     _anything,
     _unknown,
+    _commit,
     _run_job,
     _change_room,
     lambda talk, _: talk.say(fragment(3, 3, echo_command())),
@@ -153,9 +184,15 @@ def _check_answers(talk: Conversation, provider: CountingProvider) -> None:
     names = [each.elements[0x1000].decode("latin-1").rstrip("\0 ") for each in stored]
     kept = [name for name, digest in provider.kept if _spooled(provider, digest).exists()]
     assert _is_within(names, kept)
+    noted = [each for each in talk.responses if _is_of_commitment(each) and not each.status]
+    assert len(noted) <= len(list(provider.store.folders.commitments.iterdir()))
     known = talk.witness.known  # type: ignore[attr-defined]
     for number, offset in enumerate(_offsets(talk, len(stored)), start=1):
         assert max(count for at, count in known if at <= offset) >= number
+
+
+def _is_of_commitment(response: Response) -> bool:
+    return int.from_bytes(response.elements[0x0100], "little") in (0x8100, 0x8130)
 
 
 def _offsets(talk: Conversation, count: int) -> Iterator[int]:
@@ -185,6 +222,8 @@ def _check_files(provider: CountingProvider) -> None:
             assert content[:132] == bytes(128) + b"DICM"
             if folder == provider.store.folders.spool:
                 assert file_digest(content) == path.stem
+    commitments = provider.store.folders.commitments
+    assert len(list(waiting_notices(commitments))) == len(list(commitments.iterdir()))
     assert {each.digest for each in provider.store.notices()} == {
         path.stem for path in provider.store.folders.quarantine.iterdir()
     }
@@ -196,7 +235,7 @@ def _spooled(provider: CountingProvider, digest: str) -> Path:
 
 def _empty(provider: CountingProvider) -> None:
     folders = provider.store.folders
-    for folder in (folders.spool, folders.quarantine, folders.temporary):
+    for folder in (folders.spool, folders.quarantine, folders.temporary, folders.commitments):
         for path in folder.iterdir():
             path.unlink()
 
@@ -205,6 +244,11 @@ def _empty(provider: CountingProvider) -> None:
 def _provider() -> CountingProvider:
     """One provider for all inputs: what an input leaves behind would show in the next one."""
     return new_provider(new_folder() / "data", maximum_object_bytes=100_000)
+
+
+@lru_cache(maxsize=1)
+def _notice() -> bytes:
+    return encode(action("2.25.1", [missing(1), missing(2)]))
 
 
 @lru_cache(maxsize=1)
@@ -217,9 +261,10 @@ def _images() -> list[tuple[bytes, bytes]]:
 def seeds() -> dict[str, list[bytes]]:
     """Return sound inputs of each target here."""
     instance, content = _images()[0]
-    request = associate_request("RADLOOP", "FUZZ", CONTEXTS)
+    request = associate_request("RADLOOP", "FUZZ", _ALL_CONTEXTS)
     store = fragment(1, 3, store_command(MR.encode(), instance)) + fragment(1, 2, content)
-    session = fragment(3, 3, echo_command()) + store + store + pdu(5, bytes(4))
+    notice = fragment(5, 3, notice_command()) + fragment(5, 2, _notice())
+    session = fragment(3, 3, echo_command()) + store + notice + store + pdu(5, bytes(4))
     cut = bytes((5, 1, 6, 12, 100, 255))
     return {
         "association": [

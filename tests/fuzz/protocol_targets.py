@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from dicom_node import dimse
+from dicom_node.commitment.information import data_set_of, decode_information
+from dicom_node.commitment.vocabulary import STORAGE_COMMITMENT
+from dicom_node.commitment.vocabulary import TRANSFER_SYNTAXES as COMMITMENT_SYNTAXES
 from dicom_node.dimse import decode_command, encode_response
 from dicom_node.negotiation import VERIFICATION, agree, decode_request
 from dicom_node.upper_layer import (
@@ -17,7 +20,8 @@ from dicom_node.upper_layer import (
     State,
     UpperLayer,
 )
-from tests.builders import mr_image
+from tests.builders import encode, mr_image
+from tests.commitment_room import missing, outcome
 from tests.conversation import CONTEXTS, MR
 from tests.fuzz.source import Source
 from tests.raw_dicom import (
@@ -26,6 +30,7 @@ from tests.raw_dicom import (
     associate_request,
     echo_command,
     fragment,
+    notice_command,
     pdu,
     store_command,
 )
@@ -115,8 +120,20 @@ def negotiation(data: bytes) -> None:
     assert {number for number, result in results.items() if not result} == set(accepted)
     assert all(number % 2 for number in results)
     for context in accepted.values():
-        assert context.abstract_syntax in (MR, VERIFICATION)
+        assert context.abstract_syntax in (MR, VERIFICATION, STORAGE_COMMITMENT)
+        assert context.roles in (None, found.roles)
         assert context.transfer_syntax in _OURS[1]
+
+
+def commitment(data: bytes) -> None:
+    """A data set is refused, or what it says can be written and says the same."""
+    for syntax in COMMITMENT_SYNTAXES:
+        try:
+            found = decode_information(data, syntax)
+        except ValueError:
+            continue
+        again = encode(data_set_of(found), syntax)
+        assert decode_information(again, syntax) == found
 
 
 @lru_cache(maxsize=1)
@@ -128,8 +145,13 @@ def seeds() -> dict[str, list[bytes]]:
     two_values = pdu(4, struct.pack(">LBB", 3, 1, 0) + b"x" + struct.pack(">LBB", 2, 1, 2))
     session = fragment(3, 3, echo_command()) + store + two_values + pdu(5, bytes(4))
     cut = bytes((5, 1, 6, 12, 100, 255))
+    roles = ((STORAGE_COMMITMENT, EXPLICIT), (MR, EXPLICIT))
+    with_roles = associate_request("RADLOOP", "FUZZ", roles, roles=(1, 1))
+    many = associate_request("A", "B", [(MR, EXPLICIT)] * 20)
+    event = outcome("2.25.1", [missing(1), missing(2)], {missing(3): 0x0112})
     return {
+        "commitment": [encode(event, syntax) for syntax in COMMITMENT_SYNTAXES],
         "upper_layer": [cut + request + session, bytes(1) + request + pdu(7, bytes(4))],
-        "command": [store_command(MR.encode(), instance), echo_command()],
-        "negotiation": [request[6:], associate_request("A", "B", [(MR, EXPLICIT)] * 20)[6:]],
+        "command": [store_command(MR.encode(), instance), echo_command(), notice_command()],
+        "negotiation": [request[6:], with_roles[6:], many[6:]],
     }

@@ -16,6 +16,7 @@ TARGETS: Mapping[str, str] = {
     "upper_layer": "protocol_targets",
     "command": "protocol_targets",
     "negotiation": "protocol_targets",
+    "commitment": "protocol_targets",
     "association": "association_targets",
     "conversation": "association_targets",
     "leading_uids": "object_targets",

@@ -10,15 +10,26 @@ import pytest
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom.presentation import AllStoragePresentationContexts
 
+from dicom_node.commitment.vocabulary import MAXIMUM_INFORMATION_BYTES, MAXIMUM_REFERENCES
 from dicom_node.conformance import markers, with_tables
 from dicom_node.receiver import Receivers
 from dicom_node.settings import CallingPeer, DicomSettings
 from dicom_node.storage import DicomStore
 from tests.builders import encode, mr_image
-from tests.raw_dicom import EXPLICIT, VERIFICATION, RawAssociation, fragment, pdu
+from tests.commitment_room import action, missing
+from tests.raw_dicom import (
+    EXPLICIT,
+    VERIFICATION,
+    RawAssociation,
+    fragment,
+    notice_command,
+    pdu,
+)
 
 DOCUMENT = (Path(__file__).parents[2] / "deploy/conformance.md").read_text(encoding="utf-8")
 MR = "1.2.840.10008.5.1.4.1.1.4"
+COMMITMENT = "1.2.840.10008.1.20.1"
+IMPLICIT = "1.2.840.10008.1.2"
 PRIVATE = ("1.2.840.113619.4.26", "1.3.12.2.1107.5.9.1", "1.2.3", "2.25.1")
 _CONTEXTS = 128  # of one association
 Pairs = Sequence[tuple[str, str]]
@@ -131,10 +142,16 @@ def test_the_port_accepts_the_transfer_syntaxes_of_the_table_and_no_other(
 
 
 def test_every_pair_of_the_tables_is_accepted(node: Node) -> None:
-    classes = [row["UID"] for row in table("sop classes")]
+    classes = [row["UID"] for row in table("sop classes") if row["UID"] != COMMITMENT]
     syntaxes = [row["UID"] for row in table("transfer syntaxes") if row["accepted"] == "yes"]
     pairs = [(kind, syntax) for kind in classes for syntax in syntaxes]
     assert set(node.results(pairs)) == {0}
+
+
+def test_storage_commitment_is_accepted_in_little_endian_alone(node: Node) -> None:
+    syntaxes = sorted(of_dictionary("Transfer Syntax"))
+    accepted = node.accepted([(COMMITMENT, syntax) for syntax in syntaxes])
+    assert {syntax for _, syntax in accepted} == {EXPLICIT, IMPLICIT}
 
 
 def test_settings_open_what_the_tables_leave_closed(tmp_path: Path) -> None:
@@ -249,3 +266,31 @@ def test_every_abort_of_the_table_is_given_and_no_other(node: Node) -> None:
             assert (kind, body[2]) == (7, 2)
             found.add(str(body[3]))
     assert found == {row["reason"] for row in table("aborts")}
+
+
+def test_every_status_of_storage_commitment_is_given_when_it_says(node: Node) -> None:
+    found = set()
+    good = encode(action("2.25.1", [missing(1)]))
+    too_many = encode(action("2.25.1", [(MR, f"1.{n}") for n in range(MAXIMUM_REFERENCES + 1)]))
+    for command, data, roles in (
+        ({}, good, None),
+        ({"instance": "1.2.3"}, good, None),
+        ({"field": 0x0100, "type_id": 3}, good, None),
+        ({}, good[:-1], None),
+        ({"sop_class": MR}, good, None),
+        ({"type_id": 2}, good, None),
+        ({}, good, (0, 1)),
+        ({"field": 0x0140}, good, None),
+        ({}, too_many, None),
+        ({}, bytes(MAXIMUM_INFORMATION_BYTES + 1), None),
+    ):
+        pairs = [(COMMITMENT, EXPLICIT)]
+        with RawAssociation(node.receivers.address, pairs, roles=roles) as association:
+            association.socket.sendall(fragment(1, 3, notice_command(**command)))
+            for start in range(0, len(data), 100_000):
+                last = 2 * (start + 100_000 >= len(data))
+                association.socket.sendall(fragment(1, last, data[start : start + 100_000]))
+            found.add((association.read_status(), _what_follows(association)))
+    rows = table("commitment statuses")
+    assert found == {(int(row["status"], 16), row["association"]) for row in rows}
+    assert len(rows) == 10
