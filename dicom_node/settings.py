@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -183,7 +183,7 @@ class LinkingSettings(Section):
 
 
 class PacsPeer(Section):
-    """An archive that receives the structured reports."""
+    """An archive that receives the structured reports, or is asked for studies."""
 
     name: str = "pacs"
     ae_title: AeTitle
@@ -192,6 +192,9 @@ class PacsPeer(Section):
     tls: bool = False  # with certificate, key and authorities of [dicom.tls]
     check_host_name: bool = True  # the archive's certificate must name its host
     certificates: tuple[Fingerprint, ...] = ()  # pinned; empty: any that the authorities issued
+    retrieve: Literal["", "move", "get"] = ""  # by C-MOVE or C-GET; empty: it is not asked
+    issuer_of_patient_id: str = ""  # whose ids its answers hold where they do not say it
+    issuer_of_accession_number: str = ""
     maximum_attempts: int = Field(default=8, ge=1)
     first_retry_seconds: float = Field(default=2.0, gt=0)
 

@@ -129,6 +129,9 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 # host = "127.0.0.1"
 # port = 4242
 # tls = false                       # true: with certificate, key and authorities of [dicom.tls]
+# retrieve = "move"                 # it is asked for studies, by C-MOVE or C-"get"; empty: never
+# issuer_of_patient_id = "HOSPITAL" # whose ids it answers with where it does not say it
+# issuer_of_accession_number = "RIS"
 
 [console]
 port = $http_port                         # read-only status page, loopback only
