@@ -39,7 +39,9 @@ from plugin.stages.file_messages import file_waiting
 from plugin.stages.impact import note_impacts
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
+from plugin.stages.priors import want_priors
 from plugin.stages.retain import DailyRetention
+from plugin.stages.retrieve import Retriever
 from plugin.stages.send import send_transmission
 from plugin.stages.series_choices import ChoicesOfSweeps
 from plugin.workflows import Workflows
@@ -57,6 +59,8 @@ _SWEEP_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
 _RETURNED_SECONDS = 60.0
 _RETENTION_SECONDS = 60.0
+_RETRIEVAL_SECONDS = 0.5
+_PRIORS_SECONDS = 5.0
 
 
 class Node:
@@ -117,6 +121,8 @@ class Node:
             ("sweep", _SWEEP_SECONDS, self._sweep),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
             ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
+            ("retrieval", _RETRIEVAL_SECONDS, Retriever(context, self._stop.is_set).attend),
+            ("priors", _PRIORS_SECONDS, lambda: want_priors(context)),
             ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))

@@ -12,6 +12,7 @@ import typer
 
 from plugin import (
     cli_adapt,
+    cli_backfill,
     cli_evaluation,
     cli_feed,
     cli_generate,
@@ -142,6 +143,7 @@ cli_adapt.register(app)
 cli_score.register(app)
 cli_schema.register(app)
 cli_impact.register(app)
+cli_backfill.register(app)
 cli_evaluation.register(app)
 
 

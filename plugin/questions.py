@@ -242,6 +242,18 @@ def _patient(session: Session, settings: Settings, arguments: Arguments) -> dict
     return show_patient(session, linking_of(settings, profiles), who)
 
 
+def _backfill(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.backfill import show_backfill
+
+    return show_backfill(session, settings, arguments["name"], utc_now())
+
+
+def _backfills(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.backfill import list_backfills
+
+    return list_backfills(session)
+
+
 def _studies(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.complete import list_studies
 
@@ -369,6 +381,8 @@ QUESTIONS: dict[str, Question] = {
     "links": _links,
     "explain": _explain,
     "patient": _patient,
+    "backfill": _backfill,
+    "backfills": _backfills,
     "studies": _studies,
     "study": _study,
     "series": _series,
