@@ -15,6 +15,7 @@ from plugin import (
     cli_backfill,
     cli_evaluation,
     cli_feed,
+    cli_gaps,
     cli_generate,
     cli_hl7,
     cli_impact,
@@ -144,6 +145,7 @@ cli_score.register(app)
 cli_schema.register(app)
 cli_impact.register(app)
 cli_backfill.register(app)
+cli_gaps.register(app)
 cli_evaluation.register(app)
 
 

@@ -226,6 +226,12 @@ def _links(session: Session, _settings: Settings, arguments: Arguments) -> dict[
     return list_links(session, arguments.get("state") or "")
 
 
+def _gaps(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.gaps import find_gaps
+
+    return find_gaps(session, arguments["since"])
+
+
 def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.link import explain_link
 
@@ -380,6 +386,7 @@ QUESTIONS: dict[str, Question] = {
     "language models": _language_models,
     "links": _links,
     "explain": _explain,
+    "gaps": _gaps,
     "patient": _patient,
     "backfill": _backfill,
     "backfills": _backfills,
