@@ -40,6 +40,7 @@ from plugin.stages.impact import note_impacts
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
 from plugin.stages.priors import want_priors
+from plugin.stages.reconcile import NightlyReconciliation
 from plugin.stages.retain import DailyRetention
 from plugin.stages.retrieve import Retriever
 from plugin.stages.send import send_transmission
@@ -123,6 +124,11 @@ class Node:
             ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
             ("retrieval", _RETRIEVAL_SECONDS, Retriever(context, self._stop.is_set).attend),
             ("priors", _PRIORS_SECONDS, lambda: want_priors(context)),
+            (
+                "reconcile",
+                _PRIORS_SECONDS,
+                NightlyReconciliation(context, self._stop.is_set).attend,
+            ),
             ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))

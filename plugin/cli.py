@@ -25,6 +25,7 @@ from plugin import (
     cli_link,
     cli_llm,
     cli_quarantine,
+    cli_reconcile,
     cli_reference,
     cli_research,
     cli_schema,
@@ -146,6 +147,7 @@ cli_schema.register(app)
 cli_impact.register(app)
 cli_backfill.register(app)
 cli_gaps.register(app)
+cli_reconcile.register(app)
 cli_evaluation.register(app)
 
 

@@ -321,6 +321,12 @@ def _resume_backfill(context: Context, arguments: Arguments, progress: Progress)
     return resume_backfill(context, arguments["name"], again=arguments["again"])
 
 
+def _reconcile(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.reconcile import reconcile
+
+    return reconcile(context, progress, peer_name=arguments["peer"], dry_run=arguments["dry_run"])
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -353,6 +359,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "import reports": _import_reports,
     "evaluation plan": _plan_evaluation,
     "evaluation run": _run_evaluation,
+    "reconcile": _reconcile,
     "backfill start": _start_backfill,
     "backfill try": _try_backfill,
     "backfill stop": _stop_backfill,

@@ -141,6 +141,8 @@ maximum_instances = 10000           # a study with more is left out, and listed
 # hours = "19:00-06:00"             # at which `radloop backfill` asks; default: always
 # time_zone = "Europe/Berlin"       # of these hours
 # priors_from = "research"          # [[pacs]] that is asked for the priors of [[prediction]]
+# reconcile_with = "research"       # [[pacs]] with which cohorts are compared each night
+# reconcile_hour = 3                # in time_zone, which is UTC without one
 
 [console]
 port = $http_port                         # read-only status page, loopback only

@@ -101,3 +101,16 @@ class PriorStudy(SQLModel, table=True):
     study_instance_uid: str = Field(primary_key=True)
     prior_instance_uid: str = Field(primary_key=True, index=True)  # Study Instance UID
     found_at: dt.datetime = _time()
+
+
+class PacsDifference(SQLModel, table=True):
+    """A study became different in an archive, or is the same again; only added to."""
+
+    __tablename__ = "pacs_difference"
+
+    id: int | None = Field(default=None, primary_key=True)
+    study_instance_uid: str = Field(index=True)
+    peer: str  # the archive's name in the settings
+    kind: str  # dicom_node.retrieval.comparing.Difference
+    attributes: str = ""  # keywords of what differs; never values
+    found_at: dt.datetime = _time()

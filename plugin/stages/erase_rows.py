@@ -41,6 +41,7 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "link_event": {"report_id": "reports", "study_instance_uid": "studies"},
     "message": {"id": "own_messages"},
     "misplaced_file": {"digest": "digests"},
+    "pacs_difference": {"study_instance_uid": "studies"},
     "patient": {"id": "patients"},
     "patient_event": {"id": "events"},
     "patient_review": {"id": "reviews"},
