@@ -304,7 +304,7 @@ def _start_backfill(context: Context, arguments: Arguments, progress: Progress) 
 
 
 def _try_backfill(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
-    from plugin.stages.backfill import try_backfill
+    from plugin.stages.backfill_trial import try_backfill
 
     return try_backfill(context, progress=progress, **arguments)
 

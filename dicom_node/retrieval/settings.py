@@ -52,6 +52,8 @@ class RetrievalSettings(Section):
     def _check_hours(cls, value: str) -> str:
         if value and _HOURS.fullmatch(value) is None:
             raise ValueError('hours are written as "19:00-06:00"')
+        if value and value[:5] == value[6:]:
+            raise ValueError("hours that end when they begin are none")
         return value
 
     @model_validator(mode="after")

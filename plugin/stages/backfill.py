@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from dicom_node.errors import NeedsReview
-from dicom_node.errors import Permanent as Refused
-from dicom_node.file_meta import is_uid
-from dicom_node.history.tables import RefusedRow, Row, read_text_table
-from dicom_node.retrieval.answers import exact_key
-from dicom_node.retrieval.finding import Finder, finder
-from dicom_node.retrieval.looking import Issuers, Several, find_priors, look_up, reference_to
 from dicom_node.retrieval.models import MISSING, Backfill, Retrieval, State, Task
-from dicom_node.retrieval.rows import counts, instances_here, is_finished
-from plugin.context import Context, Progress
+from dicom_node.retrieval.rows import counts, is_finished
+from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.settings import Settings
-from plugin.stages.archives import archive_of, asked_peer, issuers_of
+from plugin.stages.archives import asked_peer
+from plugin.stages.backfill_requests import Asked, read_requests
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ON_ARRIVAL = "priors-of-"
 _MOST_PRIORS = 20
-_COLUMNS = {
-    "accession_number": ("accession_number", "accession"),
-    "issuer_of_accession_number": ("issuer_of_accession_number", "issuer"),
-    "study_instance_uid": ("study_instance_uid",),
-    "patient_id": ("patient_id",),
-}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One line of the file."""
-
-    line: int
-    accession_number: str = ""
-    issuer_of_accession_number: str = ""
-    study_instance_uid: str = ""
-    patient_id: str = ""
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes two lines the same request."""
-        return self.accession_number, self.issuer_of_accession_number, self.study_instance_uid
 
 
 def start_backfill(
@@ -88,136 +58,9 @@ def start_backfill(
     return {"name": called, "from": where, "asks": len(wanted), "refused": refused}
 
 
-def try_backfill(
-    context: Context, path: str, progress: Progress, *, peer: str, priors: int
-) -> dict[str, Any]:
-    """Ask the archive about each line of a file, and fetch nothing.
-
-    Raises:
-        Permanent, InvalidSettings: as :func:`start_backfill`.
-        dicom_node.errors.Transient: the archive cannot be asked.
-    """
-    where = asked_peer(context.settings, peer)
-    wanted, refused = read_requests(Path(path))
-    issuers = issuers_of(context, where)
-    rows: list[dict[str, Any]] = []
-    with finder(archive_of(context, where)) as asked:
-        for number, each in enumerate(wanted, start=1):
-            rows.append(_tried(context, asked, each, issuers, priors))
-            progress(f"{number} of {len(wanted)} asked about")
-    found: dict[str, int] = {}
-    for row in rows:
-        found[row["state"]] = found.get(row["state"], 0) + 1
-    return {
-        "dry_run": True,
-        "from": where.name,
-        "would": found,
-        "instances": sum(row["instances"] or 0 for row in rows if row["state"] == _FETCH),
-        "priors": sum(row["priors"] for row in rows),
-        "studies": rows,
-        "refused": refused,
-    }
-
-
-_FETCH = "fetch"
-
-
-def _tried(
-    context: Context, asked: Finder, each: Asked, issuers: Issuers, priors: int
-) -> dict[str, Any]:
-    row = Retrieval(**_values(each), backfill_id=0, next_at=context.clock())
-    told = {"line": each.line, "accession": each.accession_number, "instances": None, "priors": 0}
-    try:
-        study = look_up(asked, row, issuers)
-        if study is None:
-            return {**told, "state": State.UNKNOWN.value}
-        content = asked.content(study, context.settings.retrieval.maximum_instances)
-        if priors:
-            reference = reference_to(asked, study)
-            told["priors"] = len(find_priors(asked, reference, issuers, priors)[0])
-    except Several:
-        return {**told, "state": State.SEVERAL.value}
-    except (Refused, NeedsReview) as error:
-        return {**told, "state": State.REFUSED.value, "detail": str(error)}
-    with context.database.read() as session:
-        here = instances_here(session, study.study_instance_uid)
-    state = _FETCH
-    if len(content) > context.settings.retrieval.maximum_instances:
-        state = State.TOO_LARGE.value
-    elif content and {image.sop_instance_uid for image in content} <= here:
-        state = State.PRESENT.value
-    return {**told, "state": state, "instances": len(content)}
-
-
-def read_requests(path: Path) -> tuple[list[Asked], list[dict[str, Any]]]:
-    """Read a file of requests; return them, each once, and the lines that are none.
-
-    Raises:
-        Permanent: it cannot be read, or asks for nothing.
-    """
-    found: dict[tuple[str, str, str], Asked] = {}
-    refused: list[dict[str, Any]] = []
-    try:
-        for each in _lines(path):
-            if isinstance(each, RefusedRow):
-                refused.append({"line": each.line, "reason": each.reason})
-            else:
-                found.setdefault(each.key, each)
-    except OSError as error:
-        raise Permanent(f"the file cannot be read: {error.strerror}") from error
-    except Refused as error:
-        raise Permanent(str(error)) from error
-    if not found:
-        raise Permanent(
-            "the file asks for nothing: it needs a header with accession_number or "
-            "study_instance_uid, and rows"
-        )
-    return list(found.values()), refused
-
-
-def _lines(path: Path) -> Iterator[Asked | RefusedRow]:
-    for row in read_text_table(path):
-        if isinstance(row, RefusedRow):
-            yield row
-            continue
-        try:
-            yield _asked(row)
-        except Refused as error:
-            yield RefusedRow(row.line, str(error))
-
-
-def _asked(row: Row) -> Asked:
-    """Read one row.
-
-    Raises:
-        Refused: it names no study, or would match others.
-    """
-    cells = {name.strip().lower().replace(" ", "_"): value for name, value in row.cells.items()}
-    values = {
-        name: next((cells[each].strip() for each in names if cells.get(each, "").strip()), "")
-        for name, names in _COLUMNS.items()
-    }
-    if values["study_instance_uid"] and not is_uid(values["study_instance_uid"]):
-        raise Refused("the Study Instance UID is none")
-    if not (values["accession_number"] or values["study_instance_uid"]):
-        raise Refused("neither an accession number nor a Study Instance UID")
-    asked = {name: exact_key(value) if value else "" for name, value in values.items()}
-    return Asked(row.line, **asked)
-
-
-def _values(each: Asked) -> dict[str, Any]:
-    return {
-        "line": each.line,
-        "accession_number": each.accession_number,
-        "issuer_of_accession_number": each.issuer_of_accession_number,
-        "study_instance_uid": each.study_instance_uid,
-        "patient_id": each.patient_id,
-    }
-
-
 def _row(backfill: Backfill, each: Asked, now: Any) -> Retrieval:
     return Retrieval(
-        **_values(each), backfill_id=backfill.id or 0, task=Task.STUDY.value, next_at=now
+        **each.values, backfill_id=backfill.id or 0, task=Task.STUDY.value, next_at=now
     )
 
 

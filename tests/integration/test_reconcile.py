@@ -17,6 +17,7 @@ from dicom_node.retrieval.models import PacsDifference
 from labeling.runs import LabelerIdentity, open_run
 from plugin import errors
 from plugin.operations import run_operation
+from plugin.questions import ask
 from plugin.stages.cohort import SHORTCOMINGS, freeze_cohort
 from plugin.stages.complete import complete_study
 from plugin.stages.ground import ground_of
@@ -224,6 +225,8 @@ def test_a_patient_that_was_replaced_in_orthanc_is_noticed(tmp_path: Path) -> No
         post(pacs, f"/patients/{patient['ID']}/modify", json.dumps(change))
         assert kinds(reconcile(room)) == {uid("study", "05"): "identity"}
         assert causes(room) == [Fault.PACS_IDENTITY]
+        notes = ask(room.context.settings, "model history", {"name": "spine"})["notes"]
+        assert [each["said"] for each in notes if each["open"]] == [Fault.PACS_IDENTITY]
 
 
 def post(pacs: Any, path: str, body: str) -> Any:
