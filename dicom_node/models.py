@@ -97,6 +97,7 @@ class SupersededInstance(SQLModel, table=True):
     study_instance_uid: str = Field(index=True)
     superseded_by: str = Field(index=True)  # digest
     reason: str
+    way: str = ""  # how it came: dicom_node.file_meta
     received_at: dt.datetime = _time()
 
 

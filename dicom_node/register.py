@@ -148,9 +148,12 @@ class Register:
         """Take the current version of an instance out of use; its file stays in the archive."""
         self.write()
         row = self.session.exec(
-            select(Instance.digest, Instance.series_instance_uid, Instance.received_at).where(
-                Instance.sop_instance_uid == sop_instance_uid
-            )
+            select(
+                Instance.digest,
+                Instance.series_instance_uid,
+                Instance.received_at,
+                Instance.way,
+            ).where(Instance.sop_instance_uid == sop_instance_uid)
         ).one()
         self.session.execute(
             insert(SupersededInstance),
@@ -163,6 +166,7 @@ class Register:
                     "superseded_by": by,
                     "reason": reason,
                     "received_at": row[2],
+                    "way": row[3],
                 }
             ],
         )

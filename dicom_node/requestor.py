@@ -1,7 +1,8 @@
 """Requesting an association, plain or with TLS: the users' only door to the network.
 
 The services that use it are beside: :mod:`dicom_node.verification_scu`,
-:mod:`dicom_node.storage_scu`, :mod:`dicom_node.query_scu`, :mod:`dicom_node.commitment.asking`.
+:mod:`dicom_node.storage_scu`, :mod:`dicom_node.query_scu`, :mod:`dicom_node.retrieval`,
+:mod:`dicom_node.commitment.asking`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,8 +24,16 @@ from dicom_node.tls import CheckedSocket
 
 # A path given to send_c_store is then read in pieces and sent undecoded.
 _config.STORE_SEND_CHUNKED_DATASET = True
+# Identifiers name patients; what is not logged is not decoded either.
+_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
 
 _PARTING_SECONDS = 2.0
+_LONGEST_PDU = 1024**2
+_MOST_WAITING = 256
+_WAITING_SECONDS = 30.0
+_PAUSE_SECONDS = 0.01
+ANSWER_BYTES = 16 * 1024**2
+"""The longest message that a peer may send where nothing else is said."""
 
 Notification = N_EVENT_REPORT
 """An N-EVENT-REPORT request or response as the library has it."""
@@ -71,7 +81,10 @@ def associate(
     contexts: Iterable[Context],
     timeouts: Timeouts | None = None,
     tls: ssl.SSLContext | None = None,
+    *,
     roles: Iterable[tuple[str, bool, bool]] = (),
+    store: Callable[[Any], int] | None = None,
+    message_bytes: int = ANSWER_BYTES,
 ) -> Any:
     """Open an association.
 
@@ -83,6 +96,8 @@ def associate(
         tls: how to secure the connection; None: plain.
         roles: SOP Class UID and whether we want to be its user and its provider (PS3.7 D.3.3.4);
             without one we are the user.
+        store: answers a C-STORE of the peer with its status.
+        message_bytes: the longest message that the peer may send; the connection ends beyond it.
 
     Raises:
         Transient: the peer cannot be reached or is not the one it should be, or it rejects or
@@ -107,10 +122,7 @@ def associate(
             ae_title=peer.ae_title,
             ext_neg=[build_role(uid, user, provider) for uid, user, provider in roles],
             tls_args=None if security is None else (security, peer.host),
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, _without_delay),
-                (evt.EVT_DATA_SENT, _acknowledge_soon),
-            ],
+            evt_handlers=_handlers(_Meter(message_bytes), store),
         )
     except OSError as error:
         raise Transient(f"the peer's host cannot be found: {error.strerror}") from error
@@ -121,6 +133,16 @@ def associate(
     if security is not None:
         security.close()
     raise _failure(association, security)
+
+
+def _handlers(meter: _Meter, store: Callable[[Any], int] | None) -> list[tuple[Any, Any]]:
+    return [
+        (evt.EVT_CONN_OPEN, _without_delay),
+        (evt.EVT_CONN_OPEN, meter.watch),
+        (evt.EVT_DATA_SENT, _acknowledge_soon),
+        (evt.EVT_DIMSE_RECV, meter.begin_message),
+        *(((evt.EVT_C_STORE, store),) if store is not None else ()),
+    ]
 
 
 def release(association: Any) -> None:
@@ -193,6 +215,39 @@ class _Security:
         """Close the connection, which pynetdicom leaves open where the handshake failed."""
         if self._connection is not None:
             self._connection.close()
+
+
+class _Meter:
+    """Ends a connection whose peer sends a PDU or a message that is too long.
+
+    pynetdicom takes whatever length a PDU states and keeps a message until it is whole.
+    """
+
+    def __init__(self, message_bytes: int) -> None:
+        self._message_bytes = message_bytes
+        self._taken = 0
+
+    def watch(self, event: Any) -> None:
+        """Count what comes through the socket of a connection that was just opened."""
+        connection = event.assoc.dul.socket
+        waiting = event.assoc.dimse.msg_queue
+        take = connection.recv
+
+        def recv(number: int) -> Any:
+            given = time.monotonic() + _WAITING_SECONDS
+            while waiting.qsize() > _MOST_WAITING and time.monotonic() < given:
+                time.sleep(_PAUSE_SECONDS)  # TCP then slows the peer down
+            self._taken += number
+            most = self._message_bytes + _LONGEST_PDU
+            if number > _LONGEST_PDU or self._taken > most or waiting.qsize() > 2 * _MOST_WAITING:
+                raise OSError("the peer sends more than it may")
+            return take(number)
+
+        connection.recv = recv
+
+    def begin_message(self, _event: Any) -> None:
+        """Count anew: a message is whole."""
+        self._taken = 0
 
 
 def _keep_answers(association: Any) -> None:

@@ -249,7 +249,7 @@ class LinkingSettings(Section):
 
 
 class PacsPeer(Section):
-    """An archive that receives the structured reports: by C-STORE, or by STOW-RS at ``stow_url``.
+    """An archive: it receives the structured reports, or is asked for studies.
 
     With ``stow_url`` reports go by STOW-RS; whose study it is, is asked by C-FIND where there is a
     port, else by QIDO-RS. The URL is that of the DICOMweb service, without ``/studies``.
@@ -266,6 +266,9 @@ class PacsPeer(Section):
     token_variable: str = ""  # environment variable with a bearer token for stow_url
     user: str = ""  # for Basic authentication at stow_url
     password_variable: str = ""  # environment variable with the user's password
+    retrieve: Literal["", "move", "get"] = ""  # by C-MOVE or C-GET; empty: it is not asked
+    issuer_of_patient_id: str = ""  # whose ids its answers hold where they do not say it
+    issuer_of_accession_number: str = ""
     maximum_attempts: int = Field(default=8, ge=1)
     first_retry_seconds: float = Field(default=2.0, gt=0)
     commitment: bool = False  # true: each report that it took, it is asked to commit to
@@ -284,8 +287,8 @@ class PacsPeer(Section):
             raise ValueError("an archive needs ae_title and port, or stow_url")
         if bool(self.port) != bool(self.ae_title):
             raise ValueError("ae_title and port belong together")
-        if self.commitment and not self.has_dimse:
-            raise ValueError("commitment = true needs ae_title and port: it is asked by DIMSE")
+        if (self.commitment or self.retrieve) and not self.has_dimse:
+            raise ValueError("commitment and retrieve need ae_title and port: they go by DIMSE")
         if self.certificates and not (self.tls or self.stow_url.startswith("https:")):
             raise ValueError("certificates are only checked with tls = true or an https stow_url")
         return self

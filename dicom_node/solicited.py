@@ -10,6 +10,7 @@ asked for more of it stays what it was.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable
 
 from sqlmodel import Session, col, select
@@ -17,7 +18,7 @@ from sqlmodel import Session, col, select
 from dicom_node.database import Clock, chunks, insert_if_absent
 from dicom_node.file_meta import IMPORTED, RETRIEVED, ROUTED
 from dicom_node.life_models import SolicitedStudy
-from dicom_node.models import Instance, Series
+from dicom_node.models import Instance, Series, SupersededInstance
 from dicom_node.studies import images_only
 
 _BROUGHT_ALONG = {
@@ -56,13 +57,7 @@ def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock:
     """Mark those studies whose first image says that somebody here asked for it; return them."""
     first: dict[str, str] = {}
     for chunk in chunks(sorted(set(study_instance_uids))):
-        rows = session.exec(
-            select(Series.study_instance_uid, Instance.way)
-            .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
-            .where(col(Series.study_instance_uid).in_(chunk), images_only())
-            .order_by(col(Instance.received_at), col(Instance.digest))
-        )
-        for uid, way in rows:
+        for _, _, uid, way in sorted(_ways(session, chunk)):
             first.setdefault(uid, way)
     now = clock()
     asked = {uid: way for uid, way in first.items() if way != ROUTED}
@@ -89,6 +84,26 @@ def solicited_studies(
             )
         ]
     return {row.study_instance_uid: row for row in found}
+
+
+def _ways(session: Session, uids: Collection[str]) -> list[tuple[dt.datetime, str, str, str]]:
+    """Return when and how each image of some studies came, earlier versions of images included.
+
+    What was fetched may be the newer version of an image that was routed.
+    """
+    found: list[tuple[dt.datetime, str, str, str]] = []
+    for table in (Instance, SupersededInstance):
+        query = (
+            select(table.received_at, table.digest, Series.study_instance_uid, table.way)
+            .select_from(Instance)
+            .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+            .where(col(Series.study_instance_uid).in_(uids), images_only())
+        )
+        if table is SupersededInstance:
+            same = col(SupersededInstance.sop_instance_uid) == col(Instance.sop_instance_uid)
+            query = query.join(SupersededInstance, same)
+        found += session.exec(query).all()
+    return found
 
 
 def _with_images(session: Session, uids: Collection[str]) -> set[str]:

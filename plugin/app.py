@@ -47,7 +47,10 @@ from plugin.stages.impact import note_impacts
 from plugin.stages.inquiries import INQUIRY, ask_archive, waiting_inquiries
 from plugin.stages.label import anything_unread, label_reports
 from plugin.stages.predict import Predictor
+from plugin.stages.priors import want_priors
+from plugin.stages.reconcile import NightlyReconciliation
 from plugin.stages.retain import DailyRetention
+from plugin.stages.retrieve import Retriever
 from plugin.stages.send import send_transmission
 from plugin.stages.series_choices import ChoicesOfSweeps
 from plugin.workflows import Workflows
@@ -67,6 +70,8 @@ _COMMITMENT_SECONDS = 0.5
 _LABEL_SECONDS = 2.0
 _RETURNED_SECONDS = 60.0
 _RETENTION_SECONDS = 60.0
+_RETRIEVAL_SECONDS = 0.5
+_PRIORS_SECONDS = 5.0
 
 
 class Node:
@@ -128,6 +133,13 @@ class Node:
             ("commitments", _COMMITMENT_SECONDS, self._attend_commitments),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
             ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
+            ("retrieval", _RETRIEVAL_SECONDS, Retriever(context, self._stop.is_set).attend),
+            ("priors", _PRIORS_SECONDS, lambda: want_priors(context)),
+            (
+                "reconcile",
+                _PRIORS_SECONDS,
+                NightlyReconciliation(context, self._stop.is_set).attend,
+            ),
             ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))

@@ -12,9 +12,11 @@ import typer
 
 from plugin import (
     cli_adapt,
+    cli_backfill,
     cli_commitment,
     cli_evaluation,
     cli_feed,
+    cli_gaps,
     cli_generate,
     cli_hl7,
     cli_impact,
@@ -24,6 +26,7 @@ from plugin import (
     cli_link,
     cli_llm,
     cli_quarantine,
+    cli_reconcile,
     cli_reference,
     cli_research,
     cli_schema,
@@ -145,6 +148,9 @@ cli_adapt.register(app)
 cli_score.register(app)
 cli_schema.register(app)
 cli_impact.register(app)
+cli_backfill.register(app)
+cli_gaps.register(app)
+cli_reconcile.register(app)
 cli_evaluation.register(app)
 cli_token.register(app)
 

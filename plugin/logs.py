@@ -17,3 +17,5 @@ def configure_logging(level: int = logging.INFO) -> None:
     logging.getLogger("radloop").setLevel(level)
     # pynetdicom logs what peers send, identifiers included; its warnings add nothing to ours.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    # pydicom's warnings quote the values that it warns of.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)

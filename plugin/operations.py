@@ -310,6 +310,36 @@ def _run_evaluation(context: Context, arguments: Arguments, progress: Progress) 
     return run_plan(context, arguments["name"], arguments["by"], progress)
 
 
+def _start_backfill(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.backfill import start_backfill
+
+    return start_backfill(context, **arguments)
+
+
+def _try_backfill(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.backfill_trial import try_backfill
+
+    return try_backfill(context, progress=progress, **arguments)
+
+
+def _stop_backfill(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.backfill import stop_backfill
+
+    return stop_backfill(context, arguments["name"])
+
+
+def _resume_backfill(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.backfill import resume_backfill
+
+    return resume_backfill(context, arguments["name"], again=arguments["again"])
+
+
+def _reconcile(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.reconcile import reconcile
+
+    return reconcile(context, progress, peer_name=arguments["peer"], dry_run=arguments["dry_run"])
+
+
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
     "label": _label,
     "reference import": _import_references,
@@ -344,6 +374,11 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "import reports": _import_reports,
     "evaluation plan": _plan_evaluation,
     "evaluation run": _run_evaluation,
+    "reconcile": _reconcile,
+    "backfill start": _start_backfill,
+    "backfill try": _try_backfill,
+    "backfill stop": _stop_backfill,
+    "backfill resume": _resume_backfill,
 }
 
 

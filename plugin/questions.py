@@ -226,6 +226,12 @@ def _links(session: Session, _settings: Settings, arguments: Arguments) -> dict[
     return list_links(session, arguments.get("state") or "")
 
 
+def _gaps(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.gaps import find_gaps
+
+    return find_gaps(session, arguments["since"])
+
+
 def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.link import explain_link
 
@@ -240,6 +246,18 @@ def _patient(session: Session, settings: Settings, arguments: Arguments) -> dict
     who = Identifier(arguments["patient_id"], arguments["issuer"], arguments["assumed"])
     profiles = profiles_of(settings, DataFolder(settings.data_folder))
     return show_patient(session, linking_of(settings, profiles), who)
+
+
+def _backfill(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.backfill import show_backfill
+
+    return show_backfill(session, settings, arguments["name"], utc_now())
+
+
+def _backfills(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.backfill import list_backfills
+
+    return list_backfills(session)
 
 
 def _studies(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
@@ -375,7 +393,10 @@ QUESTIONS: dict[str, Question] = {
     "language models": _language_models,
     "links": _links,
     "explain": _explain,
+    "gaps": _gaps,
     "patient": _patient,
+    "backfill": _backfill,
+    "backfills": _backfills,
     "studies": _studies,
     "study": _study,
     "series": _series,

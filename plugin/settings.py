@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 
 from dicom_node.errors import InvalidSettings
+from dicom_node.retrieval.settings import RetrievalSettings
 from dicom_node.setting_values import Section
 from dicom_node.settings import (
     CommitmentSettings,
@@ -55,6 +56,7 @@ class Settings(Section):
     monitor: MonitorSettings = MonitorSettings()
     reporting: ReportingSettings = ReportingSettings()
     pacs: tuple[PacsPeer, ...] = ()
+    retrieval: RetrievalSettings = RetrievalSettings()
     console: ConsoleSettings = ConsoleSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     retention: tuple[RetentionRule, ...] = ()
@@ -150,6 +152,18 @@ def _check_references(path: Path, settings: Settings) -> None:
         raise InvalidSettings(
             f"{path}: reporting.peer is {settings.reporting.peer!r}, but no [[pacs]] has that name"
         )
+    _check_retrieval(path, settings)
+
+
+def _check_retrieval(path: Path, settings: Settings) -> None:
+    asked = {peer.name for peer in settings.pacs if peer.retrieve}
+    for key in ("priors_from", "reconcile_with"):
+        if (name := getattr(settings.retrieval, key)) and name not in asked:
+            raise InvalidSettings(
+                f"{path}: retrieval.{key} is {name!r}, but no [[pacs]] with retrieve has that name"
+            )
+    if any(rule.priors for rule in settings.prediction) and not settings.retrieval.priors_from:
+        raise InvalidSettings(f"{path}: priors of a [[prediction]] need retrieval.priors_from")
 
 
 def _ports(settings: Settings) -> list[int]:

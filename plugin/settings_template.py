@@ -120,6 +120,7 @@ uncertain_policy = "mask"           # mask, inclusive (as present), exclusive (a
 # series_description = "T2"
 # series_rule = "lumbar_sagittal_t2" # decides alone, see deploy/images.md
 # only_without_final_report = true
+# priors = 0                        # earlier studies to fetch for each that arrives
 
 [gate]                              # what a model must show before it goes live: deploy/registry.md
                                     # and, without a setting: figures as they were registered, no
@@ -147,6 +148,19 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 # token_variable = "PACS_TOKEN"     # environment variable with its bearer token, or user and
                                     # password_variable for Basic
 # commitment = false                # true: ask it to commit to each report that it took
+# retrieve = "move"                 # it is asked for studies, by C-MOVE or C-"get"; empty: never
+# issuer_of_patient_id = "HOSPITAL" # whose ids it answers with where it does not say it
+# issuer_of_accession_number = "RIS"
+
+[retrieval]                         # how a [[pacs]] with retrieve is asked: deploy/backfill.md
+studies_per_hour = 120              # asked for, priors included; 0: no limit
+parallel = 1                        # studies at a time
+maximum_instances = 10000           # a study with more is left out, and listed
+# hours = "19:00-06:00"             # at which `radloop backfill` asks; default: always
+# time_zone = "Europe/Berlin"       # of these hours
+# priors_from = "research"          # [[pacs]] that is asked for the priors of [[prediction]]
+# reconcile_with = "research"       # [[pacs]] with which cohorts are compared each night
+# reconcile_hour = 3                # in time_zone, which is UTC without one
 
 [console]
 port = $http_port                         # read-only status page, loopback only

@@ -14,6 +14,7 @@ import pytest
 
 from plugin.simulation.orthanc import OrthancPacs, find_orthanc
 from plugin.simulation.pacs import Pacs, PacsDouble
+from plugin.simulation.retrieval import Habits
 
 REQUIRE = "RADLOOP_REQUIRE_PEERS"
 """Set to 1, an absent program fails its tests instead of skipping them."""
@@ -64,9 +65,11 @@ def run_program(
 
 
 @contextmanager
-def running_pacs(folder: Path, ae_title: str = "PACS") -> Iterator[PacsDouble]:
+def running_pacs(
+    folder: Path, ae_title: str = "PACS", habits: Habits | None = None
+) -> Iterator[PacsDouble]:
     """Run the archive of this process while the block lasts."""
-    pacs = PacsDouble(folder, ae_title).start()
+    pacs = PacsDouble(folder, ae_title, habits).start()
     try:
         yield pacs
     finally:

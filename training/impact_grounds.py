@@ -15,6 +15,7 @@ from sqlmodel import Session, col, func, select
 from dicom_node.database import chunks
 from dicom_node.linking.models import LinkEvent
 from dicom_node.models import Link, Report, Study
+from dicom_node.retrieval.models import PacsDifference
 from dicom_node.studies import decisions_on, study_digest
 from training.membership import Ground
 from training.patients import last_change_of_identity
@@ -109,12 +110,20 @@ def _identity(session: Session, ground: Ground, uid: str) -> str:
     return f"identity of {changed.isoformat()}" if changed else ""
 
 
+def _in_pacs(session: Session, _ground: Ground, uid: str) -> str:
+    query = select(func.max(PacsDifference.id)).where(PacsDifference.study_instance_uid == uid)
+    return f"comparison {session.exec(query).one() or 0}"
+
+
 _OF_REPORTS = frozenset({Fault.CORRECTED, Fault.WITHDRAWN, Fault.NOT_FINAL, Fault.LINK})
 _LOOKS: Mapping[Fault, Callable[[Session, Ground, str], str]] = {
     Fault.LINK: _links,
     Fault.SEVERAL: _reports,
     Fault.IMAGES: _images,
     Fault.FROZEN: _frozen,
+    Fault.PACS_IDENTITY: _in_pacs,
+    Fault.PACS_ABSENT: _in_pacs,
+    Fault.PACS_IMAGES: _in_pacs,
     Fault.TWO_FOLDS: _identity,
     Fault.MOVED: _identity,
 }

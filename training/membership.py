@@ -12,6 +12,7 @@ from dicom_node.database import chunks
 from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report, Study
 from dicom_node.reports.status import FINAL_STATUSES
+from dicom_node.retrieval.comparing import Difference, differences
 from dicom_node.studies import frozen_studies
 from training.models import Cohort, CohortMember
 from training.optouts import opted_out_studies
@@ -94,6 +95,7 @@ class _Known:
         facts = Facts(
             needs_report=self._needs_report(member),
             frozen=uid in self._frozen,
+            in_pacs=self._in_pacs.get(uid, Difference.NONE),
             same_images=self._same_images(member),
             same_key=key == member.patient_key,
             opted_out=uid in self._opted_out,
@@ -138,6 +140,10 @@ class _Known:
     @cached_property
     def _frozen(self) -> set[str]:
         return set(frozen_studies(self.session))
+
+    @cached_property
+    def _in_pacs(self) -> dict[str, Difference]:
+        return differences(self.session, self._studies)
 
     @cached_property
     def _opted_out(self) -> set[str]:

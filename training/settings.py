@@ -39,6 +39,7 @@ class PredictionRule(Section):
     series_description: str = "T2"  # a series whose description contains this is needed
     series_rule: str = ""  # of training.images, by name or path; decides alone where it is given
     only_without_final_report: bool = True
+    priors: int = Field(default=0, ge=0, le=20)  # earlier studies to fetch for each that arrives
 
 
 class GateSettings(Section):

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from dicom_node.linking.decision import CONFIRMED
 from dicom_node.reports.status import EFFECTS, FINAL_STATUSES, Effect
+from dicom_node.retrieval.comparing import Difference
 from training.models import CohortMember
 
 
@@ -27,6 +28,9 @@ class Fault(StrEnum):
     CORRECTED = "its report has a later version"
     SEVERAL = "it has several final reports"
     IMAGES = "its images are others"
+    PACS_IDENTITY = "its identity differs in the PACS"
+    PACS_ABSENT = "the PACS does not hold its study any more"
+    PACS_IMAGES = "the PACS does not hold all of its images any more"
     MOVED = "its patient has another identity"
 
 
@@ -56,7 +60,18 @@ CONSEQUENCES: Mapping[Fault, Consequence] = {
     Fault.CORRECTED: Consequence(stops=True, spoils=False, taints=True),
     Fault.SEVERAL: Consequence(stops=True, spoils=False, taints=True),
     Fault.IMAGES: Consequence(stops=True, spoils=False, taints=True),
+    # What is here is as it was frozen: a person decides what the archive's word means.
+    Fault.PACS_IDENTITY: Consequence(stops=False, spoils=False, taints=True),
+    Fault.PACS_ABSENT: Consequence(stops=False, spoils=False, taints=True),
+    Fault.PACS_IMAGES: Consequence(stops=False, spoils=False, taints=True),
     Fault.MOVED: Consequence(stops=False, spoils=False, taints=False),
+}
+
+
+_IN_PACS = {
+    Difference.IDENTITY: Fault.PACS_IDENTITY,
+    Difference.ABSENT: Fault.PACS_ABSENT,
+    Difference.IMAGES: Fault.PACS_IMAGES,
 }
 
 
@@ -75,6 +90,7 @@ class Facts:
     same_images: bool = True
     same_key: bool = True
     opted_out: bool = False
+    in_pacs: Difference = Difference.NONE  # how an archive differs
     folds: int = 1  # in which the patient stands in this cohort
 
 
@@ -88,6 +104,7 @@ def fault_of(facts: Facts) -> Fault | None:
         Fault.FROZEN if facts.frozen else None,
         report,
         None if facts.same_images else Fault.IMAGES,
+        _IN_PACS.get(facts.in_pacs),
         None if facts.same_key else Fault.MOVED,
     )
     return next((each for each in found if each is not None), None)

@@ -78,7 +78,7 @@ def send_report(
         NothingAccepted: it does not offer to be the user of this service.
     """
     roles = [(STORAGE_COMMITMENT, False, True)]
-    association = associate(peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles)
+    association = associate(peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles=roles)
     try:
         answered = association.acceptor.role_selection.get(STORAGE_COMMITMENT)
         # Who answers no selection may take reports all the same; who says no, means it.
@@ -122,7 +122,7 @@ def ask(
         NothingAccepted: it does not offer the service.
     """
     roles = [(STORAGE_COMMITMENT, True, True)]
-    association = associate(peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles)
+    association = associate(peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles=roles)
     try:
         reports = _Reports(association, take)
         status, _ = association.send_n_action(

@@ -23,6 +23,7 @@ import dicom_node.life_models
 import dicom_node.linking.models
 import dicom_node.models
 import dicom_node.reports.models
+import dicom_node.retrieval.models
 import labeling.models
 import training.evaluation.models
 import training.exports.models
@@ -31,7 +32,7 @@ import training.models
 import training.series_choices
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
-from plugin.migrations.clients import add_solicited_studies
+from plugin.migrations.clients import add_retrievals, add_solicited_studies
 from plugin.migrations.cohorts import add_details_of_members, add_provenance_of_cohorts
 from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.evaluation import add_evaluations
@@ -50,6 +51,7 @@ TABLES = (
     dicom_node.imports.models,
     dicom_node.linking.models,
     dicom_node.reports.models,
+    dicom_node.retrieval.models,
     labeling.models,
     training.evaluation.models,
     training.exports.models,
@@ -85,6 +87,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_solicited_studies,
     add_missing_tables,  # imports of objects
     add_missing_tables,  # storage commitment
+    add_retrievals,
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,12 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.sop_class import Verification
 
 from dicom_node.durable import write_durably
 from plugin.errors import Transient
 from plugin.simulation.orthanc import OrthancPacs, find_orthanc
 from plugin.simulation.received import Holdings, ReceivedInstance
+from plugin.simulation.retrieval import Habits, Retrieval
 
 __all__ = ["Holdings", "OrthancPacs", "Pacs", "PacsDouble", "ReceivedInstance", "start_pacs"]
 
@@ -29,8 +29,9 @@ _HEADER = (
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
     *("StudyInstanceUID", "Modality", "SeriesDescription", "AccessionNumber"),
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyDescription", "BodyPartExamined"),
 )
-_SUCCESS, _PENDING = 0x0000, 0xFF00
+_SUCCESS = 0x0000
 _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0xA700, 0xC000
 
 
@@ -86,7 +87,7 @@ class _Held:
 
 
 class PacsDouble:
-    """An archive in this process: C-ECHO, C-STORE into a folder, C-FIND of studies.
+    """An archive in this process: C-ECHO, C-STORE into a folder, C-FIND, C-MOVE and C-GET.
 
     A file is named by the digest of its SOP Instance UID, so an instance that is sent again
     replaces itself; success is answered when the file is durable.
@@ -94,13 +95,16 @@ class PacsDouble:
     Args:
         folder: where the files lie; what lies there already belongs to the archive.
         ae_title: its AE title; other called titles are refused.
+        habits: how it answers to Query/Retrieve.
     """
 
     host = _HOST
     description = "an archive in this process (pynetdicom)"
 
-    def __init__(self, folder: Path, ae_title: str = "PACS") -> None:
+    def __init__(self, folder: Path, ae_title: str = "PACS", habits: Habits | None = None) -> None:
         self.ae_title = ae_title
+        self.habits = habits or Habits()
+        self.retrieval = Retrieval(self._all_held, self.habits)
         self._folder = folder
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
@@ -116,8 +120,7 @@ class PacsDouble:
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(context.abstract_syntax, AllTransferSyntaxes)
         entity.add_supported_context(Verification)
-        entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
-        handlers = [(evt.EVT_C_STORE, self._on_store), (evt.EVT_C_FIND, self._on_find)]
+        handlers = [(evt.EVT_C_STORE, self._on_store), *self.retrieval.offer(entity)]
         self._server = entity.start_server((_HOST, 0), block=False, evt_handlers=handlers)
         return self
 
@@ -173,24 +176,6 @@ class PacsDouble:
             return _CANNOT_UNDERSTAND
         return _SUCCESS
 
-    def _on_find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        query = event.identifier
-        wanted = str(query.get("StudyInstanceUID") or "")
+    def _all_held(self) -> list[tuple[Path, Dataset]]:
         with self._lock:
-            headers = {str(h.header.StudyInstanceUID): h.header for h in self._held.values()}
-        for study, header in headers.items():
-            if wanted in ("", study):
-                yield _PENDING, _answer(query, header)
-
-
-def _answer(query: Dataset, header: Dataset) -> Dataset:
-    """The attributes that were asked for, as far as the archive keeps them."""
-    answer = Dataset()
-    answer.SpecificCharacterSet = "ISO_IR 192"
-    answer.QueryRetrieveLevel = "STUDY"
-    for element in query:
-        if element.keyword in _HEADER[1:]:
-            value = header.get(element.keyword)
-            setattr(answer, element.keyword, "" if value is None else str(value))
-    answer.StudyInstanceUID = header.StudyInstanceUID
-    return answer
+            return [(held.path, held.header) for _, held in sorted(self._held.items())]

@@ -21,6 +21,7 @@ from dicom_node.completion import (
 )
 from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Study
+from dicom_node.retrieval.rows import priors_of
 from dicom_node.settings import DicomSettings
 from dicom_node.solicited import solicited_studies
 from dicom_node.storage import DicomStore
@@ -151,6 +152,7 @@ def _described(
     return {
         **_summary(session, settings, arrivals, content),
         "asked_for": asked.reason if asked else "",
+        "priors": priors_of(session, uid),
         "first_received_at": study.first_received_at.isoformat(),
         "series": [
             {

@@ -46,10 +46,12 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "link_event": {"report_id": "reports", "study_instance_uid": "studies"},
     "message": {"id": "own_messages"},
     "misplaced_file": {"digest": "digests"},
+    "pacs_difference": {"study_instance_uid": "studies"},
     "patient": {"id": "patients"},
     "patient_event": {"id": "events"},
     "patient_review": {"id": "reviews"},
     "prediction": {"study_instance_uid": "studies"},
+    "prior_study": {"study_instance_uid": "studies", "prior_instance_uid": "studies"},
     "quarantine_decision": {"digest": "digests"},
     "quarantined": {"digest": "digests", "message_id": "messages"},
     "reference_label": {"subject": "reference_subjects"},
@@ -59,6 +61,13 @@ DELETED_BY: dict[str, dict[str, str]] = {
     "reported_accession": {"report_id": "reports"},
     "reported_patient": {"report_id": "reports"},
     "reported_study": {"report_id": "reports", "study_instance_uid": "studies"},
+    "retrieval": {
+        "study_instance_uid": "studies",
+        "prior_of": "studies",
+        "accession_number": "reference_subjects",
+        # A row says no issuer of the patient: another one's request may go, and is made again.
+        "patient_id": "patient_ids",
+    },
     "series": {"series_instance_uid": "series"},
     "series_choice": {"study_instance_uid": "studies"},
     "series_picture": {"digest": "digests"},
@@ -76,6 +85,7 @@ MENDED = frozenset({"cohort", "cohort_export", "imported_file", "training_run"})
 
 KEPT = frozenset(
     {
+        "backfill",
         "calibration",
         "commitment_request",
         "erasure",

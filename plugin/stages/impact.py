@@ -27,6 +27,7 @@ from dicom_node.models import (
     Transmission,
 )
 from dicom_node.reports.models import ReportInput
+from dicom_node.retrieval.models import PacsDifference
 from dicom_node.studies import frozen_studies
 from labeling.models import Label
 from plugin.context import Context
@@ -196,7 +197,13 @@ def _of_opt_outs(session: Session, ground: Ground, after: int) -> Scope:
     return Scope(opted_out_studies(session, ground.salt, ground.name_of, keys))
 
 
+def _of_differences(session: Session, _ground: Ground, after: int) -> Scope:
+    query = select(PacsDifference.study_instance_uid).where(col(PacsDifference.id) > after)
+    return Scope(set(session.exec(query)))
+
+
 SOURCES: dict[str, Read] = {
+    "pacs_difference": _of_differences,
     "link_event": _of_links,
     "report": _of_reports,
     "report_input": _of_inputs,

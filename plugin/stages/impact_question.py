@@ -36,6 +36,9 @@ _SINCE = {
     Fault.CORRECTED: "reports since corrected",
     Fault.SEVERAL: "studies with several final reports since",
     Fault.IMAGES: "studies whose images are others since",
+    Fault.PACS_IDENTITY: "studies of another identity in the PACS since",
+    Fault.PACS_ABSENT: "studies that the PACS does not hold any more",
+    Fault.PACS_IMAGES: "studies of which the PACS does not hold all images any more",
 }
 """What a model learned from, by what became of it; plural, after a number."""
 

@@ -247,3 +247,12 @@ def test_no_row_of_a_link_is_lost(settings: Settings, config: Path) -> None:
     assert len(_rows(settings, Link)) == 1
     states = [each.state for each in _rows(settings, LinkEvent)]
     assert states == ["confirmed", "withdrawn", "confirmed"]
+
+
+def test_gaps_are_listed_until_the_study_is_there(config: Path, settings: Settings) -> None:
+    _happens(settings, _report())
+    (gap,) = _answer(config, "gaps")["reports"]
+    assert (gap["accession"], gap["why"]) == ("A1", "no study with this accession number or UID")
+    assert "report without study" in _run(config, "gaps").output
+    _happens(settings, {})
+    assert _answer(config, "gaps") == {"counts": [], "studies": [], "reports": []}

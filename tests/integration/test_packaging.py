@@ -20,6 +20,7 @@ DOORS = {
         "dicom_node/negotiation.py",
         "dicom_node/requestor.py",
         "plugin/simulation/pacs.py",
+        "plugin/simulation/retrieval.py",
     },
     "hl7apy": {"dicom_node/hl7/building.py"},
     "highdicom": {"dicom_node/structured_report.py"},

@@ -169,7 +169,8 @@ def test_who_is_not_there_is_asked_again(file: Path) -> None:
         ({"stow_url": "https://pacs/web?x=1"}, "no query"),
         ({"stow_url": "https://pacs/web", "user": "u"}, "belong together"),
         ({"stow_url": "https://pacs/web", "port": 104}, "belong together"),
-        ({"stow_url": "https://pacs/web", "commitment": True}, "asked by DIMSE"),
+        ({"stow_url": "https://pacs/web", "commitment": True}, "they go by DIMSE"),
+        ({"stow_url": "https://pacs/web", "retrieve": "get"}, "they go by DIMSE"),
         ({"ae_title": "A", "port": 104, "token_variable": "T"}, "need stow_url"),
     ],
 )

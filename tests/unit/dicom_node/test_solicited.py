@@ -102,6 +102,19 @@ def test_a_study_that_was_routed_first_stays_what_it_was(room: Room) -> None:
     assert ask(room, S1) == set()
 
 
+def test_a_newer_version_that_we_asked_for_keeps_a_routed_study_what_it_was(room: Room) -> None:
+    room.take(mr_image())
+    room.index()
+    room.take(mr_image(StationName="ARCHIVE"), way=RETRIEVED)
+    room.index()
+    assert ways(room) == [RETRIEVED]
+    assert asked(room) == {}
+    before = room.dump()
+    room.forget()
+    room.reindex()
+    assert (room.dump(), asked(room)) == (before, {})
+
+
 def test_within_one_group_the_first_image_decides(room: Room) -> None:
     room.take(mr_image(instance=1), way=IMPORTED)
     room.take(mr_image(instance=2))
