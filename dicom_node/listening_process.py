@@ -149,8 +149,18 @@ class ListeningProcess:
             log.error("%s ended with %s and is replaced", self._module, process.returncode)
             if time.monotonic() - self._started < _SHORTEST_LIFE_SECONDS:
                 self._stopping.wait(_RESTART_DELAY_SECONDS)  # it cannot even start: do not spin
-            if not self._stopping.is_set():
+            self._replace()
+
+    def _replace(self) -> None:
+        """Start another process, however often that fails: memory may be short for a moment."""
+        while not self._stopping.is_set():
+            try:
                 self._start_child()
+            except OSError as error:
+                log.error("%s cannot be started: %s", self._module, error.strerror)
+                self._stopping.wait(_RESTART_DELAY_SECONDS)
+            else:
+                return
 
 
 def inherited_sockets(order: Mapping[str, Any]) -> dict[str, socket.socket]:

@@ -165,7 +165,13 @@ class Receivers:
             slot = self._children.index(child)
             # Until the new process is there, nobody must wait for it to accept.
             Balance(self._balance, slot).leave()
-            self._children[slot] = self._start_child(slot)
+            try:
+                self._children[slot] = self._start_child(slot)
+                return
+            except OSError as error:
+                # Memory may be short for a moment; the watch comes by again.
+                log.error("a receiver process cannot be started: %s", error.strerror)
+        self._stopping.wait(_RESTART_DELAY_SECONDS)
 
     def _end_children(self, how: signal.Signals = signal.SIGTERM) -> None:
         with self._lock:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from dicom_node.database import Clock, chunks, insert_if_absent
 from dicom_node.file_meta import IMPORTED, RETRIEVED, ROUTED
 from dicom_node.life_models import SolicitedStudy
-from dicom_node.models import Instance, Series, SupersededInstance
+from dicom_node.models import Instance, QuarantineDecision, Series, SupersededInstance
 from dicom_node.studies import images_only
 
 _BROUGHT_ALONG = {
@@ -57,7 +57,11 @@ def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock:
     """Mark those studies whose first image says that somebody here asked for it; return them."""
     first: dict[str, str] = {}
     for chunk in chunks(sorted(set(study_instance_uids))):
-        for _, _, uid, way in sorted(_ways(session, chunk)):
+        accepted = _accepted(session, chunk)
+        # What a person let in came, for its study, after what came without: it lay aside.
+        came = sorted((digest in accepted, when, digest, uid, way)
+                      for when, digest, uid, way in _ways(session, chunk))  # fmt: skip
+        for _, _, _, uid, way in came:
             first.setdefault(uid, way)
     now = clock()
     asked = {uid: way for uid, way in first.items() if way != ROUTED}
@@ -91,19 +95,37 @@ def _ways(session: Session, uids: Collection[str]) -> list[tuple[dt.datetime, st
 
     What was fetched may be the newer version of an image that was routed.
     """
-    found: list[tuple[dt.datetime, str, str, str]] = []
-    for table in (Instance, SupersededInstance):
-        query = (
-            select(table.received_at, table.digest, Series.study_instance_uid, table.way)
-            .select_from(Instance)
-            .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
-            .where(col(Series.study_instance_uid).in_(uids), images_only())
+    now = (
+        select(Instance.received_at, Instance.digest, Series.study_instance_uid, Instance.way)
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(col(Series.study_instance_uid).in_(uids), images_only())
+    )
+    earlier = SupersededInstance
+    before = (
+        select(earlier.received_at, earlier.digest, earlier.study_instance_uid, earlier.way)
+        .join(
+            Instance,
+            col(Instance.sop_instance_uid) == col(earlier.sop_instance_uid),
+            isouter=True,
         )
-        if table is SupersededInstance:
-            same = col(SupersededInstance.sop_instance_uid) == col(Instance.sop_instance_uid)
-            query = query.join(SupersededInstance, same)
-        found += session.exec(query).all()
-    return found
+        # Of one that nothing took the place of, nobody knows any more what it was.
+        .where(
+            col(earlier.study_instance_uid).in_(uids),
+            or_(images_only(), col(Instance.sop_instance_uid).is_(None)),
+        )
+    )
+    return [*session.exec(now), *session.exec(before)]
+
+
+def _accepted(session: Session, uids: Collection[str]) -> set[str]:
+    """Return the objects of some studies that a person let in out of quarantine."""
+    query = (
+        select(QuarantineDecision.digest)
+        .join(Instance, col(Instance.digest) == col(QuarantineDecision.digest))
+        .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
+        .where(col(Series.study_instance_uid).in_(uids))
+    )
+    return set(session.exec(query))
 
 
 def _with_images(session: Session, uids: Collection[str]) -> set[str]:

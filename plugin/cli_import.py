@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plugin.cli_calls import ByOption, ConfigOption, JsonOption, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
 
 if TYPE_CHECKING:
     from dicom_node.history.mapping import ImportMapping
@@ -95,7 +95,8 @@ def import_dicom(
     """Import studies of the past: filed and linked like those that are sent, never answered.
 
     The same command goes on where one was cut off; run twice, it changes nothing. Exit status 1
-    when nothing of DICOM was found, a file was refused, or one that is listed is missing.
+    when nothing of DICOM was found, a file was refused or set aside in quarantine, or one that is
+    listed is missing. What the index sets aside a trial cannot foresee.
     """
     from plugin.errors import Permanent
 
@@ -117,8 +118,14 @@ def import_dicom(
     )
     show(result, as_json)
     found = result["new"] + result["held"] + result["differs"]
-    if not found or result["refused"] or result["missing_files"]:
+    if not found or result["refused"] or result["missing_files"] or result["quarantined"]:
         raise typer.Exit(1)
+
+
+@imports.command("list")
+def import_list(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List the imports of studies, the newest first: who, why, and what came in."""
+    show(ask(config, "imports"), as_json)
 
 
 def _try(

@@ -59,6 +59,12 @@ def _agreement(session: Session, settings: Settings, _arguments: Arguments) -> d
     return agreement_of_labelers(session, settings)
 
 
+def _imports(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.import_objects import list_imports
+
+    return list_imports(session)
+
+
 def _samples(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.samples import list_samples
 
@@ -373,6 +379,7 @@ def _commitments(session: Session, _settings: Settings, _arguments: Arguments) -
 QUESTIONS: dict[str, Question] = {
     "labelers": _labelers,
     "agreement": _agreement,
+    "imports": _imports,
     "reference samples": _samples,
     "reference worksheets": _worksheets,
     "reference disagreements": _reader_disagreements,

@@ -207,7 +207,7 @@ def studies_to_predict(
     wanted -= frozen_studies(session).keys()
     wanted -= suspended_studies(session, wanted)
     wanted -= historical_studies(session)
-    wanted -= solicited_studies(session).keys()
+    wanted -= solicited_studies(session, wanted).keys()
     if rule.only_without_final_report:
         links = linked_reports(session)
         wanted -= {uid for uid, each in links.items() if final_reports(each)}

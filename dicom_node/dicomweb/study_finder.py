@@ -17,6 +17,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _STANDARD = "1.2.840.10008."
 _LONGEST_UID = 64
+_MOST_ELEMENTS = 100_000
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
@@ -48,6 +49,8 @@ class StudyFinder:
         self._held = bytearray()
         self._skip = 0
         self._wanted = 0
+        self._last = -1  # tag of the data set itself that was met last
+        self._met = 0  # elements
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the data set."""
@@ -97,6 +100,12 @@ class StudyFinder:
             self._state = _State.DONE
             return
         tag, length = self._tag(), self._length()
+        self._met += 1
+        if self._met > _MOST_ELEMENTS or (not self._open and tag <= self._last):
+            self._state = _State.DONE  # no data set is like this (PS3.5 7.1)
+            return
+        if not self._open:
+            self._last = tag
         vr = b"" if self._is_implicit else bytes(self._held[4:6])
         self._held.clear()
         if tag in (_ITEM_END, _SEQUENCE_END):

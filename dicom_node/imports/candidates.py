@@ -9,6 +9,10 @@ from typing import Protocol
 PIECE_BYTES = 1024 * 1024
 
 
+class Unavailable(Exception):
+    """This one cannot be had, and others may be; the message says why."""
+
+
 class Candidate(Protocol):
     """One file, or one instance of another archive."""
 
@@ -24,8 +28,8 @@ class Candidate(Protocol):
         """Yield its bytes in order.
 
         Raises:
-            OSError: it cannot be read.
-            Transient: the archive does not answer.
+            OSError, Unavailable: it cannot be read.
+            Transient: the archive does not answer at all.
         """
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import mmap
+import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from dicom_node.errors import Permanent
 from dicom_node.imports.candidates import PIECE_BYTES, Candidate, mark_of
 
-_LARGEST_DIRECTORY = 256 * 2**20
-# Referenced File ID (0004,1500), which is CS: a DICOMDIR is in Explicit VR Little Endian always
-# (PS3.10 8.6). Walking over tags alone, nothing that is nested or too long can do any harm.
-_FILE_ID = re.compile(rb"\x04\x00\x00\x15CS(..)", re.DOTALL)
+_LARGEST_DIRECTORY = 64 * 2**20
+_MOST_LISTED = 500_000
+_MOST_TOLD = 1000
+# Referenced File ID (0004,1500), which is CS of one to eight values: a DICOMDIR is in Explicit VR
+# Little Endian always (PS3.10 8.6). Nothing is nested here, and no value is longer than it may be.
+_FILE_ID = re.compile(rb"\x04\x00\x00\x15CS([\x00-\xff])\x00", re.DOTALL)
+_END_BYTES = 4096
 _COMPONENT = re.compile(r"[A-Za-z0-9_. -]{1,64}")
 _MOST_COMPONENTS = 16
 
@@ -35,14 +40,34 @@ class FileCandidate:
 
     @property
     def mark(self) -> str:
-        """Over its path, size and time of change."""
+        """Over its path, size, times of change and place on the disk.
+
+        A disc that is laid in in place of another may show another file under the same name, of the
+        same size and time.
+        """
         status = self.path.stat()
-        return mark_of(str(self.path), str(status.st_size), str(status.st_mtime_ns))
+        told = (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            status.st_dev,
+        )
+        return mark_of(str(self.path), *map(str, told), self._ends())
+
+    def _ends(self) -> str:
+        with self._open() as file:
+            first = file.read(_END_BYTES)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _END_BYTES))
+            return hashlib.sha256(first + file.read(_END_BYTES)).hexdigest()
+
+    def _open(self) -> BinaryIO:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return os.fdopen(os.open(self.path, flags), "rb")
 
     def pieces(self) -> Iterator[bytes]:
         """Yield its bytes; a pipe or device that took its place is not opened."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(self.path, flags), "rb") as file:
+        with self._open() as file:
             while piece := file.read(PIECE_BYTES):
                 yield piece
 
@@ -58,24 +83,40 @@ class FolderSource:
     """
 
     kind = "folder"
-    missing: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise Permanent("there is no such file or folder")
         self._path = path
+        self._missing: list[str] = []
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of folders that cannot be read."""
+        return self._missing
 
     def candidates(self) -> Iterator[Candidate]:
-        """Yield the files in the order of their names."""
+        """Yield the files in the order of their names; what cannot be read is passed over."""
+        self._missing = []
         if not self._path.is_dir():
             yield FileCandidate(self._path, self._path)
             return
-        for folder, folders, files in os.walk(self._path, onerror=_raise):
+        for folder, folders, files in os.walk(self._path, onerror=self._note):
             folders.sort()
             for name in sorted(files):
                 path = Path(folder) / name
-                if path.is_file() and not path.is_symlink():
+                try:
+                    is_file = stat.S_ISREG(path.lstat().st_mode)
+                except OSError as error:
+                    self._note(error)
+                    continue
+                if is_file:
                     yield FileCandidate(self._path, path)
+
+    def _note(self, error: OSError) -> None:
+        if len(self._missing) < _MOST_TOLD:
+            name = os.path.relpath(error.filename or self._path, self._path)
+            self._missing.append(ascii(name)[1:-1])
 
 
 class DirectorySource:
@@ -108,10 +149,10 @@ class DirectorySource:
         root = self._path.parent
         for components in dict.fromkeys(_file_ids(self._path)):
             path = _below(root, components)
-            if path is None:
-                self._missing.append(ascii("/".join(components))[1:-1])
-            else:
+            if path is not None:
                 yield FileCandidate(root, path)
+            elif len(self._missing) < _MOST_TOLD:
+                self._missing.append(ascii("/".join(components))[1:-1])
 
 
 def source_at(path: Path) -> FolderSource | DirectorySource:
@@ -127,16 +168,19 @@ def source_at(path: Path) -> FolderSource | DirectorySource:
 
 
 def _file_ids(path: Path) -> Iterator[tuple[str, ...]]:
-    with path.open("rb") as file:
-        try:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            return  # it is empty
-        with data:
-            for found in _FILE_ID.finditer(data):
-                end = found.end() + int.from_bytes(found[1], "little")
-                value = data[found.end() : end].decode("latin-1").rstrip("\0 ")
-                yield tuple(value.split("\\"))
+    """Yield what is listed, as components of paths.
+
+    Raises:
+        Permanent: more is listed than any medium holds.
+    """
+    data, position, listed = path.read_bytes(), 0, 0
+    while found := _FILE_ID.search(data, position):
+        position = found.end() + found[1][0]
+        value = data[found.end() : position].decode("latin-1").rstrip("\0 ")
+        listed += 1
+        if listed > _MOST_LISTED:
+            raise Permanent("the DICOMDIR lists more files than any medium holds")
+        yield tuple(value.split("\\"))
 
 
 def _below(root: Path, components: tuple[str, ...]) -> Path | None:
@@ -157,7 +201,3 @@ def _below(root: Path, components: tuple[str, ...]) -> Path | None:
             return None
         path = step
     return path if path.is_file() else None
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -6,8 +6,9 @@ import ipaddress
 import json
 import re
 import ssl
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from dicom_node.errors import Permanent, Transient
-from dicom_node.imports.candidates import PIECE_BYTES, Candidate, mark_of
+from dicom_node.imports.candidates import PIECE_BYTES, Candidate, Unavailable, mark_of
 
 _PAGE = 500
 _LONGEST_LIST = 4 * 1024**2
@@ -25,8 +26,14 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 # A server that restarts is worth a moment; whoever asks for another address is not followed.
 _RETRIES = urllib3.Retry(
-    total=3, backoff_factor=0.3, status_forcelist=(502, 503, 504), redirect=False
+    total=3,
+    backoff_factor=0.3,
+    status_forcelist=(502, 503, 504),
+    redirect=False,
+    raise_on_status=False,
 )
+_FAILURES_IN_A_ROW = 20
+_LONGEST_SECONDS = 1800.0  # for one answer, however steadily it drips
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Access:
 
     url: str
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     authorities: Path | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +72,7 @@ class OrthancSource:
 
     def __init__(self, access: Access) -> None:
         self._url = access.url.rstrip("/")
+        self._failures = 0
         self._pool = urllib3.PoolManager(
             maxsize=1,
             timeout=_TIMEOUT,
@@ -85,7 +93,7 @@ class OrthancSource:
             raise Permanent("what answers there is no Orthanc")
 
     def candidates(self) -> Iterator[Candidate]:
-        """Yield every instance; those that come meanwhile may be missed."""
+        """Yield every instance; what comes or goes meanwhile may hide others from this run."""
         since = 0
         while True:
             page = self._json(f"/instances?since={since}&limit={_PAGE}")
@@ -93,25 +101,37 @@ class OrthancSource:
                 raise Permanent("what answers there is no Orthanc")
             for each in page:
                 yield _Instance(self, each)
-            if len(page) < _PAGE:
+            if not page:
                 return
             since += len(page)
 
     def mark(self, identifier: str) -> str:
         """Return a digest of which instance it is and of the MD5 that Orthanc holds of it."""
-        content = self._read(f"/instances/{identifier}/attachments/dicom/md5", 64).decode("latin-1")
-        if not _MD5.fullmatch(content.strip()):
+        path = f"/instances/{identifier}/attachments/dicom/md5"
+        try:
+            content = self._read(path, 64, of_one=True).decode("latin-1").strip()
+        except Unavailable:
             return ""  # StoreMD5ForAttachments is off: nothing tells whether it has changed
-        return mark_of(self._url, identifier, content.strip())
+        return mark_of(self._url, identifier, content) if _MD5.fullmatch(content) else ""
 
     def pieces(self, identifier: str) -> Iterator[bytes]:
         """Yield the file of an instance.
 
         Raises:
-            Transient: the answer breaks off; the object must not be taken.
+            Unavailable: it is gone, or Orthanc cannot read it.
+            Transient: the answer breaks off, or one instance after the other cannot be had; the
+                object must not be taken.
         """
-        with _Answer(self._pool, f"{self._url}/instances/{identifier}/file") as answer:
-            yield from answer.pieces()
+        url = f"{self._url}/instances/{identifier}/file"
+        try:
+            with _Answer(self._pool, url, of_one=True) as answer:
+                yield from answer.pieces()
+        except Unavailable as error:
+            self._failures += 1
+            if self._failures >= _FAILURES_IN_A_ROW:
+                raise Transient(f"{self._failures} instances in a row cannot be had") from error
+            raise
+        self._failures = 0
 
     def _json(self, path: str) -> Any:
         try:
@@ -119,9 +139,9 @@ class OrthancSource:
         except (ValueError, RecursionError):
             raise Permanent("what answers there is no Orthanc") from None
 
-    def _read(self, path: str, longest: int) -> bytes:
+    def _read(self, path: str, longest: int, *, of_one: bool = False) -> bytes:
         found = bytearray()
-        with _Answer(self._pool, self._url + path) as answer:
+        with _Answer(self._pool, self._url + path, of_one=of_one) as answer:
             for piece in answer.pieces():
                 found += piece
                 if len(found) > longest:
@@ -147,10 +167,17 @@ class _Instance:
 
 
 class _Answer:
-    """A successful answer to a GET; use it as a context manager."""
+    """A successful answer to a GET; use it as a context manager.
 
-    def __init__(self, pool: urllib3.PoolManager, url: str) -> None:
-        self._pool, self._url = pool, url
+    Args:
+        pool: connections.
+        url: what is asked for.
+        of_one: whether it is about one instance, of which others are independent.
+    """
+
+    def __init__(self, pool: urllib3.PoolManager, url: str, *, of_one: bool) -> None:
+        self._pool, self._url, self._of_one = pool, url, of_one
+        self._ends = time.monotonic() + _LONGEST_SECONDS
         self._response: urllib3.BaseHTTPResponse | None = None
         self._whole = False
 
@@ -159,11 +186,15 @@ class _Answer:
             self._response = self._pool.request(
                 "GET", self._url, preload_content=False, decode_content=False
             )
-        except SSLError:
-            raise Permanent("the certificate of the Orthanc is not trusted") from None
         except (HTTPError, OSError) as error:
+            if isinstance(getattr(error, "reason", error), SSLError):
+                raise Permanent("the certificate of the Orthanc is not trusted") from None
             raise Transient(f"the Orthanc does not answer ({type(error).__name__})") from None
-        _judge(self._response.status)
+        try:
+            _judge(self._response.status, of_one=self._of_one)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -179,15 +210,21 @@ class _Answer:
             raise Transient("the Orthanc was not asked")
         try:
             while piece := response.read(PIECE_BYTES):
+                if time.monotonic() > self._ends:
+                    raise Transient("the Orthanc takes too long for one answer")
                 yield piece
         except (HTTPError, OSError) as error:
             raise Transient(f"the Orthanc breaks off its answer ({type(error).__name__})") from None
         self._whole = True
 
 
-def _judge(status: int) -> None:
+def _judge(status: int, *, of_one: bool) -> None:
     if status in (401, 403):
         raise Permanent("the Orthanc does not let this user in")
+    if of_one and status == 404:
+        raise Unavailable("the Orthanc does not hold it any more")
+    if of_one and status >= 500:
+        raise Unavailable(f"the Orthanc cannot read it (status {status})")
     if status == 404:
         raise Permanent("what answers there has no such resource: is the address right?")
     if status >= 500 or status == 429:

@@ -6,6 +6,7 @@ is what the import counts.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -13,10 +14,9 @@ from enum import StrEnum
 
 from dicom_node.dicomweb.part10 import FileMeta, FileMetaReader
 from dicom_node.dicomweb.study_finder import StudyFinder
-from dicom_node.errors import Transient
 from dicom_node.examination import examine
 from dicom_node.file_meta import IMPORTED
-from dicom_node.imports.candidates import Candidate
+from dicom_node.imports.candidates import Candidate, Unavailable
 from dicom_node.intake import HEAD_BYTES, IncomingObject, Intake, Origin
 from dicom_node.settings import DicomSettings
 from dicom_node.sop_classes import negotiable
@@ -44,12 +44,14 @@ class Taken:
         fates: how many candidates came to what.
         studies: Study Instance UIDs of what is new or differs.
         size: bytes of what is new.
+        digests: of what is new or differs.
         refused: name and reason of the first that were refused.
     """
 
     fates: Counter[Fate] = field(default_factory=Counter)
     studies: set[str] = field(default_factory=set)
     size: int = 0
+    digests: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -88,7 +90,9 @@ class Taking:
         self._sender = sender
         self._known = known
         self._trial = trial
-        self._seen: dict[str, str] = {}  # digest by SOP Instance UID, of this run
+        # Of this run, in short: it may be of millions.
+        self._digests: set[bytes] = set()
+        self._uids: set[bytes] = set()
 
     def take(self, candidate: Candidate) -> str:
         """Take one candidate in; return the digest of the object, empty where there is none.
@@ -102,8 +106,8 @@ class Taking:
             return self._take(candidate)
         except _Refused as refused:
             self._count(candidate, refused.fate, str(refused))
-        except Transient:
-            raise
+        except Unavailable as error:
+            self._count(candidate, Fate.REFUSED, str(error))
         except OSError as error:
             self._count(candidate, Fate.REFUSED, f"it cannot be read ({error.strerror})")
         return ""
@@ -172,24 +176,30 @@ class Taking:
                 arriving.incoming.keep()
         finally:
             arriving.discard()
-        self._seen.setdefault(uid, digest)
+        self._digests.add(_short(digest))
+        self._uids.add(_short(uid))
         self.taken.fates[fate] += 1
         if fate is not Fate.HELD:
             self.taken.studies |= {arriving.study} - {""}
+            self.taken.digests.append(digest)
         if fate is Fate.NEW:
             self.taken.size += arriving.size
         return digest
 
     def _fate(self, digest: str, uid: str) -> Fate:
-        if self._is_here(digest) or self._seen.get(uid) == digest:
+        if self._is_here(digest) or _short(digest) in self._digests:
             return Fate.HELD
-        others = {self._seen.get(uid, digest), *self._known(uid)} - {digest}
-        return Fate.DIFFERS if others else Fate.NEW
+        others = set(self._known(uid)) - {digest}
+        return Fate.DIFFERS if others or _short(uid) in self._uids else Fate.NEW
 
     def _is_here(self, digest: str) -> bool:
         folders = self._intake.folders
         places = (folders.archived(digest), folders.spooled(digest), folders.quarantined(digest))
         return any(path.exists() for path in places)
+
+
+def _short(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("latin-1", "replace"), digest_size=16).digest()
 
 
 def _fate_of_file(begun: bytes) -> Fate:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
-from dicom_node.database import insert_if_absent
+from dicom_node.database import chunks, insert_if_absent
 from dicom_node.imports.candidates import Candidate, Source
 from dicom_node.imports.folders import source_at
 from dicom_node.imports.models import ImportedObject, ObjectImport
 from dicom_node.imports.orthanc import Access, OrthancSource
 from dicom_node.imports.taking import Fate, Taken, Taking
 from dicom_node.indexing import index_spool
-from dicom_node.models import Instance, SupersededInstance
+from dicom_node.models import Instance, Quarantined, SupersededInstance
+from dicom_node.quarantine import DICOM
 from dicom_node.setting_values import is_ae_title
 from dicom_node.storage import DicomStore
 from plugin.context import Context, Progress
@@ -45,8 +48,9 @@ def import_objects(
         progress: told how far it is.
 
     Returns:
-        ``candidates``, how many came to each fate, ``studies``, ``bytes``, ``refused_files`` and
-        what the source lists and lacks (``missing_files``).
+        ``candidates``, how many came to each fate, ``quarantined`` (of those, objects that the
+        index set aside), ``studies``, ``bytes``, ``refused_files`` and what the source lists and
+        lacks (``missing_files``).
 
     Raises:
         Permanent: the source or an argument cannot be used.
@@ -56,6 +60,13 @@ def import_objects(
     by, reason = arguments["by"], arguments["reason"]
     if not by.strip() or not reason.strip():
         raise Permanent("an import needs who imports and why")
+    with _alone(context):
+        return _import(context, arguments, progress, by, reason)
+
+
+def _import(
+    context: Context, arguments: dict[str, Any], progress: Progress, by: str, reason: str
+) -> dict[str, Any]:
     source = _source(arguments)
     run = _Run(context, source, _sender(arguments), progress, trial=False)
     with context.database.write() as session:
@@ -79,6 +90,43 @@ def import_objects(
             row.finished_at = context.clock() if run.whole else None
             session.add(row)
     return run.told()
+
+
+@contextmanager
+def _alone(context: Context) -> Iterator[None]:
+    """Hold off a second import: it would read the same again, beside the first."""
+    path = context.folder.root / "import.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Permanent("an import is running already: wait for its end") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def list_imports(session: Session) -> dict[str, Any]:
+    """Return every import, the newest first, with who, why and how it ended."""
+    rows = session.exec(select(ObjectImport).order_by(col(ObjectImport.id).desc()))
+    return {
+        "imports": [
+            {
+                "import": row.id,
+                "source": row.kind,
+                "sender": row.sender,
+                **{str(fate): row.counts.get(str(fate), 0) for fate in Fate},
+                "started": row.started_at.isoformat(timespec="seconds"),
+                "ended": row.finished_at.isoformat(timespec="seconds")
+                if row.finished_at
+                else "not: it runs, or was cut off",
+                "by": row.started_by,
+                "reason": row.reason,
+            }
+            for row in rows
+        ]
+    }
 
 
 def try_import(context: Context, arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -200,11 +248,26 @@ class _Run:
             "source": self.source.kind,
             "candidates": taken.fates.total(),
             **{str(fate): taken.fates[fate] for fate in Fate},
+            "quarantined": self._quarantined(),
             "studies": len(taken.studies),
             "bytes": taken.size,
             "refused_files": [{"file": name, "why": why} for name, why in taken.refused],
             "missing_files": list(self.source.missing),
         }
+
+    def _quarantined(self) -> int:
+        """Count what the index set aside; a trial does not ask it, and counts none."""
+        if self.trial:
+            return 0
+        with self.context.database.read() as session:
+            return sum(
+                session.exec(
+                    select(func.count()).where(
+                        Quarantined.kind == DICOM, col(Quarantined.digest).in_(chunk)
+                    )
+                ).one()
+                for chunk in chunks(self.taken.digests)
+            )
 
 
 def _digests(session: Session, sop_instance_uid: str) -> set[str]:

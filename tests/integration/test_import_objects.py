@@ -1,5 +1,6 @@
 """Old studies come in from an Orthanc, a medium and a folder, and nobody ever answers them."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -23,8 +24,10 @@ from dicom_node.models import Instance, Study
 from dicom_node.settings import PacsPeer
 from dicom_node.solicited import solicited_studies
 from dicom_node.storage_scu import send_instances
+from plugin import errors
 from plugin.context import Context, open_context
 from plugin.operations import run_operation
+from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.settings_template import render
 from tests.builders import file_data_set, mr_image
@@ -153,6 +156,7 @@ SYSTEM = (200, b'{"DatabaseVersion": 6}', 0)
         ({"/system": SYSTEM, "list": (200, b"[" * 100_000, 0)}, Permanent, "no Orthanc"),
         ({"/system": SYSTEM, "list": (200, b" " * 5 * 1024**2, 0)}, Permanent, "no Orthanc"),
         ({"/system": SYSTEM, "list": (200, b"[", 50)}, Transient, "breaks off"),
+        ({"/system": SYSTEM, "list": (404, b"", 0)}, Permanent, "no such resource"),
     ],
 )
 def test_what_answers_otherwise_than_an_orthanc_does_no_harm(
@@ -173,6 +177,7 @@ def test_a_file_that_breaks_off_is_not_taken_and_the_import_goes_on_later(
     answers = {
         "/system": SYSTEM,
         "/instances?since=0&limit=500": (200, f'["{ID}"]'.encode(), 0),
+        "/instances?since=1&limit=500": (200, b"[]", 0),
         f"/instances/{ID}/attachments/dicom/md5": (200, b"0" * 32, 0),
         f"/instances/{ID}/file": (200, content[:-50], len(content)),
     }
@@ -184,6 +189,56 @@ def test_a_file_that_breaks_off_is_not_taken_and_the_import_goes_on_later(
         answers[f"/instances/{ID}/file"] = (200, content, 0)
         assert bring_in(context, url)["new"] == 1
     assert tables(context) == (1, 1, {"imported"})
+
+
+@pytest.mark.parametrize(("status", "why"), [(404, "not hold it"), (500, "cannot read it")])
+def test_an_instance_that_cannot_be_had_does_not_hide_the_others(
+    context: Context, tmp_path: Path, status: int, why: str
+) -> None:
+    (path, *_) = written(tmp_path / "images", studies=1)
+    lost = "-".join(["ffffffff"] * 5)
+    answers = {
+        "/system": SYSTEM,
+        "/instances?since=0&limit=500": (200, f'["{lost}", "{ID}"]'.encode(), 0),
+        "/instances?since=2&limit=500": (200, b"[]", 0),
+        f"/instances/{lost}/file": (status, b"", 0),
+        f"/instances/{ID}/file": (200, path.read_bytes(), 0),
+    }
+    with pretender(answers) as (url, _):
+        done = bring_in(context, url)
+    assert (done["new"], done["refused"]) == (1, 1)
+    (refused,) = done["refused_files"]
+    assert (refused["file"], why in refused["why"]) == (lost, True)
+
+
+def test_an_orthanc_without_digests_is_read_again(context: Context, tmp_path: Path) -> None:
+    with running_orthanc(tmp_path / "orthanc", StoreMD5ForAttachments=False) as orthanc:
+        peer = PacsPeer(ae_title="PACS", host="127.0.0.1", port=orthanc.port)
+        list(send_instances(peer, "MR1", written(tmp_path / "images", studies=2)))
+        url = f"http://127.0.0.1:{orthanc.http_port}"
+        assert bring_in(context, url)["new"] == 4
+        assert bring_in(context, url)["held"] == 4
+        with context.database.read() as session:
+            assert session.exec(select(ImportedObject)).all() == []
+
+
+def test_what_the_index_sets_aside_is_told(context: Context, tmp_path: Path) -> None:
+    first, second, *_ = written(tmp_path / "images", studies=1)
+    first.write_bytes(first.read_bytes()[:-40])
+    done = bring_in(context, tmp_path / "images")
+    assert (done["new"], done["quarantined"]) == (2, 1)
+    (row,) = ask(context.settings, "imports", {})["imports"]
+    assert (row["source"], row["new"], row["by"]) == ("folder", 2, "ada")
+    assert second.exists()
+
+
+def test_one_import_at_a_time(context: Context, tmp_path: Path) -> None:
+    written(tmp_path / "images", studies=1)
+    with (context.folder.root / "import.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(errors.Permanent, match="running already"):
+            bring_in(context, tmp_path / "images")
+    assert bring_in(context, tmp_path / "images")["new"] == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -11,9 +12,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dicom_node import listening_process
 from dicom_node.errors import InvalidSettings
 from dicom_node.mllp.client import send_messages
 from dicom_node.mllp.framing import frame
@@ -50,6 +53,28 @@ def test_the_process_receives_and_stops(tmp_path: Path) -> None:
     assert receiver.process_id == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, receiver.port))
+
+
+def test_a_process_that_cannot_be_replaced_at_once_is_replaced_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = listening_process.start_child, iter([True, True])
+
+    def start_child(*arguments: Any) -> Any:
+        if next(failures, False):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*arguments)
+
+    monkeypatch.setattr(listening_process, "_RESTART_DELAY_SECONDS", 0.05)
+    with _receiving(tmp_path) as receiver:
+        monkeypatch.setattr(listening_process, "start_child", start_child)
+        first = receiver.process_id
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: receiver.process_id not in (0, first))
+        receiver.wait_until_ready()
+        (result,) = send_messages(HOST, receiver.port, [oru()], timeout=20)
+        assert result.accepted
+        assert receiver.failure == ""
 
 
 def test_nothing_acknowledged_is_lost_however_often_the_process_is_killed(tmp_path: Path) -> None:

@@ -220,6 +220,18 @@ def test_the_study_is_found_behind_sequences(syntax: str, undefined: bool) -> No
         assert finder.found == uid("study", "S7")
 
 
+def test_the_walk_ends_where_no_data_set_is_like_that() -> None:
+    empty = struct.pack("<HH2sH", 0x0008, 0x0001, b"LO", 0)
+    uid_element = struct.pack("<HH2sH", 0x0020, 0x000D, b"UI", 4) + b"1.2\0"
+    nested = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+    nested += struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF) + empty * 100_000
+    nested += struct.pack("<HHL", 0xFFFE, 0xE00D, 0) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    for before, found in ((b"", "1.2"), (empty, "1.2"), (empty * 2, ""), (nested, "")):
+        finder = StudyFinder(ExplicitVRLittleEndian)
+        finder.feed(before + uid_element)
+        assert finder.found == found
+
+
 def test_the_study_is_found_behind_unknown_sequences() -> None:
     """An element of VR UN and undefined length is Implicit VR inside (PS3.5 6.2.2)."""
     inner = struct.pack("<HHL", 0x0010, 0x0020, 4) + b"ABCD"

@@ -167,3 +167,62 @@ def test_settings_name_whose_moves_are_ours(tmp_path: Any) -> None:
     provider = new_provider(tmp_path, ae_title="RESEARCH")
     assert provider.way_of("RESEARCH") == RETRIEVED
     assert provider.way_of("RADLOOP") == ROUTED
+
+
+@pytest.mark.parametrize("way", [RETRIEVED, IMPORTED])
+def test_newer_versions_that_we_asked_for_silence_no_routed_study(room: Room, way: str) -> None:
+    for number in (1, 2):
+        room.take(mr_image(instance=number))
+    room.index()
+    for number in (1, 2):
+        changed = mr_image(instance=number)
+        changed.StudyDescription = "coerced"
+        room.take(changed, way=way)
+    room.index()
+    assert ways(room) == [way, way]
+    assert asked(room) == {}
+    room.reindex()
+    assert asked(room) == {}
+
+
+def test_newer_versions_that_were_routed_make_no_imported_study_answerable(room: Room) -> None:
+    room.take(mr_image(), way=IMPORTED)
+    room.index()
+    changed = mr_image()
+    changed.StudyDescription = "coerced"
+    room.take(changed)
+    room.index()
+    with room.database.write() as session:
+        for row in solicited_studies(session).values():
+            session.delete(row)
+    room.reindex()
+    assert asked(room) == {S1: IMPORTED}
+
+
+def test_an_imported_object_that_a_person_lets_in_is_not_answered(room: Room) -> None:
+    room.take(mr_image(instance=1))
+    room.index()
+    digest = room.take(same_name(mr_image(study="S2", series="2")), way=IMPORTED)
+    room.index()
+    assert asked(room) == {}
+    room.decide("accept", digest)
+    assert asked(room) == {uid("study", "S2"): IMPORTED}
+
+
+def test_an_imported_object_that_is_let_in_late_silences_no_routed_study(room: Room) -> None:
+    room.take(mr_image(instance=1))
+    room.index()
+    digest = room.take(same_name(mr_image(study="S2", series="2")), way=IMPORTED)
+    room.index()
+    room.take(mr_image(study="S2", series="2", instance=2))
+    room.index()
+    room.decide("accept", digest)
+    assert asked(room) == {}
+    room.reindex()
+    assert asked(room) == {}
+
+
+def same_name(data_set: Dataset) -> Dataset:
+    """Return an object under the SOP Instance UID of another study's first image."""
+    data_set.SOPInstanceUID = mr_image(instance=1).SOPInstanceUID
+    return data_set

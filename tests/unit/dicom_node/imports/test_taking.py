@@ -1,8 +1,11 @@
 """What is taken from folders and media, what not; a trial counts what an import does."""
 
+import os
+import tracemalloc
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -87,6 +90,7 @@ def mixed(folder: Path, store: DicomStore) -> None:
     other = mr_image(instance=2)
     other.PatientID = "ELSE"
     write(folder, "4 other bytes", other)
+    write(folder, "4 other bytes, twice", other)
     store.store(received(mr_image(instance=3), ImplicitVRLittleEndian))
     write(folder, "5 held", mr_image(instance=3))
     (folder / "6 words").write_text("no image at all")
@@ -114,7 +118,7 @@ def test_a_trial_counts_what_the_import_does_and_keeps_nothing(
     tried = taking(store, trial=True)
     counts = take_all(tried, folder)
     assert files(store) == before
-    assert counts == {"new": 3, "held": 2, "differs": 1, "refused": 3, "other": 2}
+    assert counts == {"new": 3, "held": 3, "differs": 1, "refused": 3, "other": 2}
     done = taking(store)
     assert take_all(done, folder) == counts
     assert done.taken == tried.taken
@@ -124,7 +128,7 @@ def test_a_trial_counts_what_the_import_does_and_keeps_nothing(
     assert reasons["b liar"] == "the data set is not the object that the sender names"
     assert "file meta information" in reasons["8 cut"]
     again = take_all(taking(store), folder)
-    assert again == {"held": 6, "refused": 3, "other": 2}
+    assert again == {"held": 7, "refused": 3, "other": 2}
 
 
 def test_what_the_index_holds_under_other_bytes_is_told(store: DicomStore, folder: Path) -> None:
@@ -241,6 +245,45 @@ def test_nothing_outside_the_medium_is_read(folder: Path, listed: str) -> None:
     source = source_at(root / "DICOMDIR")
     assert list(source.candidates()) == []
     assert len(source.missing) == 1
+
+
+def test_a_directory_that_claims_long_values_takes_no_memory(folder: Path) -> None:
+    record = b"\x04\x00\x00\x15CS\xfe\xff" + b"A\\B "
+    short = b"\x04\x00\x00\x15CS\x04\x00" + b"A\\B "
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + record * 50_000 + short * 5)
+    tracemalloc.start()
+    source = source_at(folder / "DICOMDIR")
+    assert list(source.candidates()) == []
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert source.missing == ["A/B"]
+    assert peak < 20 * 2**20
+
+
+def test_a_folder_that_cannot_be_read_does_not_hide_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1", "lost+found/2", "z/3"):
+        write(folder, name, mr_image())
+    real = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    source = FolderSource(folder)
+    assert [each.name for each in source.candidates()] == ["a/1", "z/3"]
+    assert source.missing == ["lost+found"]
+
+
+def test_another_file_of_the_same_size_and_time_has_another_mark(folder: Path) -> None:
+    path = write(folder, "image", mr_image(instance=1))
+    before, when = FileCandidate(folder, path).mark, path.stat().st_mtime_ns
+    write(folder, "image", mr_image(instance=2))
+    os.utime(path, ns=(when, when))
+    assert FileCandidate(folder, path).mark != before
 
 
 def test_an_empty_directory_and_nothing_at_all(folder: Path) -> None:
