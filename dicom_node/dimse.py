@@ -86,7 +86,9 @@ class Command:
     @property
     def type_id(self) -> int:
         """Action Type ID or Event Type ID; 0 where there is none."""
-        value = self.elements.get(self.type_element, b"")
+        number = self.type_element
+        # Element 0 is the group length, which a peer may write with two bytes.
+        value = self.elements.get(number, b"") if number else b""
         return int.from_bytes(value, "little") if len(value) == 2 else 0
 
     @property

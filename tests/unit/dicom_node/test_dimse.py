@@ -193,3 +193,12 @@ def test_an_unknown_operation_is_answered_as_its_own_response(field: int) -> Non
 def test_every_data_set_type_but_one_announces_a_data_set(kind: int) -> None:
     assert decode_command(elements(FIELD, MESSAGE, (0x0800, number(kind)))).has_data_set
     assert not decode_command(elements(FIELD, MESSAGE, NO_DATA)).has_data_set
+
+
+def test_a_group_length_of_two_bytes_is_no_action_type() -> None:
+    numbers = ((0x0000, 0x0130), (0x0110, 1), (0x0800, 0), (0x0100, 0x0030))
+    command = decode_command(
+        b"".join(struct.pack("<HHLH", 0, number, 2, value) for number, value in numbers)
+    )
+    assert command.type_id == 0
+    assert decode_command(encode_response(command, OUT_OF_RESOURCES)).field == 0x8030
