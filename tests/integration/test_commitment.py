@@ -88,7 +88,8 @@ def test_a_thousand_instances_with_missing_ones(
     assert found.event_type == 2
     assert sorted(found.committed) == sorted(sent)
     assert found.failed == dict.fromkeys(absent, 0x0112)
-    assert rows(node, "SELECT count(*) FROM commitment_reference") == [(0,)]
+    left = "SELECT count(*) FROM commitment_reference"
+    wait_until(lambda: rows(node, left) == [(0,)], 30, "the end of the references")
 
 
 def test_another_class_is_a_conflict(node: TestNode, modality: Asker, tmp_path: Path) -> None:
