@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import random
 import socket
+
+_HOST = "127.0.0.1"
+_RANGE = range(15_000, 32_000)
+"""Below the ports that the system gives to connections: between choosing a port and listening on it
+any connection of any program could take one of those."""
+_CHOICE = random.SystemRandom()
 
 
 def free_ports(count: int) -> list[int]:
     """Return ``count`` different TCP ports on loopback that are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        try:
+            sockets.append(socket.create_server((_HOST, _CHOICE.choice(_RANGE))))
+        except OSError:
+            continue  # it is taken
     ports = [int(listener.getsockname()[1]) for listener in sockets]
     for listener in sockets:
         listener.close()
