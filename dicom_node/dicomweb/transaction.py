@@ -23,6 +23,7 @@ from dicom_node.dicomweb.shelf import Shelf
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+_LONGEST_PREAMBLE = 4096
 _HEADERS_PER_PART = 16
 _HEADER_BYTES = 4096
 _PLAIN_ENCODINGS = frozenset(("", "binary", "8bit", "7bit"))
@@ -69,6 +70,7 @@ class Transaction:
         self._complete = self._closed = False
         self._final = b"\r\n--" + boundary + b"--"
         self._tail = b""
+        self._preamble: bytearray | None = bytearray()  # None: the first boundary has come
         self._parser = MultipartParser(
             boundary,
             self._callbacks(),
@@ -89,6 +91,7 @@ class Transaction:
             if self._complete:
                 _check_blank(data)
                 return
+            data = self._without_preamble(data)
             try:
                 self._parser.write(data)
             except FormParserError:
@@ -97,6 +100,24 @@ class Transaction:
                 _check_blank((self._tail + data).partition(self._final)[2])
             # Shorter than the final boundary, so that this one is found whole only once.
             self._tail = (self._tail + data[1 - len(self._final) :])[1 - len(self._final) :]
+
+    def _without_preamble(self, data: bytes) -> bytes:
+        """Return what comes from the first boundary on (RFC 2046 5.1.1), nothing before it came.
+
+        The parser passes over a preamble where it comes in one piece with the boundary, only.
+        """
+        if self._preamble is None:
+            return data
+        self._preamble += data
+        first = self._final[2:-2]
+        at = 0 if self._preamble.startswith(first) else self._preamble.find(b"\r\n" + first)
+        if at >= 0:
+            found = bytes(self._preamble[at:])
+            self._preamble = None
+            return found.removeprefix(b"\r\n")
+        if len(self._preamble) > _LONGEST_PREAMBLE:
+            raise Refusal(400, "the body does not begin with its boundary")
+        return b""
 
     def finish(self) -> None:
         """Say that the body has ended; commit its last part.

@@ -454,6 +454,21 @@ def test_blank_lines_around_and_padding_are_taken(store: DicomStore) -> None:
     assert (refusal, reasons(transaction)) == (None, [0, 0])
 
 
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_preamble_is_passed_over_however_it_is_cut(store: DicomStore, size: int) -> None:
+    body = b"\r\nThis is in parts.\r\n\0" + b"\r\n" + OPEN + HEADERS + FILE + CLOSE
+    transaction, refusal = transact(store, body, size)
+    assert (refusal, reasons(transaction)) == (None, [0])
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_body_that_has_no_boundary_is_refused_soon(store: DicomStore, size: int) -> None:
+    _, refusal = transact(store, b"x" * 100_000, size)
+    assert refusal is not None
+    assert refusal.status == 400
+    assert "does not begin with its boundary" in str(refusal)
+
+
 def test_parts_are_counted(store: DicomStore) -> None:
     _, refusal = transact(store, body_of([FILE] * 3), maximum_parts=2)
     assert refusal is not None
