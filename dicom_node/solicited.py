@@ -11,7 +11,7 @@ asked for more of it stays what it was.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlmodel import Session, col, or_, select
 
@@ -44,12 +44,7 @@ def expect(
     """
     asked = set(study_instance_uids)
     asked -= _with_images(session, asked)
-    now = clock()
-    rows = [
-        {"study_instance_uid": uid, "way": way, "reason": reason, "asked_at": now}
-        for uid in sorted(asked)
-    ]
-    insert_if_absent(session, SolicitedStudy, rows)
+    _mark(session, dict.fromkeys(asked, (way, reason)), clock)
     return asked
 
 
@@ -63,13 +58,8 @@ def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock:
                       for when, digest, uid, way in _ways(session, chunk))  # fmt: skip
         for _, _, _, uid, way in came:
             first.setdefault(uid, way)
-    now = clock()
-    asked = {uid: way for uid, way in first.items() if way != ROUTED}
-    rows_ = [
-        {"study_instance_uid": uid, "way": way, "reason": _BROUGHT_ALONG[way], "asked_at": now}
-        for uid, way in sorted(asked.items())
-    ]
-    insert_if_absent(session, SolicitedStudy, rows_)
+    asked = {uid: (way, _BROUGHT_ALONG[way]) for uid, way in first.items() if way != ROUTED}
+    _mark(session, asked, clock)
     return set(asked)
 
 
@@ -88,6 +78,16 @@ def solicited_studies(
             )
         ]
     return {row.study_instance_uid: row for row in found}
+
+
+def _mark(session: Session, asked: Mapping[str, tuple[str, str]], clock: Clock) -> None:
+    """Write down way and reason by study; what is marked already stays as it is."""
+    now = clock()
+    rows = [
+        {"study_instance_uid": uid, "way": way, "reason": reason, "asked_at": now}
+        for uid, (way, reason) in sorted(asked.items())
+    ]
+    insert_if_absent(session, SolicitedStudy, rows)
 
 
 def _ways(session: Session, uids: Collection[str]) -> list[tuple[dt.datetime, str, str, str]]:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import uvloop
 
+from dicom_node.accepting import ListeningSocket
 from dicom_node.feeds.registry import Profiles
 from dicom_node.mllp.framing import END
 from dicom_node.mllp.journal import Journal, Record, read_records
-from dicom_node.mllp.listener import Listener, ListeningSocket
+from dicom_node.mllp.listener import Listener
 from dicom_node.settings import Hl7Settings
 from dicom_node.tls import server_context
 

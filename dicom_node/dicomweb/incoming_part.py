@@ -9,13 +9,13 @@ from dicom_node.dicomweb.outcome import (
     TRANSFER_SYNTAX_NOT_SUPPORTED,
     PartOutcome,
 )
-from dicom_node.dicomweb.part10 import FileMeta, FileMetaReader
 from dicom_node.dicomweb.shelf import Shelf
-from dicom_node.dicomweb.study_finder import StudyFinder
 from dicom_node.dimse import CANNOT_UNDERSTAND, DATA_SET_MISMATCH, OUT_OF_RESOURCES
 from dicom_node.durable import OutOfSpace
 from dicom_node.examination import examine
+from dicom_node.file_meta_reader import FileMeta, FileMetaReader
 from dicom_node.intake import IncomingObject, Origin
+from dicom_node.study_finder import StudyFinder
 
 log = logging.getLogger(__name__)
 

@@ -74,8 +74,9 @@ def main() -> None:
 
 def _serve(order: Mapping[str, Any]) -> bool:
     """Serve until told to stop; tell whether the disk failed."""
+    from dicom_node.accepting import ListeningSocket
     from dicom_node.dicomweb.application import StoreService
-    from dicom_node.dicomweb.server import ListeningSocket, Server
+    from dicom_node.dicomweb.server import Server
     from dicom_node.dicomweb.shelf import Shelf
     from dicom_node.storage import DicomStore
 

@@ -10,13 +10,13 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from dicom_node.accepting import Acceptor, ListeningSocket
 from dicom_node.dicomweb.application import StoreService
 from dicom_node.doorkeeper import Doorkeeper
 from dicom_node.settings import DicomwebSettings
@@ -29,17 +29,7 @@ _REQUEST_HEAD_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 15
 _CLOSE_SECONDS = 10.0
 _GRACE_SECONDS = 3.0
-_SHORT_OF_DESCRIPTORS_SECONDS = 0.2
-_ACCEPTED_AT_ONCE = 64
 _REQUEST_HEAD_BYTES = 32 * 1024
-
-
-@dataclass(frozen=True)
-class ListeningSocket:
-    """A socket that listens, with the context of its TLS where it has one."""
-
-    socket: socket.socket
-    context: ssl.SSLContext | None = None
 
 
 class _Connection(H11Protocol):
@@ -165,7 +155,7 @@ class Server:
         ready: Callable[[], object] = lambda: None,
     ) -> None:
         self._service = service
-        self._sockets = sockets
+        self._acceptor = Acceptor(sockets.values(), self._admit, "connection")
         self._ready = ready
         application: Any = service
         self._config = uvicorn.Config(
@@ -185,39 +175,16 @@ class Server:
             settings.maximum_connections, settings.connections_per_address
         )
         self._opening: set[asyncio.Task[None]] = set()
-        self._stopping = False
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; requests that run then get a moment to end."""
         self._loop = asyncio.get_running_loop()
-        for each in self._sockets.values():
-            each.socket.setblocking(False)
-            self._loop.add_reader(each.socket, self._accept, each)
+        self._acceptor.start()
         self._ready()
         try:
             await stop.wait()
         finally:
             await self._finish()
-
-    def _accept(self, listening: ListeningSocket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                accepted, peer = listening.socket.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionError:
-                continue
-            except OSError as error:
-                log.error("no connection can be accepted: %s", error.strerror)
-                self._loop.remove_reader(listening.socket)
-                self._loop.call_later(_SHORT_OF_DESCRIPTORS_SECONDS, self._accept_again, listening)
-                return
-            accepted.setblocking(False)
-            self._admit(accepted, str(peer[0]), listening.context)
-
-    def _accept_again(self, listening: ListeningSocket) -> None:
-        if not self._stopping:
-            self._loop.add_reader(listening.socket, self._accept, listening)
 
     def _admit(self, accepted: socket.socket, address: str, context: ssl.SSLContext | None) -> None:
         connection = _Connection(self._config, self._state, address, self._door.left)
@@ -252,10 +219,8 @@ class Server:
 
     async def _finish(self) -> None:
         """Take nothing more; let requests that run end for a moment; discard the rest."""
-        self._stopping = self._service.stopping = True
-        for each in self._sockets.values():
-            self._loop.remove_reader(each.socket)
-            each.socket.close()
+        self._service.stopping = True
+        self._acceptor.close()
         for task in list(self._opening):
             task.cancel()
         for connection in list(self._state.connections):

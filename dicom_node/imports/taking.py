@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dicom_node.dicomweb.part10 import FileMeta, FileMetaReader
-from dicom_node.dicomweb.study_finder import StudyFinder
 from dicom_node.examination import examine
 from dicom_node.file_meta import IMPORTED
+from dicom_node.file_meta_reader import FileMeta, FileMetaReader
 from dicom_node.imports.candidates import Candidate, Unavailable
 from dicom_node.intake import HEAD_BYTES, IncomingObject, Intake, Origin
 from dicom_node.settings import DicomSettings
 from dicom_node.sop_classes import negotiable
+from dicom_node.study_finder import StudyFinder
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _LISTED = 50
@@ -141,7 +141,7 @@ class Taking:
             raise _Refused(_fate_of_file(begun), str(error)) from None
         except BaseException:
             if arriving is not None:
-                arriving.discard()
+                arriving.incoming.discard()
             raise
         if arriving is None:
             raise _Refused(_fate_of_file(begun), "it ends inside its file meta information")
@@ -162,20 +162,21 @@ class Taking:
             self._settings.ae_title,
             way=IMPORTED,
         )
-        incoming = None if self._trial else self._intake.begin(origin)
-        return _Arriving(origin, incoming, self._settings.maximum_object_bytes)
+        incoming = _Trial(origin) if self._trial else self._intake.begin(origin)
+        return _Arriving(incoming, self._settings.maximum_object_bytes)
 
     def _finish(self, arriving: _Arriving) -> str:
-        digest, uid = arriving.digest, arriving.origin.sop_instance_uid
+        incoming = arriving.incoming
+        digest, uid = incoming.digest, incoming.origin.sop_instance_uid
         try:
-            _, reason = examine(arriving, arriving.origin.sop_class_uid)
+            _, reason = examine(incoming, incoming.origin.sop_class_uid)
             if reason:
                 raise _Refused(Fate.REFUSED, reason)
             fate = self._fate(digest, uid)
-            if arriving.incoming is not None and fate is not Fate.HELD:
-                arriving.incoming.keep()
+            if fate is not Fate.HELD:
+                incoming.keep()
         finally:
-            arriving.discard()
+            incoming.discard()
         self._digests.add(_short(digest))
         self._uids.add(_short(uid))
         self.taken.fates[fate] += 1
@@ -183,7 +184,7 @@ class Taking:
             self.taken.studies |= {arriving.study} - {""}
             self.taken.digests.append(digest)
         if fate is Fate.NEW:
-            self.taken.size += arriving.size
+            self.taken.size += incoming.size
         return digest
 
     def _fate(self, digest: str, uid: str) -> Fate:
@@ -207,22 +208,42 @@ def _fate_of_file(begun: bytes) -> Fate:
     return Fate.REFUSED if begun[128:_PREFIX_END] == b"DICM" else Fate.OTHER
 
 
-class _Arriving:
-    """An object of which the data set streams by, kept or not."""
+class _Trial:
+    """Stands for an incoming object where nothing is kept."""
 
-    def __init__(self, origin: Origin, incoming: IncomingObject | None, limit: int) -> None:
+    def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self.incoming = incoming
         self.head = bytearray()
         self.size = 0
-        self._limit = limit
         self._sha = origin.new_digest()
-        self._finder = StudyFinder(origin.transfer_syntax_uid)
 
     @property
     def digest(self) -> str:
-        """The name that the object has in the store."""
+        """The name that the object would have in the store."""
         return self._sha.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if len(self.head) < HEAD_BYTES:
+            self.head += data[: HEAD_BYTES - len(self.head)]
+        self.size += len(data)
+        self._sha.update(data)
+
+    def keep(self) -> str:
+        """Return the digest, and keep nothing."""
+        return self.digest
+
+    def discard(self) -> None:
+        """Do nothing: nothing was kept."""
+
+
+class _Arriving:
+    """An object of which the data set streams by, no longer than it may be."""
+
+    def __init__(self, incoming: IncomingObject | _Trial, limit: int) -> None:
+        self.incoming = incoming
+        self._limit = limit
+        self._finder = StudyFinder(incoming.origin.transfer_syntax_uid)
 
     @property
     def study(self) -> str:
@@ -236,18 +257,7 @@ class _Arriving:
             OutOfSpace: no room.
             StorageFailed: the disk failed.
         """
-        self.size += len(data)
-        if self.size > self._limit:
-            self.discard()
+        if self.incoming.size + len(data) > self._limit:
             raise _Refused(Fate.REFUSED, "it is longer than this node takes")
-        if len(self.head) < HEAD_BYTES:
-            self.head += data[: HEAD_BYTES - len(self.head)]
-        self._sha.update(data)
         self._finder.feed(data)
-        if self.incoming is not None:
-            self.incoming.write(data)
-
-    def discard(self) -> None:
-        """Forget what was not kept."""
-        if self.incoming is not None:
-            self.incoming.discard()
+        self.incoming.write(data)

@@ -14,11 +14,11 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dicom_node.accepting import Acceptor, ListeningSocket
 from dicom_node.database import Clock, utc_now
 from dicom_node.doorkeeper import Doorkeeper
 from dicom_node.durable import OutOfSpace, storage_error
@@ -54,21 +54,11 @@ _ROTATE_SECONDS = 2.0  # of silence
 _LONGEST_SEGMENT_SECONDS = 5.0  # a busy one ends too, so that what was filed can go
 _PROFILES_SECONDS = 1.0
 _ATTEND_SECONDS = 0.25
-_SHORT_OF_DESCRIPTORS_SECONDS = 0.2
-_ACCEPTED_AT_ONCE = 64
 _FINISH_SECONDS = 0.005
 
 
 _Asked = tuple[Conversation, Received]
 _UNREADABLE = ContentFault("MSH", 0, 207, "the message could not be read")
-
-
-@dataclass(frozen=True)
-class ListeningSocket:
-    """A socket that listens, with the context of its TLS where it has one."""
-
-    socket: socket.socket
-    context: ssl.SSLContext | None = None
 
 
 class Listener:
@@ -100,7 +90,7 @@ class Listener:
         self.failure = ""
         self._settings = settings
         self._journal = journal
-        self._sockets = sockets
+        self._acceptor = Acceptor(sockets.values(), self._admit, "HL7 connection")
         self._profiles = profiles
         self._folder = folder
         self._clock = clock
@@ -122,9 +112,7 @@ class Listener:
         self._stop = stop
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="hl7-journal")
         self._checker = ThreadPoolExecutor(1, thread_name_prefix="hl7-check")
-        for each in self._sockets.values():
-            each.socket.setblocking(False)
-            self._loop.add_reader(each.socket, self._accept, each)
+        self._acceptor.start()
         if self._ready is not None:
             self._ready()
         try:
@@ -323,26 +311,6 @@ class Listener:
 
     # Connections.
 
-    def _accept(self, listening: ListeningSocket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                accepted, peer = listening.socket.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionError:
-                continue
-            except OSError as error:
-                _log.error("no HL7 connection can be accepted: %s", error.strerror)
-                self._loop.remove_reader(listening.socket)
-                self._loop.call_later(_SHORT_OF_DESCRIPTORS_SECONDS, self._accept_again, listening)
-                return
-            accepted.setblocking(False)
-            self._admit(accepted, str(peer[0]), listening.context)
-
-    def _accept_again(self, listening: ListeningSocket) -> None:
-        if not self._stopping:
-            self._loop.add_reader(listening.socket, self._accept, listening)
-
     def _admit(self, accepted: socket.socket, address: str, context: ssl.SSLContext | None) -> None:
         now = self._loop.time()
         conversation = Conversation(self, address, self._settings.maximum_message_bytes, now)
@@ -425,9 +393,7 @@ class Listener:
     async def _finish(self) -> None:
         """Take nothing more, answer what is there, close."""
         self._stopping = True
-        for each in self._sockets.values():
-            self._loop.remove_reader(each.socket)
-            each.socket.close()
+        self._acceptor.close()
         for task, conversation in self._opening.items():
             # One that stands already may have sent something whole, which still gets its answer.
             if not conversation.connected:

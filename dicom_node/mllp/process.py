@@ -92,9 +92,10 @@ def main() -> None:
 
 def _listen(order: Mapping[str, Any]) -> bool:
     """Listen until told to stop; tell whether the disk failed."""
+    from dicom_node.accepting import ListeningSocket
     from dicom_node.feeds.registry import Profiles
     from dicom_node.mllp.journal import Journal
-    from dicom_node.mllp.listener import Listener, ListeningSocket
+    from dicom_node.mllp.listener import Listener
 
     settings = Hl7Settings.model_validate(order["settings"])
     folder = data_folder(order)

@@ -12,12 +12,12 @@ from dicom_node.dicomweb.media_types import DICOM_JSON
 from dicom_node.dicomweb.refusal import Refusal
 from dicom_node.dicomweb.shelf import Shelf
 from dicom_node.dicomweb.stow_client import judge
-from dicom_node.dicomweb.study_finder import StudyFinder
 from dicom_node.dicomweb.transaction import Transaction
 from dicom_node.dicomweb.web_call import WebAnswer
 from dicom_node.send_outcomes import Outcome
 from dicom_node.settings import DicomSettings
 from dicom_node.storage import DicomStore
+from dicom_node.study_finder import StudyFinder
 from tests.builders import encode, mr_image
 from tests.dicomweb_room import BOUNDARY, SENDER, body_of, part10
 from tests.fuzz.scratch import new_folder

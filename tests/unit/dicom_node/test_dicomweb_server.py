@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from dicom_node.accepting import ListeningSocket
 from dicom_node.dicomweb import application, server
 from dicom_node.dicomweb.application import StoreService
 from dicom_node.dicomweb.pace import Disconnected, PacedBody
 from dicom_node.dicomweb.refusal import Refusal
-from dicom_node.dicomweb.server import ListeningSocket, Server
+from dicom_node.dicomweb.server import Server
 from dicom_node.dicomweb.shelf import Shelf
 from dicom_node.settings import DicomSettings, DicomwebSettings
 from dicom_node.storage import DicomStore
