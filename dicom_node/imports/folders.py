@@ -72,7 +72,24 @@ class FileCandidate:
                 yield piece
 
 
-class FolderSource:
+class _Files:
+    """What files of one place have in common: where it is, and what of it cannot be had."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._missing: list[str] = []
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of what is listed and not there, lies outside, or cannot be read."""
+        return self._missing
+
+    def _miss(self, name: str) -> None:
+        if len(self._missing) < _MOST_TOLD:
+            self._missing.append(ascii(name)[1:-1])
+
+
+class FolderSource(_Files):
     """Every file of a folder, or one file; links and what is no file are passed over.
 
     Args:
@@ -87,13 +104,7 @@ class FolderSource:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise Permanent("there is no such file or folder")
-        self._path = path
-        self._missing: list[str] = []
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of folders that cannot be read."""
-        return self._missing
+        super().__init__(path)
 
     def candidates(self) -> Iterator[Candidate]:
         """Yield the files in the order of their names; what cannot be read is passed over."""
@@ -114,12 +125,10 @@ class FolderSource:
                     yield FileCandidate(self._path, path)
 
     def _note(self, error: OSError) -> None:
-        if len(self._missing) < _MOST_TOLD:
-            name = os.path.relpath(error.filename or self._path, self._path)
-            self._missing.append(ascii(name)[1:-1])
+        self._miss(os.path.relpath(error.filename or self._path, self._path))
 
 
-class DirectorySource:
+class DirectorySource(_Files):
     """The files that a DICOMDIR lists, below the folder in which it lies.
 
     Args:
@@ -135,13 +144,7 @@ class DirectorySource:
     def __init__(self, path: Path) -> None:
         if path.stat().st_size > _LARGEST_DIRECTORY:
             raise Permanent("the DICOMDIR is longer than any")
-        self._path = path
-        self._missing: list[str] = []
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of files that are listed and not there, or would lie outside the folder."""
-        return self._missing
+        super().__init__(path)
 
     def candidates(self) -> Iterator[Candidate]:
         """Yield the files in the order in which they are listed, each once."""
@@ -151,8 +154,8 @@ class DirectorySource:
             path = _below(root, components)
             if path is not None:
                 yield FileCandidate(root, path)
-            elif len(self._missing) < _MOST_TOLD:
-                self._missing.append(ascii("/".join(components))[1:-1])
+            else:
+                self._miss("/".join(components))
 
 
 def source_at(path: Path) -> FolderSource | DirectorySource:

@@ -26,6 +26,7 @@ from labeling.vocabulary import LabelSchema
 from plugin.cohort_request import CohortRequest, query_of
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
+from plugin.names import check_name
 from plugin.source_digest import code_identity
 from plugin.stages.basis import HOW, UNSAMPLED, what_lacks
 from plugin.stages.cohort_pictures import look_at_members
@@ -47,8 +48,6 @@ The last: thresholds, verdict or test fold rest on readers' labels that were not
 and adjudicated.
 """
 
-
-_LONGEST_NAME = 64
 
 _REMEDY = {
     "uncalibrated": "`radloop labeler calibrate` on reference labels and `radloop label` first",
@@ -138,15 +137,8 @@ def freeze_cohort(
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name that people cannot tell, type, or see whole in a list.
-
-    Raises:
-        Permanent: it is empty, long, or has other than printable characters or spaces at its ends.
-    """
-    if not (0 < len(name) <= _LONGEST_NAME) or name != name.strip() or not name.isprintable():
-        raise Permanent(
-            f"a cohort's name has 1 to {_LONGEST_NAME} printable characters, no space at its ends"
-        )
+    """Refuse a name that people cannot see whole in a list, or that names a manifest."""
+    check_name("a cohort", name)
     if name.endswith(".json"):
         raise Permanent("a cohort's name does not end in .json: that names a manifest")
 

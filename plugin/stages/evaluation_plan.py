@@ -11,6 +11,7 @@ from sqlmodel import Session, select
 from labeling.vocabulary import LabelSchema
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.names import check_name
 from plugin.stages.cohort import newest_cohort
 from plugin.stages.ground import ground_of
 from plugin.stages.series_choices import choose_for_cohort
@@ -94,7 +95,6 @@ def freeze_plan(context: Context, name: str, asked: Mapping[str, Any], by: str) 
     }
 
 
-_LONGEST_NAME = 64
 _LIKE_A_DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -102,10 +102,7 @@ def _check_name(name: str, by: str) -> None:
     """Refuse a name that people cannot see whole in a list, or that could be a plan's digest."""
     if not by.strip():
         raise Permanent("a plan needs somebody who freezes it")
-    if not 0 < len(name) <= _LONGEST_NAME or name != name.strip() or not name.isprintable():
-        raise Permanent(
-            f"a plan's name has 1 to {_LONGEST_NAME} printable characters, no space at its ends"
-        )
+    check_name("a plan", name)
     if _LIKE_A_DIGEST.fullmatch(name):
         raise Permanent("a plan's name does not look like a digest: plans are found by theirs, too")
 

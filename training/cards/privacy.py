@@ -70,7 +70,8 @@ def _spelled(word: str) -> str:
 
 
 def _identifiers(session: Session) -> Iterator[str]:
-    """Yield what could identify a patient, without case, row by row."""
+    """Yield what could identify a patient, without case, row by row; each birth date once."""
+    born: set[str] = set()
     for table in (Study, Report):
         query = select(
             table.patient_id,
@@ -78,9 +79,12 @@ def _identifiers(session: Session) -> Iterator[str]:
             table.patient_name,
             table.patient_birth_date,
         )
-        for patient_id, accession, name, born in session.exec(query.distinct()):
-            values = [patient_id, accession, *_OTHER.split(name), *_dates(born)]
+        for patient_id, accession, name, birth_date in session.exec(query.distinct()):
+            born.add(birth_date)
+            values = [patient_id, accession, *_OTHER.split(name)]
             yield from (each.casefold() for each in values if len(_condensed(each)) >= SHORTEST)
+    for birth_date in sorted(born):
+        yield from (each.casefold() for each in _dates(birth_date))
 
 
 def _dates(born: str) -> Iterable[str]:
