@@ -30,7 +30,11 @@ def asked_peer(settings: Settings, name: str) -> PacsPeer:
             raise InvalidSettings(f"[[pacs]] {name} has no retrieve: it is not asked for studies")
         return peer
     found = [peer for peer in settings.pacs if peer.retrieve]
-    if len(found) != 1:
+    if not found:
+        raise InvalidSettings(
+            'no [[pacs]] has retrieve = "move" or "get": none may be asked for studies'
+        )
+    if len(found) > 1:
         raise InvalidSettings(
             f"{len(found)} [[pacs]] have retrieve: say with --from which one is asked"
         )
