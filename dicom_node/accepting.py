@@ -13,6 +13,7 @@ _log = logging.getLogger(__name__)
 
 _SHORT_OF_DESCRIPTORS_SECONDS = 0.2
 _ACCEPTED_AT_ONCE = 64
+_HANDSHAKE_SECONDS = 10.0
 
 Admit = Callable[[socket.socket, str, ssl.SSLContext | None], None]
 """Takes a connection: its socket, the IP address of the other end, the context of its TLS."""
@@ -74,3 +75,29 @@ class Acceptor:
     def _accept_again(self, listening: ListeningSocket) -> None:
         if not self._closed:
             self._loop.add_reader(listening.socket, self._accept, listening)
+
+
+async def connect(
+    protocol: asyncio.BaseProtocol, accepted: socket.socket, context: ssl.SSLContext | None
+) -> str:
+    """Hand an accepted connection to a protocol, after the handshake of TLS where there is one.
+
+    Returns:
+        Empty, or why there is no connection; then, and when cancelled, the socket is closed.
+    """
+    loop = asyncio.get_running_loop()
+    seconds = _HANDSHAKE_SECONDS if context is not None else None
+    try:
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.connect_accepted_socket(
+            lambda: protocol, accepted, ssl=context, ssl_handshake_timeout=seconds
+        )
+    except OSError as error:
+        accepted.close()
+        # ssl.SSLError is one; its reason is of OpenSSL, not of the peer.
+        return str(getattr(error, "reason", None) or type(error).__name__)
+    except asyncio.CancelledError:
+        accepted.close()
+        raise
+    return ""

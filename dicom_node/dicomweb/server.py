@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from dicom_node.accepting import Acceptor, ListeningSocket
+from dicom_node.accepting import Acceptor, ListeningSocket, connect
 from dicom_node.dicomweb.application import StoreService
 from dicom_node.doorkeeper import Doorkeeper
 from dicom_node.settings import DicomwebSettings
@@ -24,7 +24,6 @@ from dicom_node.tls import fingerprint
 
 log = logging.getLogger(__name__)
 
-_HANDSHAKE_SECONDS = 10.0
 _REQUEST_HEAD_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 15
 _CLOSE_SECONDS = 10.0
@@ -200,22 +199,9 @@ class Server:
     async def _open(
         self, connection: _Connection, accepted: socket.socket, context: ssl.SSLContext | None
     ) -> None:
-        seconds = _HANDSHAKE_SECONDS if context is not None else None
-        try:
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(
-                lambda: connection, accepted, ssl=context, ssl_handshake_timeout=seconds
-            )
-        except OSError as error:
-            # ssl.SSLError is one; its reason is of OpenSSL, not of the peer.
-            reason = getattr(error, "reason", None) or type(error).__name__
+        if reason := await connect(connection, accepted, context):
             log.warning("a connection of %s failed: %s", connection.address, reason)
             self._door.left(connection)
-            accepted.close()
-        except asyncio.CancelledError:
-            accepted.close()
-            raise
 
     async def _finish(self) -> None:
         """Take nothing more; let requests that run end for a moment; discard the rest."""

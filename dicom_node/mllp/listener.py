@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dicom_node.accepting import Acceptor, ListeningSocket
+from dicom_node.accepting import Acceptor, ListeningSocket, connect
 from dicom_node.database import Clock, utc_now
 from dicom_node.doorkeeper import Doorkeeper
 from dicom_node.durable import OutOfSpace, storage_error
@@ -47,7 +47,6 @@ _GROUP_BYTES = 32 * 1024**2
 _WAITING_BYTES = 128 * 1024**2
 _UNFINISHED_BYTES = 256 * 1024**2
 _LARGE = 256 * 1024  # a message of this size is checked beside the loop
-_HANDSHAKE_SECONDS = 10.0
 _IDLE_SECONDS = 3600.0
 _LINGER_SECONDS = 2.0
 _ROTATE_SECONDS = 2.0  # of silence
@@ -325,22 +324,9 @@ class Listener:
     async def _open(
         self, conversation: Conversation, accepted: socket.socket, context: ssl.SSLContext | None
     ) -> None:
-        seconds = _HANDSHAKE_SECONDS if context is not None else None
-        try:
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(
-                lambda: conversation, accepted, ssl=context, ssl_handshake_timeout=seconds
-            )
-        except OSError as error:
-            # ssl.SSLError is one; its reason is of OpenSSL, not of the peer.
-            reason = getattr(error, "reason", None) or type(error).__name__
+        if reason := await connect(conversation, accepted, context):
             _log.warning("an HL7 connection of %s failed: %s", conversation.address, reason)
             self._door.left(conversation)
-            accepted.close()
-        except asyncio.CancelledError:
-            accepted.close()
-            raise
 
     # What is looked after now and then.
 
