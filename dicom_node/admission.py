@@ -73,8 +73,13 @@ class Admission:
     def __init__(self, settings: DicomSettings) -> None:
         self._settings = settings
         self._entries: dict[str, list[_Entry]] = {}
+        self.unknown: list[CallingPeer] = []
+        """Entries whose host could not be looked up now."""
         for peer in settings.peers:
-            self._entries.setdefault(peer.ae_title, []).append(_Entry(peer, _networks(peer)))
+            found = _look_up(peer) if peer.host else set()
+            if peer.host and not found:
+                self.unknown.append(peer)
+            self._entries.setdefault(peer.ae_title, []).append(_Entry(peer, _networks(peer, found)))
 
     def refusal(
         self, applicant: Applicant, *, associations: int, peer_associations: int, has_room: bool
@@ -118,13 +123,12 @@ class Admission:
         )
 
 
-def _networks(peer: CallingPeer) -> tuple[_Network, ...] | None:
+def _networks(peer: CallingPeer, found: set[_Address]) -> tuple[_Network, ...] | None:
     """Return where a peer may call from; None where from anywhere."""
     if not peer.host and not peer.networks:
         return None
     networks = [ipaddress.ip_network(network) for network in peer.networks]
-    if peer.host:
-        networks += [ipaddress.ip_network(address) for address in _look_up(peer)]
+    networks += [ipaddress.ip_network(address) for address in found]
     return tuple(networks)
 
 

@@ -65,7 +65,10 @@ class ImageSeries:
 
 @dataclass(frozen=True)
 class StudyContent:
-    """The images of a study as they are now, and what was recorded about it before."""
+    """The images of a study as they are now, and what was recorded about it before.
+
+    It was last received when its newest image was: a document neither delays nor hastens anything.
+    """
 
     study_instance_uid: str
     study_description: str
@@ -144,7 +147,7 @@ def _contents(session: Session, uids: Sequence[str]) -> Iterator[StudyContent]:
     ):
         completions.setdefault(row.study_instance_uid, []).append(row)
     rows = session.exec(
-        select(Study, Series, Instance.digest)
+        select(Study, Series, Instance.digest, Instance.received_at)
         .join(Series, col(Series.study_instance_uid) == col(Study.study_instance_uid))
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
         .where(col(Study.study_instance_uid).in_(uids), images_only())
@@ -156,10 +159,10 @@ def _contents(session: Session, uids: Sequence[str]) -> Iterator[StudyContent]:
         yield StudyContent(
             study_instance_uid=uid,
             study_description=study.study_description,
-            last_received_at=study.last_received_at,
-            study_digest=digest_of_images(digest for _, _, digest in images),
+            last_received_at=max(received_at for *_, received_at in images),
+            study_digest=digest_of_images(digest for _, _, digest, _ in images),
             images=len(images),
-            series=frozenset(_image_series(series) for _, series, _ in images),
+            series=frozenset(_image_series(series) for _, series, *_ in images),
             completions=tuple(completions.get(uid, ())),
         )
 

@@ -153,7 +153,8 @@ _COMMITMENT_STATUSES = (
     (
         dimse.RESOURCE_LIMITATION,
         "Resource limitation",
-        f"no room, or more than {MAXIMUM_REFERENCES} instances",
+        f"no room, more than {MAXIMUM_REFERENCES} instances, or too many requests of this peer "
+        "wait",
         "stays",
     ),
     (
@@ -172,11 +173,15 @@ def commitment_status_table() -> str:
 
 
 _FAILED_BECAUSE = {
-    vocabulary.NO_SUCH_INSTANCE: "the node does not hold it: it never came, expired or was erased",
+    vocabulary.NO_SUCH_INSTANCE: (
+        "all that came before the request is indexed and the index does not hold it: it never "
+        "came, expired or was erased"
+    ),
     vocabulary.CLASS_INSTANCE_CONFLICT: "it is held under another SOP class",
     vocabulary.PROCESSING_FAILURE: (
         "it or a rival of it lies in quarantine, its file is missing or differs from its digest, "
-        "or it could not be indexed within `index_wait_seconds`"
+        "what came before the request could not be indexed within `index_wait_seconds`, or its "
+        "patient was erased and `[erasure] keep_out` is about to erase it again"
     ),
     vocabulary.RESOURCE_LIMITATION: "its file cannot be read now for want of memory or descriptors",
 }

@@ -162,9 +162,15 @@ def _is_disk_failure(error: BaseException) -> bool:
 
 def _engine(url: str, *, writes: bool) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     pool: type[StaticPool] | type[QueuePool] = StaticPool if writes else QueuePool
-    engine = create_engine(url, poolclass=pool, connect_args={"check_same_thread": False})
+    # The text of an error would say the values of a statement: they name patients.
+    engine = create_engine(
+        url,
+        poolclass=pool,
+        connect_args={"check_same_thread": False},
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:

@@ -44,7 +44,7 @@ from dicom_node.reidentification import follow_identity
 from dicom_node.replay import StoredFile, drop_unless_referenced, groups, read_again, replay
 from dicom_node.settings import DicomSettings
 from dicom_node.settling import misplace, settle
-from dicom_node.solicited import mark_first_come
+from dicom_node.solicited import mark_first_come, mark_listed
 from dicom_node.storage import DicomStore, is_digest
 from dicom_node.study_rows import identity_of
 
@@ -180,6 +180,7 @@ class _Case:
     def link(self, on_study: OnStudy | None) -> None:
         """Let links follow what the studies are now, and know again which were asked for."""
         mark_first_come(self.session, self.rebuilt, self.clock)
+        mark_listed(self.session, self.store.asked_for, self.rebuilt)
         for uid in sorted(self.rebuilt):
             study = self.session.get_one(Study, uid)
             if self.identities.get(uid, identity_of(study)) != identity_of(study):

@@ -15,6 +15,7 @@ MAXIMUM_META_BYTES = 64 * 1024
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
 _START = _PREAMBLE_BYTES + len(_PREFIX)
+_GROUP = b"\x02\x00"
 _GROUP_HEADER = 12  # (0002,0000) UL with its value
 _GROUP_LENGTH = struct.pack("<HH2sH", 0x0002, 0x0000, b"UL", 4)
 _LONG_VRS = frozenset((b"OB", b"OW", b"UN", b"UT", b"UC", b"UR", b"SQ"))
@@ -60,23 +61,58 @@ class FileMetaReader:
         return _read(read, _START + _GROUP_HEADER, end), bytes(read[end:])
 
 
+def leading_elements(data: bytearray, position: int) -> tuple[FileMeta, int]:
+    """Read what there is of group 0002, whatever its length is said to be; other groups end it.
+
+    Args:
+        data: the file, or its beginning.
+        position: where the group begins, or what comes after it where it is missing.
+
+    Returns:
+        What it says, each UID empty where it is missing, and where the data set begins.
+
+    Raises:
+        ValueError: it is not readable.
+    """
+    found: dict[int, str] = {}
+    previous, start = -1, position
+    while data[position : position + 2] == _GROUP:
+        if position - start > MAXIMUM_META_BYTES:
+            raise ValueError("the file meta information is longer than any")
+        position, previous = _take(data, position, len(data), previous, found)
+    return _meta(found), position
+
+
 def _read(data: bytearray, position: int, end: int) -> FileMeta:
     found: dict[int, str] = {}
     previous = 0
     while position < end:
-        number, length, start = _element(data, position, end)
-        if number <= previous:
-            raise ValueError("the file meta information is not in ascending order")
-        position, previous = start + length, number
-        if position > end:
-            raise ValueError("the file meta information ends inside an element")
-        if number in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX):
-            if length > _LONGEST_UID:
-                raise ValueError("the file meta information holds a UID that is not one")
-            found[number] = data[start:position].decode("latin-1").rstrip("\0 ")
+        position, previous = _take(data, position, end, previous, found)
     if not all(found.get(each) for each in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX)):
         raise ValueError("the file meta information lacks a UID")
-    return FileMeta(found[_SOP_CLASS], found[_SOP_INSTANCE], found[_TRANSFER_SYNTAX])
+    return _meta(found)
+
+
+def _meta(found: dict[int, str]) -> FileMeta:
+    return FileMeta(
+        *(found.get(each, "") for each in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX))
+    )
+
+
+def _take(
+    data: bytearray, position: int, end: int, previous: int, found: dict[int, str]
+) -> tuple[int, int]:
+    """Note an element where it is a UID that matters; return where it ends, and its number."""
+    number, length, start = _element(data, position, end)
+    if number <= previous:
+        raise ValueError("the file meta information is not in ascending order")
+    if start + length > end:
+        raise ValueError("the file meta information ends inside an element")
+    if number in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX):
+        if length > _LONGEST_UID:
+            raise ValueError("the file meta information holds a UID that is not one")
+        found[number] = data[start : start + length].decode("latin-1").rstrip("\0 ")
+    return start + length, number
 
 
 def _element(data: bytearray, position: int, end: int) -> tuple[int, int, int]:

@@ -28,7 +28,8 @@ from dicom_node.part10 import NotPart10, Part10, open_part10
 from dicom_node.pixel_geometry import FLOAT_PIXEL_DATA, Geometry
 
 _LAST_TAG = 0x0020FFFF
-_DEEPEST_ITEM = 4  # of a sequence whose values are read
+DEEPEST_ITEM = 32
+"""Of a sequence whose values are read; the store takes nothing deeper."""
 _LONGEST_VALUE = 64 * 1024
 _ESCAPE = b"\x1b"
 
@@ -256,7 +257,7 @@ def _values(element: DataElement, depth: int) -> list[Any]:
     if (element.VR == "SQ") != (dictionary_VR(element.tag) == "SQ"):
         raise Unreadable("an element is a sequence against the dictionary, or is none")
     if element.VR == "SQ":
-        if depth >= _DEEPEST_ITEM:
+        if depth >= DEEPEST_ITEM:
             return []
         return [
             as_elements(item, [each.keyword for each in item if each.keyword], depth + 1)

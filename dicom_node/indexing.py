@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 from dicom_node.arrivals import Arrival, arrival_time, nanoseconds, spool_arrivals
 from dicom_node.comparison import decoded_content, known_contents
 from dicom_node.database import Clock, Database
+from dicom_node.deletion import finish_deletions, list_for_deletion
 from dicom_node.errors import Transient
 from dicom_node.file_meta import ROUTED
 from dicom_node.filing import file_object
@@ -38,7 +39,7 @@ from dicom_node.register import Register
 from dicom_node.reidentification import follow_identity
 from dicom_node.settings import DicomSettings
 from dicom_node.settling import misplace, settle
-from dicom_node.solicited import mark_first_come
+from dicom_node.solicited import mark_first_come, mark_listed
 from dicom_node.storage import DicomStore, StorageFailed
 
 OnStudy = Callable[[Session, Study], object]
@@ -60,6 +61,7 @@ class IndexResult:
         indexed: objects that are the current version of an instance now.
         duplicates: objects that had rows already.
         quarantined: objects that were set aside.
+        removed: objects of studies that were being fetched when their patient was erased.
         left: objects that stay in the spool, because their study could not be indexed or linked.
         studies: Study Instance UIDs that are new or have changed.
     """
@@ -67,6 +69,7 @@ class IndexResult:
     indexed: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    removed: int = 0
     left: int = 0
     studies: set[str] = field(default_factory=set)
 
@@ -150,7 +153,9 @@ class _Run:
 
     def index(self, paths: Sequence[Path]) -> None:
         """Index a group of files; where that fails, study by study."""
-        arrivals = spool_arrivals(self.inspector, paths)
+        arrivals = self._without_erased(spool_arrivals(self.inspector, paths))
+        if not arrivals:
+            return
         try:
             self._index(arrivals)
         except _COMMON_FAILURES:
@@ -162,6 +167,22 @@ class _Run:
                 return
             for each in studies:
                 self._index_alone(each)
+
+    def _without_erased(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Remove what an archive still sends of a patient who was erased during a fetch."""
+        uids = {each.header.study_instance_uid for each in arrivals} - {""}
+        erased = self.store.asked_for.removed(uids, self.clock())
+        gone = [each.digest for each in arrivals if each.header.study_instance_uid in erased]
+        if not gone:
+            return arrivals
+        paths = [self.store.folders.spooled(digest) for digest in gone]
+        with self.database.write() as session:
+            names = (str(path.relative_to(self.store.root)) for path in paths)
+            list_for_deletion(session, names, self.clock())
+        finish_deletions(self.database, self.store.root)
+        _log.warning("%d objects of an erased patient came late and were removed", len(gone))
+        self.result.removed += len(gone)
+        return [each for each in arrivals if each.header.study_instance_uid not in erased]
 
     def _index_alone(self, arrivals: Sequence[Arrival]) -> None:
         try:
@@ -191,6 +212,7 @@ class _Run:
                 _log.warning("a study came again under another identity: its links are judged anew")
                 follow_identity(session, uid, self.clock())
             mark_first_come(session, _asked_for(arrivals) & register.grown, self.clock)
+            mark_listed(session, self.store.asked_for, register.grown)
             for uid in sorted(register.grown):
                 if self.on_study is not None:
                     self.on_study(session, session.get_one(Study, uid))

@@ -208,7 +208,7 @@ class TemporaryFile:
         self._path = folder / f"{secrets.token_hex(16)}{TEMPORARY_SUFFIX}"
         self._descriptor = -1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with self._guard():
+        with self.guard():
             self._descriptor = os.open(self._path, flags, 0o600)
 
     @property
@@ -219,7 +219,7 @@ class TemporaryFile:
     def write(self, data: bytes | memoryview) -> None:
         """Append ``data``."""
         rest = memoryview(data)
-        with self._guard():
+        with self.guard():
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
@@ -227,7 +227,7 @@ class TemporaryFile:
         """Sync the content, then give the file its name, which is not yet synced."""
         now = time.time_ns()
         # The kernel's own time stamps are too coarse to order objects that arrive together.
-        with self._guard():
+        with self.guard():
             os.utime(self._descriptor, ns=(now, now))
             os.fdatasync(self._descriptor)
             self._path.rename(target)
@@ -241,7 +241,8 @@ class TemporaryFile:
             self._path.unlink(missing_ok=True)
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
+        """Remove the file where the disk fails while the block runs."""
         try:
             yield
         except OSError as error:
@@ -320,6 +321,15 @@ class IncomingObject:
             self._file.keep_as(folders.spooled(digest))
             self._intake.sync_spool()
         return digest
+
+    def hand_over(self, target: Path) -> None:
+        """Name the file outside the store, where it is the caller's to remove; nothing is synced.
+
+        Raises:
+            StorageFailed: the disk failed; the file was removed.
+        """
+        with self._file.guard():
+            self._file.path.rename(target)
 
     def set_aside(self, reason: str) -> str:
         """Keep the object in quarantine and leave a notice in the spool for the indexer.

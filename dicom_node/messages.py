@@ -43,6 +43,7 @@ REFUSED_STREAM = "refused stream"
 """Stands for the sender of what arrived of a stream that was refused."""
 
 CUT_SHORT = "bytes followed its end mark: it may be cut short"
+REPLACED = "its document is no report now, or is filed otherwise"
 REUSED = "this control id was used before for another content"
 
 _log = logging.getLogger(__name__)
@@ -267,7 +268,8 @@ def _file_part(
 def _fresh(session: Session, batch: Sequence[_Batch]) -> tuple[list[_Batch], dict[int, _Batch]]:
     """Return the messages that are not there yet, each once, in order.
 
-    Beside them, by row, those that are there as cut short and have come whole now.
+    Beside them, by row, those that are there and did not count: cut short, and come whole now, or
+    replaced by another message about the same document, and filed so again.
     """
     known: set[tuple[str, str, str]] = set()
     cut_short: dict[tuple[str, str, str], int] = {}
@@ -283,7 +285,7 @@ def _fresh(session: Session, batch: Sequence[_Batch]) -> tuple[list[_Batch], dic
         )
         for sender, control_id, digest, message_id, reason in rows:
             known.add((sender, control_id, digest))
-            if reason == CUT_SHORT:
+            if reason in (CUT_SHORT, REPLACED):
                 cut_short[sender, control_id, digest] = message_id or 0
     fresh: list[_Batch] = []
     again: dict[int, _Batch] = {}

@@ -175,8 +175,8 @@ class Message(SQLModel, table=True):
     disposition: str  # "accepted", "ignored" or "quarantined"
     reason: str = ""
     note: str = ""  # what was odd and did no harm, for example a control id used again
-    source: str = "mllp"  # or "import"
-    peer: str = ""  # address of the sender, or the name of the imported file
+    source: str = "mllp"  # or "import", or "dicom": a structured report that was stored
+    peer: str = ""  # address of the sender, name of the imported file, or digest of the document
     profile_digest: str = ""  # of the feed profile under which it was read
     acknowledgement: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     received_at: dt.datetime = _time()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import Transient
-from dicom_node.requestor import NothingAccepted, Peer, Timeouts, associate, release
+from dicom_node.requestor import ANSWER_BYTES, NothingAccepted, Peer, Timeouts, associate, release
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class StudyAnswer:
 
 
 _STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_TOTAL_SECONDS = 120.0
 _PENDING = (0xFF00, 0xFF01)
 _QUERIED = (
     "PatientID",
@@ -45,9 +46,9 @@ def find_study_identity(
     timeouts: Timeouts | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> StudyAnswer:
-    """Ask the peer whose study this is (C-FIND, Study Root, PS3.4 C.6.2).
+    """Ask the peer whose study this is (C-FIND, Study Root, PS3.4 C.6.2), for two minutes at most.
 
-    Compare the answer by :func:`dicom_node.sr_identity.identity_conflicts`.
+    Compare the answer by :func:`dicom_node.sr.identity.identity_conflicts`.
 
     Raises:
         Transient: the peer cannot be reached or the query failed.
@@ -57,8 +58,17 @@ def find_study_identity(
     query.StudyInstanceUID = study_instance_uid
     for keyword in _QUERIED:
         setattr(query, keyword, "")
+    waits = timeouts or Timeouts()
+    waits = replace(waits, total=waits.total or _TOTAL_SECONDS)
     try:
-        association = associate(peer, calling_ae_title, [(_STUDY_ROOT_FIND, ())], timeouts, tls)
+        association = associate(
+            peer,
+            calling_ae_title,
+            [(_STUDY_ROOT_FIND, ())],
+            waits,
+            tls,
+            total_bytes=ANSWER_BYTES,
+        )
     except NothingAccepted:
         return StudyAnswer(supported=False)
     try:

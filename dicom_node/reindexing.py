@@ -45,7 +45,7 @@ from dicom_node.replay import (
 from dicom_node.scratch import ARCHIVE, QUARANTINE, Scratch
 from dicom_node.settings import DicomSettings
 from dicom_node.settling import misplace, settle
-from dicom_node.solicited import mark_first_come
+from dicom_node.solicited import mark_first_come, mark_listed
 from dicom_node.storage import DicomStore, is_digest
 from dicom_node.study_rows import identity_of
 
@@ -265,6 +265,7 @@ class _Rebuild:
             for uid in uids:
                 self._link_study(session, uid, scratch.identity(uid))
             mark_first_come(session, uids, self.clock)
+            mark_listed(session, self.store.asked_for, uids)
             session.flush()
             session.expunge_all()
 

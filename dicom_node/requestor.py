@@ -12,7 +12,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pynetdicom import AE, _config, evt
@@ -20,6 +21,7 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.presentation import build_context, build_role
 
 from dicom_node.errors import Permanent, Transient
+from dicom_node.line_watch import LineWatch, probe
 from dicom_node.tls import CheckedSocket
 
 # A path given to send_c_store is then read in pieces and sent undecoded.
@@ -32,6 +34,7 @@ _LONGEST_PDU = 1024**2
 _MOST_WAITING = 256
 _WAITING_SECONDS = 30.0
 _PAUSE_SECONDS = 0.01
+_GRACE_SECONDS = 5.0
 ANSWER_BYTES = 16 * 1024**2
 """The longest message that a peer may send where nothing else is said."""
 
@@ -63,12 +66,20 @@ class Peer(Protocol):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait, in seconds: to connect, to associate, for an answer, for any byte."""
+    """How long to wait, in seconds: to connect, to associate, for an answer, for any byte.
+
+    A PDU that has begun to come or to go is whole within ``pdu``, or the connection ends, as it
+    does once it has lasted ``total``; None: as long as its user goes on. It also ends, within eight
+    seconds, once ``stopping`` says that the node is ending.
+    """
 
     connection: float = 10.0
     association: float = 30.0
     response: float = 60.0
     network: float = 60.0
+    pdu: float = 60.0
+    total: float | None = None
+    stopping: Callable[[], bool] = field(default=lambda: False)
 
 
 class NothingAccepted(Permanent):
@@ -85,6 +96,7 @@ def associate(
     roles: Iterable[tuple[str, bool, bool]] = (),
     store: Callable[[Any], int] | None = None,
     message_bytes: int = ANSWER_BYTES,
+    total_bytes: int | None = None,
 ) -> Any:
     """Open an association.
 
@@ -98,6 +110,7 @@ def associate(
             without one we are the user.
         store: answers a C-STORE of the peer with its status.
         message_bytes: the longest message that the peer may send; the connection ends beyond it.
+        total_bytes: how much it may send on the association, in all; None: any number of messages.
 
     Raises:
         Transient: the peer cannot be reached or is not the one it should be, or it rejects or
@@ -105,12 +118,39 @@ def associate(
         NothingAccepted: it refused every presentation context.
     """
     timeouts = timeouts or Timeouts()
+    watch = LineWatch(timeouts.total, timeouts.stopping)
+    watch.expect("association", timeouts.connection + timeouts.association + _GRACE_SECONDS)
+    try:
+        association = _associate(
+            peer, calling_ae_title, contexts, timeouts, tls, roles, store,
+            _Meter(watch, timeouts, message_bytes, total_bytes),
+        )  # fmt: skip
+    except BaseException:
+        watch.close()
+        raise
+    watch.met("association")
+    watch.follow(association.dul)
+    association.line_watch = watch
+    return association
+
+
+def _associate(
+    peer: Peer,
+    calling_ae_title: str,
+    contexts: Iterable[Context],
+    timeouts: Timeouts,
+    tls: ssl.SSLContext | None,
+    roles: Iterable[tuple[str, bool, bool]],
+    store: Callable[[Any], int] | None,
+    meter: _Meter,
+) -> Any:
     entity = _Entity(ae_title=calling_ae_title)
+    entity.watch = meter.line
     entity.connection_timeout = timeouts.connection
     entity.acse_timeout = timeouts.association
     entity.dimse_timeout = timeouts.response
     entity.network_timeout = timeouts.network
-    security = None if tls is None else _Security(tls)
+    security = None if tls is None else _Security(tls, meter.line)
     try:
         association = entity.associate(
             peer.host,
@@ -122,7 +162,7 @@ def associate(
             ae_title=peer.ae_title,
             ext_neg=[build_role(uid, user, provider) for uid, user, provider in roles],
             tls_args=None if security is None else (security, peer.host),
-            evt_handlers=_handlers(_Meter(message_bytes), store),
+            evt_handlers=_handlers(meter, store),
         )
     except OSError as error:
         raise Transient(f"the peer's host cannot be found: {error.strerror}") from error
@@ -146,9 +186,26 @@ def _handlers(meter: _Meter, store: Callable[[Any], int] | None) -> list[tuple[A
 
 
 def release(association: Any) -> None:
-    """Release an association where it still stands."""
-    if association.is_established:
-        association.release()
+    """Release an association where it still stands; the connection ends in any case."""
+    watch: LineWatch = association.line_watch
+    watch.expect("release", association.acse_timeout + _GRACE_SECONDS)
+    try:
+        if association.is_established:
+            association.release()
+        if association.dul.is_alive():
+            association.dul.join(_PARTING_SECONDS)
+    finally:
+        if association.dul.is_alive():
+            watch.cut()
+            association.dul.join(_PARTING_SECONDS)
+        watch.close()
+
+
+def abandon(association: Any) -> None:
+    """Abort an association without waiting; the connection ends soon whatever the peer does."""
+    association.line_watch.expect("abort", _GRACE_SECONDS)
+    with suppress(Exception):
+        association.abort(block=False)
 
 
 def _failure(association: Any, security: _Security | None) -> Transient | NothingAccepted:
@@ -166,16 +223,21 @@ def _failure(association: Any, security: _Security | None) -> Transient | Nothin
 class _Entity(AE):  # type: ignore[misc]
     """An AE that closes the socket of a connection that failed, which pynetdicom leaves open."""
 
+    watch: LineWatch
     _connection: Any = None
 
     def _create_socket(self, *arguments: Any) -> Any:
         created = super()._create_socket(*arguments)
         self._connection = created.socket
+        self.watch.know(created.socket)
         return created
 
     def forget_failed(self, association: Any) -> None:
         """Close the socket once the thread of the association has done with it."""
         if association.dul.is_alive():
+            association.dul.join(_PARTING_SECONDS)
+        if association.dul.is_alive():
+            self.watch.cut()
             association.dul.join(_PARTING_SECONDS)
         if self._connection is not None:
             self._connection.close()
@@ -184,8 +246,9 @@ class _Entity(AE):  # type: ignore[misc]
 class _Security:
     """Stands where pynetdicom expects a TLS context, and keeps what it hides: why TLS failed."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, watch: LineWatch) -> None:
         self._context = context
+        self._watch = watch
         self._connection: ssl.SSLSocket | None = None
 
     def wrap_socket(
@@ -195,6 +258,7 @@ class _Security:
         self._connection = self._context.wrap_socket(
             connection, server_side=server_side, server_hostname=server_hostname
         )
+        self._watch.know(self._connection)
         return self._connection
 
     @property
@@ -218,32 +282,59 @@ class _Security:
 
 
 class _Meter:
-    """Ends a connection whose peer sends a PDU or a message that is too long.
+    """Ends a connection whose peer sends a PDU or a message that is too long, or stops within one.
 
-    pynetdicom takes whatever length a PDU states and keeps a message until it is whole.
+    pynetdicom takes whatever length a PDU states, keeps a message until it is whole, and waits for
+    the rest of a PDU without end.
     """
 
-    def __init__(self, message_bytes: int) -> None:
+    def __init__(
+        self, line: LineWatch, timeouts: Timeouts, message_bytes: int, total_bytes: int | None
+    ) -> None:
+        self.line = line
+        """Keeps the deadlines of the connection."""
+        self._seconds = timeouts.pdu
         self._message_bytes = message_bytes
+        self._left = total_bytes
         self._taken = 0
 
     def watch(self, event: Any) -> None:
-        """Count what comes through the socket of a connection that was just opened."""
+        """Count and time what goes through the socket of a connection that was just opened."""
         connection = event.assoc.dul.socket
         waiting = event.assoc.dimse.msg_queue
-        take = connection.recv
+        take, give = connection.recv, connection.send
 
         def recv(number: int) -> Any:
             given = time.monotonic() + _WAITING_SECONDS
-            while waiting.qsize() > _MOST_WAITING and time.monotonic() < given:
+            while (
+                waiting.qsize() > _MOST_WAITING
+                and time.monotonic() < given
+                and not self.line.expired
+            ):
                 time.sleep(_PAUSE_SECONDS)  # TCP then slows the peer down
-            self._taken += number
-            most = self._message_bytes + _LONGEST_PDU
-            if number > _LONGEST_PDU or self._taken > most or waiting.qsize() > 2 * _MOST_WAITING:
+            self._count(number)
+            if waiting.qsize() > 2 * _MOST_WAITING:
                 raise OSError("the peer sends more than it may")
-            return take(number)
+            return self._timed("the rest of a PDU", take, number)
 
         connection.recv = recv
+        connection.send = lambda data: self._timed("room for a PDU", give, data)
+
+    def _count(self, number: int) -> None:
+        self._taken += number
+        if number > _LONGEST_PDU or self._taken > self._message_bytes + _LONGEST_PDU:
+            raise OSError("the peer sends more than it may")
+        if self._left is not None:
+            self._left -= number
+            if self._left < 0:
+                raise OSError("the peer sends more than it may")
+
+    def _timed(self, what: str, work: Callable[[Any], Any], value: Any) -> Any:
+        self.line.expect(what, self._seconds)
+        try:
+            return work(value)
+        finally:
+            self.line.met(what)
 
     def begin_message(self, _event: Any) -> None:
         """Count anew: a message is whole."""
@@ -269,6 +360,7 @@ def _without_delay(event: Any) -> None:
     """Send small PDUs at once: with Nagle's algorithm each answer waits for a delayed ACK."""
     connection = event.assoc.dul.socket.socket
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    probe(connection)
 
 
 def _acknowledge_soon(event: Any) -> None:

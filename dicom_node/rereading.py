@@ -27,7 +27,7 @@ from dicom_node.message_rows import (
     last_reading,
     part_chains,
 )
-from dicom_node.messages import CUT_SHORT, REFUSED_STREAM
+from dicom_node.messages import CUT_SHORT, REFUSED_STREAM, REPLACED
 from dicom_node.models import Message, Report
 from dicom_node.quarantined_messages import settle_listed
 from dicom_node.reports.deriving import derive_chains
@@ -100,7 +100,7 @@ def find_messages(session: Session, which: Which) -> list[int]:
     """Return the ids of the messages that are meant, in order of arrival."""
     conditions: list[ColumnElement[bool]] = [
         col(Message.sender) != REFUSED_STREAM,
-        col(Message.reason) != CUT_SHORT,
+        col(Message.reason).not_in((CUT_SHORT, REPLACED)),
     ]
     if which.ids:
         conditions.append(col(Message.id).in_(which.ids))

@@ -16,7 +16,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from dicom_node.content import Undecodable
 from dicom_node.file_meta import is_uid
 from dicom_node.functional_groups import MOST_FRAMES
-from dicom_node.headers import Elements, Header, Unreadable
+from dicom_node.headers import DEEPEST_ITEM, Elements, Header, Unreadable
 from dicom_node.inspection import DecodedImage
 from dicom_node.sandbox_frames import BINARY, JSON, Nonsense, receive_head, receive_into
 
@@ -31,7 +31,6 @@ LARGEST_ANSWER = 8 * 2**20
 """Bytes of an answer in JSON; a header has two dozen values of at most 64 KiB."""
 _LONGEST_TEXT = 64 * 1024
 _LONGEST_DOCUMENT = 1024 * 1024
-_DEEPEST_ITEM = 4
 
 _REASON = re.compile(r"[ -~]{1,300}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -91,7 +90,7 @@ def elements(answer: Answer, _size: int) -> Elements | Unreadable:
     """Return elements as text."""
     if "refused" in answer:
         return _unreadable(answer)
-    return _elements(answer.get("elements"), _DEEPEST_ITEM)
+    return _elements(answer.get("elements"), DEEPEST_ITEM)
 
 
 def _elements(value: Any, depth: int) -> Elements:
@@ -117,7 +116,7 @@ def frames(answer: Answer, _size: int) -> list[Elements] | Unreadable:
     found = _list(answer.get("frames"))
     if len(found) > MOST_FRAMES:
         raise Nonsense
-    return [_elements(each, _DEEPEST_ITEM) for each in found]
+    return [_elements(each, DEEPEST_ITEM) for each in found]
 
 
 def digest(answer: Answer) -> str:

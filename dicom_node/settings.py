@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -14,7 +13,6 @@ from dicom_node.setting_values import (
     Codec,
     Fingerprint,
     Network,
-    OptionalAeTitle,
     Section,
     Uid,
     is_loopback,
@@ -146,64 +144,6 @@ class DicomSettings(Section):
         return self
 
 
-class DicomwebTlsSettings(TlsSettings):
-    """As :class:`TlsSettings`, for DICOMweb, on a port of its own."""
-
-    port: int = Field(default=8443, ge=0, le=65535)
-    client_certificates: Literal["required", "accepted"] = "required"  # accepted: or none
-
-
-class DicomwebSender(Section):
-    """Who may store by STOW-RS: a bearer token and the AE title that its objects come under.
-
-    The settings hold SHA-256 of the token, or name an environment variable that holds the token.
-    ``radloop token new`` makes one. Issuers and limits are those of ``[[dicom.peers]]`` with the
-    same AE title.
-    """
-
-    ae_title: AeTitle
-    token_sha256: Fingerprint | None = None
-    token_variable: str = ""
-    networks: tuple[Network, ...] = ()  # empty: any address
-    certificates: tuple[Fingerprint, ...] = ()  # empty: any that the authorities issued, or none
-
-    @model_validator(mode="after")
-    def _check_token(self) -> DicomwebSender:
-        if (self.token_sha256 is None) == (not self.token_variable):
-            raise ValueError("a sender needs token_sha256 or token_variable, and not both")
-        return self
-
-
-class DicomwebSettings(Section):
-    """The STOW-RS service (PS3.18 10.5); sizes, rates and free space are those of [dicom]."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8081, ge=0, le=65535)
-    plain: bool = True  # false: nothing listens on port, only on that of [dicomweb.tls]
-    tls: DicomwebTlsSettings | None = None
-    senders: tuple[DicomwebSender, ...] = Field(min_length=1)
-    maximum_connections: int = Field(default=64, ge=1, le=4096)
-    connections_per_address: int = Field(default=32, ge=1)
-    maximum_requests: int = Field(default=8, ge=1, le=64)  # that are stored at a time
-    requests_per_sender: int = Field(default=4, ge=1, le=64)  # of one AE title among them
-    maximum_request_bytes: int = Field(default=16 * 1024**3, ge=1)
-    maximum_parts: int = Field(default=10_000, ge=1, le=100_000)  # of one request
-
-    @model_validator(mode="after")
-    def _check_transport(self) -> DicomwebSettings:
-        if self.plain and not is_loopback(self.host):
-            raise ValueError(
-                "without TLS only a host on loopback is served, because tokens would travel in "
-                "the clear; set plain = false and [dicomweb.tls]"
-            )
-        if self.tls is None:
-            if not self.plain:
-                raise ValueError("plain = false needs [dicomweb.tls]: nothing would be listened on")
-            if any(sender.certificates for sender in self.senders):
-                raise ValueError("certificates of [[dicomweb.senders]] need [dicomweb.tls]")
-        return self
-
-
 class Hl7TlsSettings(TlsSettings):
     """As :class:`TlsSettings`, for messages, on a port of their own."""
 
@@ -246,119 +186,3 @@ class LinkingSettings(Section):
     trusted_assumed_issuers: tuple[str, ...] = ()  # assumed counts as declared for these
     equivalent_issuers: tuple[tuple[str, ...], ...] = ()  # names of one and the same issuer
     clock_skew_seconds: float = Field(default=300.0, ge=0)  # of a sender; beyond: dates say less
-
-
-class PacsPeer(Section):
-    """An archive: it receives the structured reports, or is asked for studies.
-
-    With ``stow_url`` reports go by STOW-RS; whose study it is, is asked by C-FIND where there is a
-    port, else by QIDO-RS. The URL is that of the DICOMweb service, without ``/studies``.
-    """
-
-    name: str = "pacs"
-    ae_title: OptionalAeTitle = ""
-    host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65535)  # 0: it has no DIMSE address
-    tls: bool = False  # with certificate, key and authorities of [dicom.tls]
-    check_host_name: bool = True  # the archive's certificate must name its host
-    certificates: tuple[Fingerprint, ...] = ()  # pinned; empty: any that the authorities issued
-    stow_url: str = ""
-    token_variable: str = ""  # environment variable with a bearer token for stow_url
-    user: str = ""  # for Basic authentication at stow_url
-    password_variable: str = ""  # environment variable with the user's password
-    retrieve: Literal["", "move", "get"] = ""  # by C-MOVE or C-GET; empty: it is not asked
-    issuer_of_patient_id: str = ""  # whose ids its answers hold where they do not say it
-    issuer_of_accession_number: str = ""
-    maximum_attempts: int = Field(default=8, ge=1)
-    first_retry_seconds: float = Field(default=2.0, gt=0)
-    commitment: bool = False  # true: each report that it took, it is asked to commit to
-    commitment_attempts: int = Field(default=3, ge=1)  # to ask, while no answer comes
-    commitment_wait_seconds: float = Field(default=3600.0, gt=0)  # until it is asked again
-    commitment_linger_seconds: float = Field(default=5.0, ge=0)  # for an answer on the spot
-
-    @property
-    def has_dimse(self) -> bool:
-        """Whether it can be called by an association."""
-        return self.port > 0
-
-    @model_validator(mode="after")
-    def _check_transport(self) -> PacsPeer:
-        if not self.stow_url and not (self.port and self.ae_title):
-            raise ValueError("an archive needs ae_title and port, or stow_url")
-        if bool(self.port) != bool(self.ae_title):
-            raise ValueError("ae_title and port belong together")
-        if (self.commitment or self.retrieve) and not self.has_dimse:
-            raise ValueError("commitment and retrieve need ae_title and port: they go by DIMSE")
-        if self.certificates and not (self.tls or self.stow_url.startswith("https:")):
-            raise ValueError("certificates are only checked with tls = true or an https stow_url")
-        return self
-
-    @model_validator(mode="after")
-    def _check_stow(self) -> PacsPeer:
-        if not self.stow_url:
-            if self.token_variable or self.user or self.password_variable:
-                raise ValueError("token_variable, user and password_variable need stow_url")
-            return self
-        _check_stow_url(self.stow_url)
-        if bool(self.user) != bool(self.password_variable):
-            raise ValueError("user and password_variable belong together")
-        if self.user and self.token_variable:
-            raise ValueError("stow_url takes a token or a user, not both")
-        return self
-
-
-def _check_stow_url(url: str) -> None:
-    """Raise ValueError where a URL cannot be stored to, or not safely."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("stow_url is no http or https URL")
-    if parts.username or parts.password:
-        raise ValueError("stow_url must hold no credentials: name the variable that holds them")
-    if parts.query or parts.fragment:
-        raise ValueError("stow_url must have no query and no fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("stow_url must be https, unless its host is on loopback")
-
-
-class ReportingSettings(Section):
-    """Who signs the structured reports as a device (TID 1004) and under which UID root."""
-
-    device_name: str = "radloop"
-    manufacturer: str = "radloop"
-    institution: str = ""
-    exporter: str = "structured_report"
-    peer: str = ""  # name of the archive that gets the reports; empty: nothing is sent
-
-
-class RetentionRule(Section):
-    """Which studies are deleted, and how long after their last image came; without a rule, none.
-
-    What a frozen cohort or a live model's prediction rests on is kept unless the rule says so.
-    """
-
-    name: str = Field(min_length=1, max_length=64)
-    older_than_days: float = Field(gt=0)
-    modality: str = ""  # of some series; empty: any
-    body_part: str = ""  # Body Part Examined of that series; empty: any
-    study_description: str = "*"
-    delete_cohort_members: bool = False
-    delete_predicted: bool = False
-
-
-class CommitmentSettings(Section):
-    """What the node promises to those who ask it to commit (PS3.4 Annex J), and how it reports.
-
-    ``minimum_retention_days`` counts from the judgement; no rule of retention deletes a committed
-    instance before. An erasure does.
-    """
-
-    minimum_retention_days: float = Field(default=365.0, ge=0)
-    index_wait_seconds: float = Field(default=300.0, ge=0)  # for what came before the request
-    maximum_attempts: int = Field(default=12, ge=1)  # to report
-    first_retry_seconds: float = Field(default=5.0, gt=0)  # doubled with each attempt, up to 1 h
-
-
-class ErasureSettings(Section):
-    """What happens after a patient was erased."""
-
-    keep_out: bool = False  # true: whatever comes again for an erased patient is erased again

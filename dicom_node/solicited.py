@@ -4,8 +4,9 @@ A prior that was fetched, a backfilled year and an imported archive look like an
 they are stored. What tells them apart is written down at two moments, and either suffices: before
 anything is asked for (:func:`expect`), because not every archive says for whom it sends (Move
 Originator Application Entity Title (0000,1030) is optional, PS3.7 9.1.1.1); and when a first image
-arrives that says so itself (:func:`mark_first_come`). A study that was routed to us before we
-asked for more of it stays what it was.
+arrives that says so itself (:func:`mark_first_come`). What was written down before asking is in a
+row and in a list of its own (:mod:`dicom_node.asked_for`), from which :func:`mark_listed` restores
+rows that are gone. A study that was routed to us before we asked for more of it stays what it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sqlmodel import Session, col, or_, select
 
+from dicom_node.asked_for import AskedFor
 from dicom_node.database import Clock, chunks, insert_if_absent
 from dicom_node.file_meta import IMPORTED, RETRIEVED, ROUTED
 from dicom_node.life_models import SolicitedStudy
@@ -43,9 +45,16 @@ def expect(
         Those that are never answered from now on: images of the others were here already.
     """
     asked = set(study_instance_uids)
-    asked -= _with_images(session, asked)
+    asked -= with_images(session, asked)
     _mark(session, dict.fromkeys(asked, (way, reason)), clock)
     return asked
+
+
+def take_back(session: Session, study_instance_uid: str) -> None:
+    """Take back what :func:`expect` wrote down, because nothing was asked for after all."""
+    row = session.get(SolicitedStudy, study_instance_uid)
+    if row is not None:
+        session.delete(row)
 
 
 def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock: Clock) -> set[str]:
@@ -61,6 +70,24 @@ def mark_first_come(session: Session, study_instance_uids: Iterable[str], clock:
     asked = {uid: (way, _BROUGHT_ALONG[way]) for uid, way in first.items() if way != ROUTED}
     _mark(session, asked, clock)
     return set(asked)
+
+
+def mark_listed(session: Session, asked_for: AskedFor, study_instance_uids: Iterable[str]) -> None:
+    """Mark those studies that the list says were asked for, whatever their images say.
+
+    Raises:
+        OSError: the list cannot be read.
+    """
+    rows = [
+        {
+            "study_instance_uid": uid,
+            "way": each.way,
+            "reason": "the list of what was asked for says so",
+            "asked_at": each.asked_at,
+        }
+        for uid, each in sorted(asked_for.look_up(set(study_instance_uids)).items())
+    ]
+    insert_if_absent(session, SolicitedStudy, rows)
 
 
 def solicited_studies(
@@ -128,7 +155,8 @@ def _accepted(session: Session, uids: Collection[str]) -> set[str]:
     return set(session.exec(query))
 
 
-def _with_images(session: Session, uids: Collection[str]) -> set[str]:
+def with_images(session: Session, uids: Collection[str]) -> set[str]:
+    """Return those studies of which images are indexed."""
     return {
         uid
         for chunk in chunks(sorted(uids))

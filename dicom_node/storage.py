@@ -4,6 +4,7 @@
     archive/ab/abcdef....dcm  indexed
     quarantine/               kept, but not to be used; a notice beside it says why
     commitments/              requests and reports of storage commitment, not yet filed
+    asked_for.jsonl           which studies this node asked for
     tmp/                      being written; whatever lies here at start was never acknowledged
 
 An object reaches its name by temporary file, write, fsync, rename, fsync of the folder. The name is
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dicom_node.asked_for import AskedFor
 from dicom_node.durable import OutOfSpace, StorageFailed, sync_folder
 from dicom_node.intake import (
     NOTICE_SUFFIX,
@@ -113,6 +115,11 @@ class DicomStore:
             folder.chmod(0o700)
         sync_folder(self.root)
 
+    @cached_property
+    def asked_for(self) -> AskedFor:
+        """The studies that this node asked for, whatever becomes of the database."""
+        return AskedFor(self.root)
+
     @property
     def has_room(self) -> bool:
         """Tell whether new associations should be accepted."""
@@ -146,6 +153,15 @@ class DicomStore:
     def spooled(self) -> list[Path]:
         """Return the files that wait for the indexer, in order of arrival."""
         return _in_order_of_arrival(self._spool, OBJECT_SUFFIX)
+
+    def spooled_digests(self) -> set[str]:
+        """Return what waits for the indexer, in no order and without a look at the files."""
+        try:
+            names = os.listdir(self._spool)
+        except FileNotFoundError:
+            return set()  # nothing was ever received
+        end = len(OBJECT_SUFFIX)
+        return {name[:-end] for name in names if name.endswith(OBJECT_SUFFIX)}
 
     def spooled_count(self) -> int:
         """Return how many files wait for the indexer."""
@@ -290,8 +306,12 @@ class DicomStore:
 
 
 def _in_order_of_arrival(folder: Path, suffix: str) -> list[Path]:
+    found = []
     with os.scandir(folder) as entries:
-        found = [(e.stat().st_mtime_ns, e.name) for e in entries if e.name.endswith(suffix)]
+        for entry in entries:
+            if entry.name.endswith(suffix):
+                with suppress(FileNotFoundError):  # the indexer may have moved it meanwhile
+                    found.append((entry.stat().st_mtime_ns, entry.name))
     return [folder / name for _, name in sorted(found)]
 
 

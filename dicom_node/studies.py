@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, not_, or_
 from sqlmodel import Session, SQLModel, col, select
 
+from dicom_node.documents import rejections
 from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Instance, Patient, Quarantined, QuarantineDecision, Series, Study
 from dicom_node.quarantine import DICOM, OPEN
@@ -75,8 +77,13 @@ def completed_contents(session: Session) -> dict[str, dict[str, int]]:
     return found
 
 
-def studies_with_images(session: Session) -> list[str]:
-    """Return the Study Instance UIDs of studies with at least one image of the patient."""
+def studies_with_images(session: Session, since: dt.datetime | None = None) -> list[str]:
+    """Return the Study Instance UIDs of studies with at least one image of the patient.
+
+    Args:
+        session: any session.
+        since: count images that were received then or later; None: all.
+    """
     query = (
         select(Series.study_instance_uid)
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
@@ -84,6 +91,8 @@ def studies_with_images(session: Session) -> list[str]:
         .distinct()
         .order_by(col(Series.study_instance_uid))
     )
+    if since is not None:
+        query = query.where(col(Instance.received_at) >= since)
     return list(session.exec(query))
 
 
@@ -121,10 +130,14 @@ def is_frozen(session: Session, study_instance_uid: str) -> bool:
     """Tell whether a study must not teach or be written back until a person decides.
 
     It is frozen while an object that claims to belong to it, or that is in conflict with one of
-    its own, lies in quarantine undecided: two senders disagree about the study.
+    its own, lies in quarantine undecided: two senders disagree about the study. It is frozen, too,
+    while nobody has decided about a note that rejects its images as unsafe or as another's
+    (:mod:`dicom_node.documents.rejections`).
     """
     query = select(Quarantined.id).where(_freezes(), _names(study_instance_uid))
-    return session.exec(query.limit(1)).first() is not None
+    if session.exec(query.limit(1)).first() is not None:
+        return True
+    return bool(rejections.held_studies(session, {study_instance_uid}))
 
 
 def frozen_studies(session: Session) -> dict[str, list[str]]:
@@ -145,22 +158,26 @@ def frozen_studies(session: Session) -> dict[str, list[str]]:
     for uid, other, reason in rows:
         for each in filter(None, {uid: None, other: None}):
             found.setdefault(each, {})[reason] = None
+    for uid, reason in rejections.held_studies(session).items():
+        found.setdefault(uid, {})[reason] = None
     return {uid: list(reasons) for uid, reasons in sorted(found.items())}
 
 
 def frozen(study_instance_uid: Any) -> ColumnElement[bool]:
     """Return the condition that a column names a study that is frozen; see :func:`is_frozen`."""
-    return select(Quarantined.id).where(_freezes(), _names(study_instance_uid)).exists()
+    in_dispute = select(Quarantined.id).where(_freezes(), _names(study_instance_uid)).exists()
+    return or_(in_dispute, rejections.held(study_instance_uid))
 
 
 def decisions_on(session: Session, study_instance_uid: str) -> int:
-    """Return how many decisions persons made about quarantined objects of a study."""
+    """Return how many decisions persons made about quarantined objects and rejection notes."""
     query = (
         select(func.count(col(QuarantineDecision.id)))
         .join(Quarantined, col(Quarantined.digest) == col(QuarantineDecision.digest))
         .where(Quarantined.kind == DICOM, _names(study_instance_uid))
     )
-    return session.exec(query).one()
+    about_notes = rejections.decisions_about(session, study_instance_uid)
+    return session.exec(query).one() + about_notes
 
 
 def _freezes() -> ColumnElement[bool]:
@@ -189,7 +206,20 @@ def status_counts(session: Session) -> dict[str, int]:
 
 
 def images_only() -> ColumnElement[bool]:
-    """Return the condition on Instance that :func:`is_image` tells of one SOP class."""
+    """Return the condition on Instance that it is an image and was not rejected.
+
+    This is the one place where rejection notes take images out of use: everything that asks for
+    the images of a study asks with this condition. See :func:`is_image` for the SOP classes.
+    """
+    return and_(_of_image_class(), not_(rejections.rejected()))
+
+
+def documents_only() -> ColumnElement[bool]:
+    """Return the condition on Instance that its SOP class is none of images."""
+    return not_(_of_image_class())
+
+
+def _of_image_class() -> ColumnElement[bool]:
     sop_class = col(Instance.sop_class_uid)
     others = or_(*(sop_class.startswith(prefix, autoescape=True) for prefix in _NOT_IMAGES))
     return and_(sop_class.startswith(_STORAGE, autoescape=True), not_(others))

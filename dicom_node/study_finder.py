@@ -1,22 +1,23 @@
-"""The Study Instance UID (0020,000D) of a data set that streams by: tags and lengths alone.
+"""Short elements of a data set that streams by, found by tags and lengths alone.
 
-A request for one study must hold no object of another (PS3.18 10.5.1). The element lies anywhere
-in the first 32 groups, behind sequences of any length, so what comes before it is skipped over
-without being held.
+A request for one study must hold no object of another (PS3.18 10.5.1), and an import may be of
+some studies only. What is looked for lies anywhere, behind sequences of any length, so what comes
+before it is skipped over without being held.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from enum import Enum, auto
 
 from dicom_node.file_meta import DEFLATED, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
-_STUDY_INSTANCE_UID = 0x0020000D
+STUDY_INSTANCE_UID = 0x0020000D
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _STANDARD = "1.2.840.10008."
-_LONGEST_UID = 64
+_LONGEST_VALUE = 64
 _MOST_ELEMENTS = 100_000
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
@@ -30,16 +31,25 @@ class _State(Enum):
     DONE = auto()
 
 
-class StudyFinder:
-    """Walks over a data set piece by piece; ``found`` is the UID, empty where there is none.
+class ElementFinder:
+    """Walks over a data set piece by piece, as far as the last element that is wanted.
 
     Args:
         transfer_syntax_uid: how the data set is encoded; of one that is deflated or private
             nothing is found.
+        wanted: tags of the data set itself.
+
+    Attributes:
+        values: by tag, without padding, of those that were met with 1 to 64 bytes.
+        undefined: those of them that were met with an undefined length.
     """
 
-    def __init__(self, transfer_syntax_uid: str) -> None:
-        self.found = ""
+    def __init__(self, transfer_syntax_uid: str, wanted: Collection[int]) -> None:
+        self.values: dict[int, str] = {}
+        self.undefined: set[int] = set()
+        self._sought = frozenset(wanted)
+        self._until = max(wanted)
+        self._tag_of_value = 0
         hidden = transfer_syntax_uid in DEFLATED or not transfer_syntax_uid.startswith(_STANDARD)
         self._state = _State.DONE if hidden else _State.HEADER
         self._order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
@@ -51,6 +61,11 @@ class StudyFinder:
         self._wanted = 0
         self._last = -1  # tag of the data set itself that was met last
         self._met = 0  # elements
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will be found."""
+        return self._state is _State.DONE
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the data set."""
@@ -96,8 +111,10 @@ class StudyFinder:
 
     def _step(self) -> None:
         if self._state is _State.VALUE:
-            self.found = self._held.decode("latin-1").rstrip("\0 ")
-            self._state = _State.DONE
+            self.values[self._tag_of_value] = self._held.decode("latin-1").rstrip("\0 ")
+            self._held.clear()
+            last = self._tag_of_value >= self._until
+            self._state = _State.DONE if last else _State.HEADER
             return
         tag, length = self._tag(), self._length()
         self._met += 1
@@ -110,9 +127,10 @@ class StudyFinder:
         self._held.clear()
         if tag in (_ITEM_END, _SEQUENCE_END):
             self._close()
-        elif not self._open and tag == _STUDY_INSTANCE_UID and 0 < length <= _LONGEST_UID:
-            self._wanted, self._state = length, _State.VALUE
-        elif not self._open and tag >= _STUDY_INSTANCE_UID:
+        elif not self._open and tag in self._sought and 0 < length <= _LONGEST_VALUE:
+            self._tag_of_value, self._wanted, self._state = tag, length, _State.VALUE
+        elif not self._open and tag >= self._until:
+            self._note_length(tag, length)
             self._state = _State.DONE
         elif length == _UNDEFINED:
             self._open += 1
@@ -120,6 +138,10 @@ class StudyFinder:
                 self._implicit_at = self._open
         elif length:
             self._skip, self._state = length, _State.SKIPPING
+
+    def _note_length(self, tag: int, length: int) -> None:
+        if tag in self._sought and length == _UNDEFINED:
+            self.undefined.add(tag)
 
     def _close(self) -> None:
         """Leave an item or a sequence."""
@@ -137,3 +159,15 @@ class StudyFinder:
         if self._is_implicit or self._tag() >> 16 == 0xFFFE:
             return int(struct.unpack_from(order + "L", self._held, 4)[0])
         return int(struct.unpack_from(order + "H", self._held, 6)[0])
+
+
+class StudyFinder(ElementFinder):
+    """Finds the Study Instance UID; see :class:`ElementFinder`."""
+
+    def __init__(self, transfer_syntax_uid: str) -> None:
+        super().__init__(transfer_syntax_uid, (STUDY_INSTANCE_UID,))
+
+    @property
+    def found(self) -> str:
+        """The Study Instance UID, empty where there is none."""
+        return self.values.get(STUDY_INSTANCE_UID, "")

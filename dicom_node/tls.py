@@ -12,8 +12,10 @@ import ssl
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from dicom_node.archive_settings import PacsPeer
+from dicom_node.dicomweb_settings import DicomwebTlsSettings
 from dicom_node.errors import InvalidSettings
-from dicom_node.settings import DicomwebTlsSettings, PacsPeer, TlsSettings
+from dicom_node.settings import TlsSettings
 
 # RFC 9325 section 4.2; TLS 1.3 has no others (RFC 8446 B.4). Level 2: 112 bits or more.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"

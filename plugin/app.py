@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from dicom_node.child_process import tell_where_on_request
+from dicom_node.commitment.models import CommitmentInquiry, CommitmentRequest
 from dicom_node.dicomweb.process import StowReceiver
 from dicom_node.errors import Transient
 from dicom_node.indexing import index_spool
@@ -24,22 +25,26 @@ from dicom_node.settings import Hl7Settings
 from dicom_node.storage import DicomStore
 from dicom_node.studies import completed_contents
 from labeling.standing import newest_run
+from plugin.attempts import Attempts
 from plugin.console import ConsoleServer
 from plugin.context import open_context
 from plugin.control import HEALTH, ControlServer
 from plugin.folders import DataFolder
 from plugin.linking import study_linker
 from plugin.logs import configure_logging
-from plugin.operations import run_operation
+from plugin.operations import ASKING, run_operation
 from plugin.pipeline import waiting_predictions, waiting_transmissions
 from plugin.settings import Settings
+from plugin.stages.commitment_leases import free_attempts
 from plugin.stages.commitments import (
     REQUEST,
+    CommitmentUpkeep,
     file_commitments,
     report_commitment,
     waiting_requests,
 )
 from plugin.stages.complete import Completeness
+from plugin.stages.documents import Documents
 from plugin.stages.erase import attend_erasures, finish_erasures
 from plugin.stages.feeds import read_outdated
 from plugin.stages.file_messages import file_waiting
@@ -66,12 +71,17 @@ _IMPACT_SECONDS = 1.0
 _DISK_SECONDS = 0.2
 _LEFT_SECONDS = 5.0
 _SWEEP_SECONDS = 0.5
-_COMMITMENT_SECONDS = 0.5
+_COMMITMENT_SECONDS = 0.2
+_DOCUMENT_SECONDS = 0.3
 _LABEL_SECONDS = 2.0
 _RETURNED_SECONDS = 60.0
 _RETENTION_SECONDS = 60.0
 _RETRIEVAL_SECONDS = 0.5
 _PRIORS_SECONDS = 5.0
+_OF_OBJECTS = frozenset(
+    {"erase", "feed accept", "feed withdraw", "import dicom", "quarantine decide", "reindex"}
+)
+"""Commands after which there may be documents to read that no indexing told of."""
 
 
 class Node:
@@ -85,6 +95,9 @@ class Node:
         self._indexing = threading.Lock()
         self._sweeping = threading.Lock()
         self._filing = threading.Lock()
+        self._reading = threading.Lock()
+        self._attempts = Attempts()
+        self._attempt_stuck = False
         self._messages_stopped = False
         self._all_read = False
         self._impacts_noted = False
@@ -97,6 +110,7 @@ class Node:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()  # what asks archives ends before its database is closed
         self._stack.close()
 
     def wait(self, stop: threading.Event) -> bool:
@@ -112,7 +126,7 @@ class Node:
         folder.create()
         stack.enter_context(folder.exclusive())
         opened = stack.enter_context(open_context(settings))
-        self.context = context = replace(opened, still=self._still)
+        self.context = context = replace(opened, still=self._still, stopping=self._stop.is_set)
         self._linking = context.linking()
         self._link_study = study_linker(context)
         context.schema()  # a schema that cannot be read must stop the start, not a night's work
@@ -120,12 +134,18 @@ class Node:
         self.store.recover()
         self._completeness = Completeness(context)
         self._choices = ChoicesOfSweeps(context)
+        self._documents = Documents(context)
         self._finish_erasures()
+        self._retriever = Retriever(context, self._stop.is_set)
         self._predictor = stack.enter_context(Predictor(context))
+        free_attempts(context)
+        self._upkeep = CommitmentUpkeep(context)
         self._workflows = self._start_workflows()
         stack.callback(lambda: self._workflows.close())
+        stack.callback(self._attempts.close)
         for name, seconds, work in (
             ("index", _INDEX_SECONDS, self._index),
+            ("documents", _DOCUMENT_SECONDS, self._read_documents),
             ("messages", _MESSAGE_SECONDS, self._file_messages),
             ("impact", _IMPACT_SECONDS, self._note_impacts),
             ("label", _LABEL_SECONDS, self._label),
@@ -133,13 +153,9 @@ class Node:
             ("commitments", _COMMITMENT_SECONDS, self._attend_commitments),
             ("returned", _RETURNED_SECONDS, lambda: attend_erasures(context)),
             ("retention", _RETENTION_SECONDS, DailyRetention(context).attend),
-            ("retrieval", _RETRIEVAL_SECONDS, Retriever(context, self._stop.is_set).attend),
+            ("retrieval", _RETRIEVAL_SECONDS, self._retriever.attend),
             ("priors", _PRIORS_SECONDS, lambda: want_priors(context)),
-            (
-                "reconcile",
-                _PRIORS_SECONDS,
-                NightlyReconciliation(context, self._stop.is_set).attend,
-            ),
+            ("reconcile", _PRIORS_SECONDS, NightlyReconciliation(context).attend),
             ("disk", _DISK_SECONDS, self._watch_disk),
         ):
             stack.enter_context(self._thread(name, seconds, work))
@@ -161,7 +177,8 @@ class Node:
             **{_PORT_NAMES[name]: address[1] for name, address in receivers.addresses.items()},
             **{_HL7_NAMES[name]: address[1] for name, address in messages.addresses.items()},
         }
-        control = ControlServer(folder.control_socket, self._operation)
+        stack.callback(context.imports.close)
+        control = ControlServer(folder.control_socket, self._operation, ASKING)
         stack.callback(control.close)
 
     def _start_dicomweb(self, stack: ExitStack) -> StowReceiver | None:
@@ -193,12 +210,17 @@ class Node:
 
     @contextmanager
     def _still(self) -> Iterator[None]:
-        """Hold indexing, filing and durable work; the receivers of images and messages go on."""
-        with self._indexing, self._filing, self._sweeping:
+        """Hold indexing, filing and durable work; the receivers of images and messages go on.
+
+        What is being fetched is cancelled and waited for: it may be about whoever is erased.
+        """
+        with self._retriever.still(), self._indexing, self._reading, self._filing, self._sweeping:
+            self._attempts.close()  # what runs may be about the patient who is erased
             self._workflows.close()
             try:
                 yield
             finally:
+                self._attempts.reopen()
                 try:
                     self._workflows = self._start_workflows()
                 except BaseException:
@@ -262,11 +284,19 @@ class Node:
         except Exception:
             # Some rows may be there all the same, and nobody said which.
             self._completeness.touch_all()
+            self._documents.touch_all()
             raise
         self._completeness.touch(result.studies)
+        self._documents.touch(result.studies)
         if result.left:
             # The linker failed with some studies: the next look may wait, the others are indexed.
             self._stop.wait(_LEFT_SECONDS)
+
+    def _read_documents(self) -> None:
+        with self._reading:
+            read = self._documents.sweep()
+            # Images were taken out of use: the study is complete anew without them.
+            self._completeness.touch(read.rejected_in)
 
     def _label(self) -> None:
         labeler = self.settings.labeling.automatic
@@ -305,23 +335,37 @@ class Node:
     def _attend_commitments(self) -> None:
         """File what came about storage commitment, and have done what is due."""
         with self._sweeping:
+            if self._attempt_stuck:
+                # It could not write that it has ended: its row would wait until the next start.
+                self._attempts.close()
+                free_attempts(self.context)
+                self._attempt_stuck = False
+                self._attempts.reopen()
             file_commitments(self.context)
+            self._upkeep.attend()
             for row in waiting_requests(self.context):
-                named = f"{row.peer}|{row.transaction_uid}"
-                self._enqueue_commitment(REQUEST, row.id, named, row.rounds, row.attempts)
+                self._enqueue_commitment(REQUEST, row)
             for each in waiting_inquiries(self.context):
-                named = each.sop_instance_uid
-                self._enqueue_commitment(INQUIRY, each.id, named, each.rounds, each.attempts)
+                self._enqueue_commitment(INQUIRY, each)
 
-    def _enqueue_commitment(
-        self, kind: str, key: int | None, named: str, round_number: int, attempt: int
-    ) -> None:
-        if key is not None:
-            self._workflows.enqueue_commitment(kind, key, named, round_number, attempt)
+    def _enqueue_commitment(self, kind: str, row: CommitmentRequest | CommitmentInquiry) -> None:
+        if row.id is None:
+            return
+        name = self._attempts.queue(kind, row.id, row.peer)
+        if name:
+            self._workflows.enqueue_commitment(kind, row.id, name, row.rounds, row.attempts)
 
     def _commit(self, kind: str, key: int, round_number: int, attempt: int) -> None:
         once = {REQUEST: report_commitment, INQUIRY: ask_archive}[kind]
-        once(self.context, key, round_number, attempt)
+        try:
+            with self._attempts.running(kind, key) as going:
+                if going:
+                    once(self.context, key, round_number, attempt)
+        except Exception as error:
+            # The queue would log the text of the error, which may name a patient.
+            log.error("storage commitment %s %d failed: %s", kind, key, type(error).__name__)
+            log.debug("traceback", exc_info=True)
+            self._attempt_stuck = True
 
     def _operation(
         self, command: str, arguments: dict[str, Any], progress: Callable[[str], None]
@@ -333,6 +377,8 @@ class Node:
         finally:
             # What a person decides can change what a study holds.
             self._completeness.touch_all()
+            if command in _OF_OBJECTS:
+                self._documents.touch_all()
 
     @contextmanager
     def _thread(self, name: str, seconds: float, work: Callable[[], Any]) -> Iterator[None]:

@@ -14,6 +14,7 @@ from plugin import (
     cli_adapt,
     cli_backfill,
     cli_commitment,
+    cli_documents,
     cli_evaluation,
     cli_feed,
     cli_gaps,
@@ -103,7 +104,8 @@ def status(
 ) -> None:
     """Show what the node holds, what waits, and what it refused and why."""
     from plugin.settings import load_settings
-    from plugin.status import node_status, render_status
+    from plugin.status import node_status
+    from plugin.status_tables import render_status
 
     found = node_status(load_settings(config))
     if as_json:
@@ -139,6 +141,7 @@ cli_generate.register(app)
 cli_studies.register(app)
 cli_series.register(app)
 cli_quarantine.register(app)
+cli_documents.register(app)
 cli_hl7.register(app)
 cli_feed.register(app)
 cli_import.register(app)

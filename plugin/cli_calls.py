@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +40,7 @@ def somebody(context: typer.Context, parameter: typer.CallbackParam, value: str)
     said = source is not None and source.name != "DEFAULT"
     if said and not (value.strip() and value.isprintable()):
         raise typer.BadParameter("a name in printable characters is needed")
-    return value
+    return value or getpass.getuser()
 
 
 ByOption = Annotated[
@@ -47,6 +48,8 @@ ByOption = Annotated[
     typer.Option(help="Who; it is recorded.  [default: the system's user]", callback=somebody),
 ]
 """The person who decides or does something; an empty name is refused."""
+
+ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -77,3 +80,8 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     from plugin.tables import print_result
 
     print_result(result)
+
+
+def decide(config: Path, command: str, as_json: bool, **arguments: Any) -> None:
+    """Have a decision recorded and show what came of it."""
+    show(operate(config, command, **arguments), as_json)

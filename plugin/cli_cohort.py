@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -252,9 +251,7 @@ def cohort_close_export(
 
     Refused while the export lies in its folder.
     """
-    result = operate(
-        config, "cohort close-export", number=number, by=by or getpass.getuser(), reason=reason
-    )
+    result = operate(config, "cohort close-export", number=number, by=by, reason=reason)
     show(result, as_json)
 
 
@@ -278,7 +275,7 @@ def cohort_opt_out(
         "cohort opt-out",
         patient_id=patient_id,
         issuer=issuer,
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
         revoke=revoke,
     )

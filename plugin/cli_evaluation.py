@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated, Any
 
 import typer
@@ -63,7 +62,7 @@ def evaluation_plan(
         "samples": samples,
         "seed": seed,
     }
-    found = operate(config, "evaluation plan", name=name, asked=asked, by=by or getpass.getuser())
+    found = operate(config, "evaluation plan", name=name, asked=asked, by=by)
     show(found, as_json)
 
 
@@ -79,7 +78,7 @@ def evaluation_run(
     A test set that changed since the plan was frozen is refused. To look at figures again use
     `radloop evaluation show`, which opens nothing.
     """
-    found = operate(config, "evaluation run", name=name, by=by or getpass.getuser())
+    found = operate(config, "evaluation run", name=name, by=by)
     _show(found, as_json)
 
 

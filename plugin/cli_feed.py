@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ReasonOption, ask, operate, show
 
 FolderArgument = Annotated[
     Path, typer.Argument(help="A folder of messages in any form, or one file.")
 ]
 ProfileArgument = Annotated[Path, typer.Argument(help="A profile as a TOML file.")]
 SenderArgument = Annotated[str, typer.Argument(help="MSH-3 and MSH-4, joined with '|'.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
 AnyConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -110,7 +108,7 @@ def feed_accept(
         config,
         "feed accept",
         profile=profile.read_text(encoding="utf-8"),
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
         undecided=undecided,
     )
@@ -126,9 +124,7 @@ def feed_withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take an acceptance back: the sender's reports, also the earlier ones, link no more."""
-    result = operate(
-        config, "feed withdraw", sender=sender, by=by or getpass.getuser(), reason=reason
-    )
+    result = operate(config, "feed withdraw", sender=sender, by=by, reason=reason)
     show(result, as_json)
 
 

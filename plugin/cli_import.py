@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,12 @@ if TYPE_CHECKING:
 
 imports = typer.Typer(
     no_args_is_help=True, help="Old reports and studies: they may train, and are never answered."
+)
+
+
+_INTERRUPTED = (
+    "If radloop serve runs, the import goes on in it: radloop import list shows how far it is, "
+    "radloop import stop ends it. Else it has ended, and the same command goes on from there."
 )
 
 
@@ -62,7 +67,7 @@ def import_reports(
         "import reports",
         path=str(path.absolute()),
         mapping=_values(mapping, feed),
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
     )
     show(result, as_json)
@@ -88,15 +93,33 @@ def import_dicom(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="PEM of those who issued its certificate."),
     ] = None,
+    since: Annotated[str, typer.Option(help="First study date, YYYY-MM-DD.")] = "",
+    before: Annotated[str, typer.Option(help="The study date behind the last, YYYY-MM-DD.")] = "",
+    studies: Annotated[
+        Path | None,
+        typer.Option(help="A file of Study Instance UIDs and accession numbers, one a line."),
+    ] = None,
+    young: Annotated[
+        bool,
+        typer.Option("--young", help="Also studies of the last 7 days; see below."),
+    ] = False,
+    refused: Annotated[
+        Path | None,
+        typer.Option(help="A new file (JSON lines): what does not come in, by name, and why."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "import of old studies",
-    by: Annotated[str, typer.Option(help="Who imports; it is recorded.")] = "",
+    by: ByOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Import studies of the past: filed and linked like those that are sent, never answered.
 
     The same command goes on where one was cut off; run twice, it changes nothing. Exit status 1
     when nothing of DICOM was found, a file was refused or set aside in quarantine, or one that is
-    listed is missing. What the index sets aside a trial cannot foresee.
+    listed is missing. Of what differs from an object of the same SOP Instance UID a trial cannot
+    tell how much the index will set aside.
+
+    Studies of the last 7 days are left out: one whose first image is imported is never answered,
+    and its images may still be on their way here from the modality. --young takes them.
     """
     from plugin.errors import Permanent
 
@@ -104,28 +127,74 @@ def import_dicom(
     password = os.environ.get("RADLOOP_IMPORT_PASSWORD", "")
     if user and not password:
         raise Permanent("$RADLOOP_IMPORT_PASSWORD must hold the password of --user")
-    result = operate(
-        config,
-        "import dicom",
-        source=source if is_address else str(Path(source).absolute()),
-        user=user,
-        password=password if user else "",
-        authorities=str(authorities.absolute()) if authorities else "",
-        sender=sender,
-        dry_run=dry_run,
-        by=by or getpass.getuser(),
-        reason=reason,
-    )
+    arguments: dict[str, Any] = {
+        "source": source if is_address else str(Path(source).absolute()),
+        "user": user,
+        "password": password if user else "",
+        "authorities": str(authorities.absolute()) if authorities else "",
+        "sender": sender,
+        "dry_run": dry_run,
+        "since": since,
+        "before": before,
+        "studies": str(studies.absolute()) if studies else "",
+        "young": young,
+        "refused": str(refused.absolute()) if refused else "",
+        "by": by,
+        "reason": reason,
+    }
+    try:
+        result = operate(config, "import dicom", **arguments)
+    except KeyboardInterrupt:
+        typer.echo(_INTERRUPTED, err=True)
+        raise typer.Exit(130) from None
     show(result, as_json)
     found = result["new"] + result["held"] + result["differs"]
-    if not found or result["refused"] or result["missing_files"] or result["quarantined"]:
+    _hint(result, dry_run)
+    wrong = ("refused", "missing", "quarantined", "studies_not_found")
+    stopped = result["state"] != "finished"
+    if stopped or not found or any(result[each] for each in wrong):
         raise typer.Exit(1)
+
+
+def _hint(result: dict[str, Any], dry_run: bool) -> None:
+    if dry_run and result["differs"]:
+        typer.echo(
+            f"{result['differs']} objects differ from others of the same SOP Instance UID: the "
+            "index compares what they show, and may set some of them aside.",
+            err=True,
+        )
+    if result["young"]:
+        typer.echo(
+            f"{result['young']} objects are of studies of the last 7 days and were left out: they "
+            "may still be on their way by another route, and would never be answered. --young "
+            "takes them.",
+            err=True,
+        )
 
 
 @imports.command("list")
 def import_list(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """List the imports of studies, the newest first: who, why, and what came in."""
+    """List the imports of studies, the newest first: who, why, how far, and how they ended."""
     show(ask(config, "imports"), as_json)
+
+
+@imports.command("stop")
+def import_stop(
+    config: ConfigOption,
+    number: Annotated[
+        int | None,
+        typer.Argument(metavar="[ID]", help="From the list; default: all that run, trials too."),
+    ] = None,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """End an import of studies, or a trial, that runs in the node; what came in stays.
+
+    The same import goes on from there. One that a command runs without radloop serve ends with
+    Ctrl-C.
+    """
+    result = operate(config, "import stop", **{"import": number}, by=by)
+    show(result, as_json)
 
 
 def _try(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,7 +167,7 @@ def calibrate(
         now=now,
         accept_unsampled=accept_unsampled,
         output=_path(output),
-        by=by or getpass.getuser(),
+        by=by,
     )
     show(result, as_json)
 
@@ -318,7 +317,7 @@ def qualify(
         criteria=criteria,
         timed=timed,
         accept_unsampled=accept_unsampled,
-        by=by or getpass.getuser(),
+        by=by,
     )
     show(result, as_json)
     if not result["qualified"]:

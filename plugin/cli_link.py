@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -128,7 +127,7 @@ def patient_review(
         patient_id=patient_id,
         issuer=issuer,
         assumed=assumed,
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
     )
     show(result, as_json)
@@ -155,7 +154,7 @@ def patient_unmerge(
         other=other,
         other_issuer=other_issuer or issuer,
         assumed=assumed,
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
     )
     show(result, as_json)
@@ -170,7 +169,7 @@ def _decide(
         report=report,
         study_instance_uid=study,
         action=action,
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
     )
     show(result, as_json)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import (
+    ByOption,
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    ask,
+    decide,
+    show,
+)
 
 models = typer.Typer(no_args_is_help=True, help="The registry of trained models.")
 
 ModelArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME:VERSION.")]
 NameArgument = Annotated[str, typer.Argument(help="NAME of the models, without a version.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -22,10 +28,6 @@ AcceptOption = Annotated[
         "domain; may be given again."
     ),
 ]
-
-
-def _decide(config: Path, command: str, as_json: bool, by: str, **arguments: Any) -> None:
-    show(operate(config, command, by=by or getpass.getuser(), **arguments), as_json)
 
 
 @models.command("list")
@@ -54,7 +56,7 @@ def models_promote(
     The gate ([gate] in the settings) says in numbers what is missing. An observation that does not
     pass is not spoken of, or refuses everything, as the settings say.
     """
-    _decide(config, "promote", as_json, by, model=model, reason=reason, accept=accept or [])
+    decide(config, "promote", as_json, by=by, model=model, reason=reason, accept=accept or [])
 
 
 @models.command("silence")
@@ -66,7 +68,7 @@ def models_silence(
     as_json: JsonOption = False,
 ) -> None:
     """Let a model predict on what arrives without sending anything: see radloop models monitor."""
-    _decide(config, "models silence", as_json, by, model=model, reason=reason)
+    decide(config, "models silence", as_json, by=by, model=model, reason=reason)
 
 
 @models.command("retire")
@@ -78,7 +80,7 @@ def models_retire(
     as_json: JsonOption = False,
 ) -> None:
     """Retire a model: it predicts no more."""
-    _decide(config, "models retire", as_json, by, model=model, reason=reason)
+    decide(config, "models retire", as_json, by=by, model=model, reason=reason)
 
 
 @models.command("rollback")
@@ -95,7 +97,7 @@ def models_rollback(
     The gate judges one only that was live before there was a gate.
     """
     accepted = accept or []
-    _decide(config, "models rollback", as_json, by, name=name, reason=reason, accept=accepted)
+    decide(config, "models rollback", as_json, by=by, name=name, reason=reason, accept=accepted)
 
 
 @models.command("close-note")
@@ -110,7 +112,7 @@ def models_close_note(
     as_json: JsonOption = False,
 ) -> None:
     """Close an impact note: somebody looked, and it does not stand in the way of a promotion."""
-    _decide(config, "models close-note", as_json, by, note=note, reason=reason)
+    decide(config, "models close-note", as_json, by=by, note=note, reason=reason)
 
 
 @models.command("monitor")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plugin.cli_calls import ByOption, ConfigOption, JsonOption, ask, operate, show
+from plugin.cli_calls import (
+    ByOption,
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    ask,
+    decide,
+    operate,
+    show,
+)
 
 DigestArgument = Annotated[
     str, typer.Argument(help="The object's digest, or its first 8 characters or more.")
 ]
-ReasonOption = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 quarantine = typer.Typer(
     no_args_is_help=True, help="Objects that are kept and not used until a person decides."
@@ -64,7 +71,9 @@ def quarantine_accept(
     Where it gives its study another identity, the whole study takes that one, and what was not
     sent under it is out of use.
     """
-    _decide(config, digest, "accept", by, reason, as_json)
+    decide(
+        config, "quarantine decide", as_json, digest=digest, action="accept", by=by, reason=reason
+    )
 
 
 @quarantine.command("reject")
@@ -76,7 +85,9 @@ def quarantine_reject(
     as_json: JsonOption = False,
 ) -> None:
     """Leave an object out for good, also after it was accepted; the bytes are kept."""
-    _decide(config, digest, "reject", by, reason, as_json)
+    decide(
+        config, "quarantine decide", as_json, digest=digest, action="reject", by=by, reason=reason
+    )
 
 
 def reindex_command(
@@ -95,15 +106,3 @@ def reindex_command(
     show(result, as_json)
     if result["without_files"] or result["not_accepted"]:
         raise typer.Exit(1)
-
-
-def _decide(config: Path, digest: str, action: str, by: str, reason: str, as_json: bool) -> None:
-    result = operate(
-        config,
-        "quarantine decide",
-        digest=digest,
-        action=action,
-        by=by or getpass.getuser(),
-        reason=reason,
-    )
-    show(result, as_json)

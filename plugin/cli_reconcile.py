@@ -22,10 +22,17 @@ def reconcile_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what differs; note nothing.")
     ] = False,
+    accept_absent: Annotated[
+        bool,
+        typer.Option(
+            "--accept-absent", help="Note what the PACS lacks even where that is much of all."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare identity and existence of what cohorts hold with a PACS; differences become notes.
 
     Told are kinds and attributes, never values. A PACS that cannot be reached is no difference.
     """
-    show(operate(config, "reconcile", peer=from_, dry_run=dry_run), as_json)
+    asked = {"peer": from_, "dry_run": dry_run, "accept_absent": accept_absent}
+    show(operate(config, "reconcile", **asked), as_json)

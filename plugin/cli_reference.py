@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -212,7 +211,7 @@ def sample(
         include_trained=include_trained,
         without_report=without_report,
         readers=readers,
-        by=by or getpass.getuser(),
+        by=by,
         dry_run=dry_run,
     )
     if output is not None and not dry_run:

@@ -115,7 +115,7 @@ def _own_node(dicom: DicomSettings) -> tuple[Peer, ssl.SSLContext | None]:
     """Return where the node of these settings listens, and how to secure the way to it."""
     if dicom.plain or dicom.tls is None:
         return dicom, None
-    from dicom_node.settings import PacsPeer
+    from dicom_node.archive_settings import PacsPeer
     from dicom_node.tls import peer_context
 
     node = PacsPeer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated, Any
 
 import typer
@@ -46,7 +45,7 @@ def study_complete(
         config,
         "study complete",
         study_instance_uid=study_instance_uid,
-        by=by or getpass.getuser(),
+        by=by,
         reason=reason,
     )
     show(result, as_json)
@@ -94,7 +93,7 @@ def erase_command(
     arguments = {
         "patient_id": patient_id,
         "issuer": issuer,
-        "by": by or getpass.getuser(),
+        "by": by,
         "reason": reason,
     }
     if dry_run or not yes:

@@ -18,6 +18,7 @@ from labeling.schema_file import schema_of
 from labeling.vocabulary import LabelSchema
 from plugin.errors import Permanent
 from plugin.folders import DataFolder
+from plugin.import_desk import ImportDesk
 from plugin.linking import linking_of, profiles_of
 from plugin.migrations import MIGRATIONS, layout_of, migrate
 from plugin.settings import Settings
@@ -37,11 +38,17 @@ class Context:
     still: Callable[[], AbstractContextManager[object]] = nullcontext
     """While it is entered, nothing is indexed and no durable work runs; new objects may come."""
 
+    stopping: Callable[[], bool] = lambda: False
+    """Whether the node is ending: what asks archives then ends within seconds."""
+
     sandbox: Sandbox = field(default_factory=Sandbox)
     """Parses and decodes stored objects; its processes start with the first use."""
 
     profiles: Profiles = field(default_factory=lambda: Profiles(Hl7Settings()))
     """How each sender's messages are read; accepted ones are looked for again when they change."""
+
+    imports: ImportDesk = field(default_factory=ImportDesk)
+    """Imports of objects that run in this process."""
 
     def linking(self) -> Linking:
         """Return the linker that the settings name, as filing and indexing call it.

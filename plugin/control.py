@@ -11,7 +11,8 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ HEALTH = "health"
 """A question and no operation: it is answered by the node itself, and only while it runs."""
 
 _MAXIMUM_REQUEST = 1024 * 1024
+_AWAITED_SECONDS = 20.0
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -38,7 +40,8 @@ class _Handler(socketserver.StreamRequestHandler):
             self._answer({"error": "the request is not understood", "class": "Permanent"})
             return
         try:
-            result = self.server.operation(command, arguments, self._progress)
+            with self.server.counted(command):
+                result = self.server.operation(command, arguments, self._progress)
         except Exception as error:  # noqa: BLE001 - every failure must reach the caller
             self._answer({"error": str(error), "class": type(error).__name__})
         else:
@@ -59,17 +62,48 @@ class _Handler(socketserver.StreamRequestHandler):
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     operation: Operation
+    awaited: Collection[str] = ()
+
+    def __init__(self, path: str, handler: type[_Handler]) -> None:
+        super().__init__(path, handler)
+        self._changed = threading.Condition()
+        self._running = 0
+
+    @contextmanager
+    def counted(self, command: str) -> Iterator[None]:
+        """Count a command that is waited for while it runs."""
+        number = int(command in self.awaited)
+        with self._changed:
+            self._running += number
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= number
+                self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until none that is waited for runs any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running, seconds)
 
 
 class ControlServer:
-    """Serves operations on the local socket in a thread."""
+    """Serves operations on the local socket in a thread.
 
-    def __init__(self, path: Path, operation: Operation) -> None:
+    Args:
+        path: of the socket.
+        operation: runs a command.
+        awaited: commands that end soon after the node begins to end, and are waited for.
+    """
+
+    def __init__(self, path: Path, operation: Operation, awaited: Collection[str] = ()) -> None:
         path.unlink(missing_ok=True)
         with _short_path(path) as short:
             self._server = _Server(short, _Handler)
         path.chmod(0o600)
         self._server.operation = operation
+        self._server.awaited = awaited
         self._path = path
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="control", daemon=True
@@ -77,10 +111,11 @@ class ControlServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving and remove the socket."""
+        """Stop serving, wait for the commands that end with the node, and remove the socket."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._server.wait(_AWAITED_SECONDS)
         self._path.unlink(missing_ok=True)
 
 

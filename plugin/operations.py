@@ -218,6 +218,18 @@ def _decide(context: Context, arguments: Arguments, progress: Progress) -> dict[
     )
 
 
+def _decide_document(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    from plugin.stages.document_decisions import decide_document
+
+    return decide_document(
+        context,
+        arguments["digest"],
+        arguments["action"],
+        by=arguments["by"],
+        reason=arguments["reason"],
+    )
+
+
 def _reindex(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.quarantine import rebuild_index
 
@@ -260,6 +272,12 @@ def _import_objects(context: Context, arguments: Arguments, progress: Progress) 
 
     work = try_import if arguments["dry_run"] else import_objects
     return work(context, arguments, progress)
+
+
+def _stop_import(context: Context, arguments: Arguments, _progress: Progress) -> dict[str, Any]:
+    from plugin.stages.import_journal import stop_import
+
+    return stop_import(context, arguments["import"], by=arguments["by"])
 
 
 def _import_reports(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
@@ -337,7 +355,17 @@ def _resume_backfill(context: Context, arguments: Arguments, progress: Progress)
 def _reconcile(context: Context, arguments: Arguments, progress: Progress) -> dict[str, Any]:
     from plugin.stages.reconcile import reconcile
 
-    return reconcile(context, progress, peer_name=arguments["peer"], dry_run=arguments["dry_run"])
+    return reconcile(
+        context,
+        progress,
+        peer_name=arguments["peer"],
+        dry_run=arguments["dry_run"],
+        accept_absent=arguments.get("accept_absent", False),
+    )
+
+
+ASKING = frozenset({"reconcile", "backfill try"})
+"""Commands that ask archives; they end when the node does, which waits for them."""
 
 
 OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] = {
@@ -363,6 +391,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "erase": _erase,
     "retention run": _retain,
     "quarantine decide": _decide,
+    "documents decide": _decide_document,
     "link decide": _decide_link,
     "patient review": _review_patient,
     "patient unmerge": _unmerge,
@@ -371,6 +400,7 @@ OPERATIONS: dict[str, Callable[[Context, Arguments, Progress], dict[str, Any]]] 
     "feed accept": _accept_feed,
     "feed withdraw": _withdraw_feed,
     "import dicom": _import_objects,
+    "import stop": _stop_import,
     "import reports": _import_reports,
     "evaluation plan": _plan_evaluation,
     "evaluation run": _run_evaluation,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, func, select
 
+from dicom_node.documents.rejections import any_rejected
 from dicom_node.linking.models import LinkEvent
-from dicom_node.models import Study, Transmission
+from dicom_node.models import Transmission
 from dicom_node.solicited import solicited_studies
 from dicom_node.studies import (
     completed_contents,
@@ -73,12 +74,14 @@ def waiting_predictions(
 
 
 def _arrived_for(session: Session, model: Model, studies: set[str]) -> set[str]:
-    """Return those studies that a model looks at: a silent one takes what comes, no archive."""
+    """Return those studies that a model looks at: a silent one takes images that come, no archive.
+
+    A document that comes to an old study starts nothing.
+    """
     event = newest_event(session, model)
     if event.stage != Stage.SILENT:
         return studies
-    query = select(Study.study_instance_uid).where(col(Study.last_received_at) >= event.decided_at)
-    return {uid for uid in session.exec(query) if uid in studies}
+    return studies.intersection(studies_with_images(session, since=event.decided_at))
 
 
 def _link_events(session: Session, study_instance_uid: str) -> int:
@@ -118,9 +121,9 @@ def held(session: Session, study_instance_uid: str) -> str:
 def retracted(session: Session, sop_instance_uid: str) -> str:
     """Return why a structured report must not leave any more; empty where its model stands by it.
 
-    A report goes out for a model that is live and may speak of every observation that the report
-    carries, as it is now and not as it was when the report was built. Ask in the transaction that
-    lets it go.
+    One that rests on images which a rejection note has taken out of use stays. A report goes out
+    for a model that is live and may speak of every observation that the report carries, as it is
+    now and not as it was when the report was built. Ask in the transaction that lets it go.
     """
     rows = session.exec(
         select(Prediction.model_id, Prediction.observation)
@@ -129,6 +132,8 @@ def retracted(session: Session, sop_instance_uid: str) -> str:
     ).all()
     if not rows:
         return "no prediction is stored that this report carries"
+    if _rejected_since(session, sop_instance_uid):
+        return "images of its study were rejected after it was built"
     for model_id in sorted({key for key, _ in rows}):
         model = session.get_one(Model, model_id)
         stage = stage_of(session, model)
@@ -138,6 +143,18 @@ def retracted(session: Session, sop_instance_uid: str) -> str:
         if silent := sorted(carried & unspoken(session, model)):
             return f"its model {model.reference} does not speak of {', '.join(silent)} now"
     return ""
+
+
+def _rejected_since(session: Session, sop_instance_uid: str) -> bool:
+    """Tell whether a report rests on other images than now, and some of its study are rejected."""
+    rows = session.exec(
+        select(Prediction.study_instance_uid, Prediction.study_digest)
+        .where(Prediction.sop_instance_uid == sop_instance_uid)
+        .distinct()
+    )
+    return any(
+        digest != study_digest(session, uid) and any_rejected(session, uid) for uid, digest in rows
+    )
 
 
 def model_of(session: Session, model_id: int) -> Model:

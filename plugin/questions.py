@@ -59,10 +59,10 @@ def _agreement(session: Session, settings: Settings, _arguments: Arguments) -> d
     return agreement_of_labelers(session, settings)
 
 
-def _imports(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
-    from plugin.stages.import_objects import list_imports
+def _imports(session: Session, settings: Settings, _arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.import_journal import list_imports
 
-    return list_imports(session)
+    return list_imports(session, DataFolder(settings.data_folder).root)
 
 
 def _samples(session: Session, _settings: Settings, _arguments: Arguments) -> dict[str, Any]:
@@ -232,10 +232,11 @@ def _links(session: Session, _settings: Settings, arguments: Arguments) -> dict[
     return list_links(session, arguments.get("state") or "")
 
 
-def _gaps(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+def _gaps(session: Session, settings: Settings, arguments: Arguments) -> dict[str, Any]:
     from plugin.stages.gaps import find_gaps
+    from plugin.stages.ground import ground_of
 
-    return find_gaps(session, arguments["since"])
+    return find_gaps(session, arguments["since"], ground_of(settings).name_of)
 
 
 def _explain(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
@@ -300,6 +301,12 @@ def _quarantine(session: Session, _settings: Settings, _arguments: Arguments) ->
     from plugin.stages.quarantine import list_quarantined
 
     return list_quarantined(session)
+
+
+def _documents(session: Session, _settings: Settings, arguments: Arguments) -> dict[str, Any]:
+    from plugin.stages.document_decisions import list_documents
+
+    return list_documents(session, arguments["kind"])
 
 
 def _quarantined_object(
@@ -408,6 +415,7 @@ QUESTIONS: dict[str, Question] = {
     "study": _study,
     "series": _series,
     "expired": _what_expired,
+    "documents": _documents,
     "quarantine": _quarantine,
     "quarantined object": _quarantined_object,
     "export quarantined": _export_quarantined,

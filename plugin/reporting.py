@@ -11,16 +11,16 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dicom_node.settings import ReportingSettings
-from dicom_node.sr_content import (
+from dicom_node.archive_settings import ReportingSettings
+from dicom_node.sr.building import build_structured_report, encode
+from dicom_node.sr.content import (
     Algorithm,
     ConceptCode,
     DeviceObserver,
     Finding,
     FindingState,
 )
-from dicom_node.sr_rendering import render_html, render_text
-from dicom_node.structured_report import build_structured_report, encode
+from dicom_node.sr.rendering import render_html, render_text
 from labeling.vocabulary import WHOLE, Code, LabelSchema
 from plugin.errors import Permanent
 from training.models import Model, Prediction

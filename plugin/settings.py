@@ -13,20 +13,13 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError
 
+from dicom_node.archive_settings import PacsPeer, ReportingSettings
+from dicom_node.dicomweb_settings import DicomwebSettings
 from dicom_node.errors import InvalidSettings
+from dicom_node.keeping_settings import CommitmentSettings, ErasureSettings, RetentionRule
 from dicom_node.retrieval.settings import RetrievalSettings
 from dicom_node.setting_values import Section
-from dicom_node.settings import (
-    CommitmentSettings,
-    DicomSettings,
-    DicomwebSettings,
-    ErasureSettings,
-    Hl7Settings,
-    LinkingSettings,
-    PacsPeer,
-    ReportingSettings,
-    RetentionRule,
-)
+from dicom_node.settings import DicomSettings, Hl7Settings, LinkingSettings
 from labeling.settings import LabelingSettings
 from training.settings import GateSettings, MonitorSettings, PredictionRule, TrainingSettings
 

@@ -156,6 +156,7 @@ peer = ""                           # name of a [[pacs]] below; empty: nothing i
 studies_per_hour = 120              # asked for, priors included; 0: no limit
 parallel = 1                        # studies at a time
 maximum_instances = 10000           # a study with more is left out, and listed
+retry_seconds = 300.0               # before what did not come is asked for again; then longer
 # hours = "19:00-06:00"             # at which `radloop backfill` asks; default: always
 # time_zone = "Europe/Berlin"       # of these hours
 # priors_from = "research"          # [[pacs]] that is asked for the priors of [[prediction]]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import func
 from sqlmodel import Session, SQLModel, col, select
 
 from dicom_node.commitment.queries import commitment_counts
-from dicom_node.life_models import Erasure, Tombstone
+from dicom_node.documents.models import DicomDocument
+from dicom_node.life_models import Erasure, SolicitedStudy, Tombstone
 from dicom_node.linking.queries import unlinked_reports
 from dicom_node.models import (
     Instance,
@@ -31,9 +31,12 @@ from plugin import control
 from plugin.context import open_for_reading
 from plugin.folders import DataFolder
 from plugin.settings import Settings
+from plugin.stages.backfill import list_backfills
+from plugin.stages.import_journal import list_imports
 from training.models import Model, Prediction
 
 _LISTED = 50
+_NEWEST = 5
 
 
 def node_status(settings: Settings) -> dict[str, Any]:
@@ -51,16 +54,17 @@ def node_status(settings: Settings) -> dict[str, Any]:
         if session is None:
             return {**found, "empty": True}
         spooled = DicomStore(folder.root).spooled_count()
-        return {**found, "spooled": spooled, **_counts(session)}
+        return {**found, "spooled": spooled, **_counts(session, folder.root)}
 
 
-def _counts(session: Session) -> dict[str, Any]:
+def _counts(session: Session, root: Path) -> dict[str, Any]:
     return {
         "instances": _count(session, Instance),
         "series": _count(session, Series),
         "studies": _count(session, Study),
         "expired_instances": _count(session, Tombstone),
         "erasures": _count(session, Erasure),
+        "documents": _by(session, DicomDocument.kind),
         "messages": _count(session, Message),
         "messages_by_disposition": _by(session, Message.disposition),
         "reports": _count(session, Report),
@@ -78,6 +82,9 @@ def _counts(session: Session) -> dict[str, Any]:
         "predictions": _count(session, Prediction),
         "transmissions": _by(session, Transmission.state),
         **commitment_counts(session),
+        "fetched_or_imported_studies": _by(session, SolicitedStudy.way),
+        "backfills": list_backfills(session)["backfills"][: -_NEWEST - 1 : -1],
+        "imports": list_imports(session, root)["imports"][:_NEWEST],
         "quarantined": _quarantined(session),
         "frozen": [
             {"study_instance_uid": uid, "reasons": reasons}
@@ -135,74 +142,3 @@ def _ignored(session: Session) -> dict[str, int]:
         .limit(_LISTED)
     )
     return dict(session.exec(query).all())
-
-
-def render_status(found: dict[str, Any], console: Console | None = None) -> None:
-    """Print the status as tables for a person."""
-    console = console or Console()
-    state = "running" if found["running"] else "not running"
-    console.print(f"radloop is {state}; data in {found['data_folder']}; research use only")
-    if found["receiving_failure"]:
-        console.print(
-            f"[bold red]RECEIVING HAS STOPPED[/]: {found['receiving_failure']}; "
-            "repair the disk, then start the node again"
-        )
-    if found["ports"]:
-        listed = ", ".join(f"{name} {port}" for name, port in sorted(found["ports"].items()))
-        console.print(f"listening on: {listed}")
-    if found.get("empty"):
-        console.print("nothing has been received yet")
-        return
-    table = Table(show_header=False)
-    for key in (
-        "instances",
-        "spooled",
-        "series",
-        "studies",
-        "messages",
-        "reports",
-        "labels",
-        "models",
-        "predictions",
-    ):
-        table.add_row(key, f"{found[key]:,}")
-    for key in (
-        "messages_by_disposition",
-        "links",
-        "labels_by_labeler",
-        "transmissions",
-        "commitment_requests",
-        "commitment_inquiries",
-    ):
-        parts = ", ".join(f"{name} {number:,}" for name, number in sorted(found[key].items()))
-        table.add_row(key.replace("_", " "), parts or "none")
-    console.print(table)
-    for title, rows in (
-        (
-            "quarantined",
-            [
-                f"{row['kind']} from {row['sender']!r}: {row['reason']}"
-                for row in found["quarantined"]
-            ],
-        ),
-        (
-            "frozen until a person decides (radloop quarantine list)",
-            [
-                f"study {row['study_instance_uid']}: {'; '.join(row['reasons'])}"
-                for row in found["frozen"]
-            ],
-        ),
-        (
-            "storage commitment failed (radloop commitment list)",
-            [
-                f"{row['kind']} {row['id']}, {row['peer']}, {row['state']}: {row['last_error']}"
-                for row in found["commitments_failed"]
-            ],
-        ),
-        ("not linked", [f"report {row['report']}: {row['reason']}" for row in found["unlinked"]]),
-        ("ignored messages", [f"{n} x {reason}" for reason, n in found["ignored"].items()]),
-    ):
-        if rows:
-            console.print(f"{title}:")
-            for row in rows:
-                console.print(f"  {row}", markup=False)

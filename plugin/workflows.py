@@ -77,9 +77,9 @@ class Workflows:
             DBOS.enqueue_workflow(TRANSMISSION_QUEUE, self._send_workflow, transmission_id)
 
     def enqueue_commitment(
-        self, kind: str, key: int, named: str, round_number: int, attempt: int
+        self, kind: str, key: int, name: str, round_number: int, attempt: int
     ) -> None:
-        """Ask for one attempt of storage commitment; the same request again is harmless.
+        """Ask for one attempt of storage commitment.
 
         Each attempt is a workflow of its own: one that slept until the next would keep a place of
         the queue from other peers. The row says when the next one is due.
@@ -87,12 +87,12 @@ class Workflows:
         Args:
             kind: which table.
             key: id of the row.
-            named: what the row is about, which no other row of this id ever was.
+            name: a name that no other attempt ever had: what a queue has ended once, however it
+                ended, it never begins again.
             round_number: how often it was begun anew.
             attempt: how many attempts of this round came before.
         """
-        digest = hashlib.sha256(named.encode()).hexdigest()
-        with SetWorkflowID(f"commit:{kind}:{key}:{digest}:{round_number}:{attempt}"):
+        with SetWorkflowID(f"commit:{kind}:{key}:{round_number}:{attempt}:{name}"):
             DBOS.enqueue_workflow(
                 COMMITMENT_QUEUE, self._commit_workflow, kind, key, round_number, attempt
             )

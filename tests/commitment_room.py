@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +78,7 @@ class Asker:
 
     ae_title: str = "MODALITY"
     status: int = 0x0000  # that it gives to reports
+    before_answer: Callable[[], None] = lambda: None
     reports: list[Report] = field(default_factory=list)
     _came: threading.Condition = field(default_factory=threading.Condition)
     _server: Any = None
@@ -143,6 +144,7 @@ class Asker:
         with self._came:
             self.reports.append(report)
             self._came.notify_all()
+        self.before_answer()
         return self.status, None
 
 

@@ -19,7 +19,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.dicomweb.process import StowReceiver
 from dicom_node.dicomweb.senders import token_digest
-from dicom_node.settings import DicomSettings, DicomwebSettings
+from dicom_node.dicomweb_settings import DicomwebSettings
+from dicom_node.settings import DicomSettings
 from dicom_node.storage import DicomStore
 from tests.builders import encode
 

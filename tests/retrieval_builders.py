@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dicom_node.storage_scu import StorageSender
 from dicom_node.verification_scu import echo
 from plugin.simulation.ports import free_ports
 from tests.builders import write_file
-from tests.peers import find_program
+from tests.peers import find_program, running_orthanc
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,15 @@ def archive(peer: Any, **values: Any) -> Archive:
     """Return an archive to ask, with short waits."""
     quick = {"response_seconds": 20.0, "total_seconds": 60.0}
     return Archive(peer, "RADLOOP", **{**quick, **values})
+
+
+def real_archive(kind: str, folder: Path, us: tuple[str, int]) -> AbstractContextManager[Any]:
+    """Run ``orthanc`` or ``dcmqrscp``; it knows where RADLOOP listens, and gives by both ways."""
+    if kind == "dcmqrscp":
+        return running_dcmqrscp(folder, {"RADLOOP": us})
+    return running_orthanc(
+        folder,
+        DicomModalities={"node": ["RADLOOP", *us]},
+        DicomAlwaysAllowMove=True,
+        DicomAlwaysAllowGet=True,
+    )

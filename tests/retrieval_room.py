@@ -16,12 +16,15 @@ from sqlmodel import col, select
 
 from dicom_node.arrivals import nanoseconds
 from dicom_node.indexing import index_spool
+from dicom_node.messages import receive
+from dicom_node.models import Study
 from dicom_node.receiver import Receivers
 from dicom_node.retrieval.models import Retrieval
 from dicom_node.solicited import solicited_studies
 from dicom_node.storage import DicomStore
 from plugin.context import Context, open_context
 from plugin.linking import study_linker
+from plugin.operations import run_operation
 from plugin.settings import load_settings
 from plugin.settings_template import render
 from plugin.simulation.pacs import PacsDouble
@@ -159,3 +162,27 @@ def studies(names: Iterable[str], images: int = 2, **values: Any) -> list[Any]:
         for name in names
         for number in range(1, images + 1)
     ]
+
+
+def start(room: Room, *rows: list[str], header: list[str] | None = None, **values: Any) -> Any:
+    """Have a list of accession numbers fetched."""
+    arguments = {"path": room.file(rows, header or []), "peer": "", "priors": 0, "name": "all"}
+    return run_operation(room.context, "backfill start", {**arguments, **values}, print)
+
+
+def indexed(room: Room) -> set[str]:
+    """Return the studies that the node holds."""
+    with room.context.database.read() as session:
+        return set(session.exec(select(Study.study_instance_uid)))
+
+
+def tell(room: Room, message: bytes) -> None:
+    """File an HL7 message."""
+    context = room.context
+    receive(
+        context.database,
+        message,
+        profiles=context.profiles,
+        linking=context.linking(),
+        clock=context.clock,
+    )

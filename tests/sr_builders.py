@@ -8,7 +8,7 @@ from typing import Any
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from dicom_node.sr_content import Algorithm, ConceptCode, DeviceObserver, Finding, FindingState
+from dicom_node.sr.content import Algorithm, ConceptCode, DeviceObserver, Finding, FindingState
 
 ANALYSED_AT = dt.datetime(2026, 11, 2, 9, 30, tzinfo=dt.UTC)
 MRI = ConceptCode("25056-3", "LN", "MRI unspecified body region")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, select
 
+from dicom_node.documents.rejections import expired_studies, held_studies
 from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Study
 from dicom_node.studies import frozen_studies
@@ -103,6 +104,7 @@ def gather(
     refusals = _Refusals(
         query, patients, salt, opted_out_studies(session, salt, name_of, patients=patients)
     )
+    rejected = expired_studies(session) | held_studies(session)
     sites = sites_of(session) if query.split else {}
     gathered = {}
     for uid, key in keys.items():
@@ -122,7 +124,7 @@ def gather(
             probabilities=read.probabilities if read else {},
             said=read.said if read else {},
             no_images="" if uid in fitting else whys.get(uid, unread),
-            refusal=refusals.of(uid, key, date) or outside,
+            refusal=refusals.of(uid, key, date) or outside or rejected.get(uid, ""),
             other_reference=uid in by_readers and uid not in references,
         )
     return gathered

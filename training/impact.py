@@ -15,6 +15,7 @@ from enum import StrEnum
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
+from dicom_node.documents.rejections import held_studies
 from dicom_node.models import Link, Report, Study, Transmission
 from dicom_node.reports.status import EFFECTS, Effect
 from dicom_node.studies import frozen_studies, study_digest
@@ -238,7 +239,7 @@ def _models(session: Session, members: Iterable[Standing]) -> dict[Key, str]:
 
 
 def _predictions(session: Session, studies: Collection[str]) -> dict[Key, str]:
-    frozen = frozen_studies(session)
+    faults = _study_faults(session)
     seen: dict[tuple[int, str], set[str]] = {}
     for chunk in chunks(sorted(studies)):
         for model_id, uid, digest in session.exec(
@@ -249,14 +250,19 @@ def _predictions(session: Session, studies: Collection[str]) -> dict[Key, str]:
             seen.setdefault((model_id, uid), set()).add(digest)
     now = {uid: study_digest(session, uid) for uid in {uid for _, uid in seen}}
     return {
-        Key(Artefact.PREDICTION, model_id, uid): _image_fault(uid in frozen, now[uid] in digests)
+        Key(Artefact.PREDICTION, model_id, uid): faults.get(uid, "")
+        or _image_fault(now[uid] in digests)
         for (model_id, uid), digests in seen.items()
     }
 
 
-def _image_fault(is_frozen: bool, same: bool) -> str:
-    if is_frozen:
-        return Fault.FROZEN
+def _study_faults(session: Session) -> dict[str, str]:
+    """Return why whatever was said about the images of a study must wait, by study."""
+    frozen = dict.fromkeys(frozen_studies(session), str(Fault.FROZEN))
+    return frozen | dict.fromkeys(held_studies(session), str(Fault.REJECTED))
+
+
+def _image_fault(same: bool) -> str:
     return "" if same else Fault.IMAGES
 
 
@@ -264,7 +270,7 @@ def _structured_reports(
     session: Session, ground: Ground, studies: Collection[str]
 ) -> dict[Key, str]:
     """A structured report is stale with its study: other images, another patient, a suspension."""
-    frozen = frozen_studies(session)
+    faults = _study_faults(session)
     found: dict[Key, str] = {}
     for chunk in chunks(sorted(studies)):
         rows = session.exec(
@@ -280,7 +286,7 @@ def _structured_reports(
         for row, study, digest in rows:
             uid = row.study_instance_uid
             same = digest is None or digest == study_digest(session, uid)
-            fault = _image_fault(uid in frozen, same)
+            fault = faults.get(uid, "") or _image_fault(same)
             if not fault and uid in suspended:
                 fault = Fault.LINK
             if not fault:

@@ -124,6 +124,7 @@ _LOOKS: Mapping[Fault, Callable[[Session, Ground, str], str]] = {
     Fault.PACS_IDENTITY: _in_pacs,
     Fault.PACS_ABSENT: _in_pacs,
     Fault.PACS_IMAGES: _in_pacs,
+    Fault.REJECTED: _frozen,
     Fault.TWO_FOLDS: _identity,
     Fault.MOVED: _identity,
 }

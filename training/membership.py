@@ -9,6 +9,7 @@ from functools import cached_property
 from sqlmodel import Session, col, select
 
 from dicom_node.database import chunks
+from dicom_node.documents.rejections import held_studies
 from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report, Study
 from dicom_node.reports.status import FINAL_STATUSES
@@ -23,10 +24,14 @@ from training.standing import Facts, Standing, fault_of
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """How patients are told apart: the secret of their keys, and the one name of an issuer."""
+    """How patients are told apart: the secret of their keys, and the one name of an issuer.
+
+    ``archives`` are the names of the archives whose differences count; None: all.
+    """
 
     salt: bytes
     name_of: NameOfIssuer = str
+    archives: frozenset[str] | None = None
 
 
 def standing_of(session: Session, ground: Ground, cohort: Cohort) -> list[Standing]:
@@ -96,6 +101,7 @@ class _Known:
             needs_report=self._needs_report(member),
             frozen=uid in self._frozen,
             in_pacs=self._in_pacs.get(uid, Difference.NONE),
+            rejected=uid in self._rejected,
             same_images=self._same_images(member),
             same_key=key == member.patient_key,
             opted_out=uid in self._opted_out,
@@ -143,7 +149,11 @@ class _Known:
 
     @cached_property
     def _in_pacs(self) -> dict[str, Difference]:
-        return differences(self.session, self._studies)
+        return differences(self.session, self._studies, self.ground.archives)
+
+    @cached_property
+    def _rejected(self) -> set[str]:
+        return set(held_studies(self.session))
 
     @cached_property
     def _opted_out(self) -> set[str]:

@@ -11,15 +11,27 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, func, select
 
 from dicom_node.database import chunks
+from dicom_node.documents.models import DicomDocument
 from dicom_node.hl7.times import comparable
-from dicom_node.models import Report, Transmission
-from dicom_node.sr_content import RESEARCH_TITLE
+from dicom_node.models import Message, Report, Transmission
+from dicom_node.reports.models import ReportInput
+from dicom_node.sr.content import RESEARCH_TITLE
 from training.manifest import text_digest
 from training.models import CohortMember, Model, Prediction
 
 CITES = "report cites a prediction of ours"
 CAME_AFTER = "report cites a prediction of ours: it came after one was delivered"
 
+# What a structured report of ours says first, and the fixed shape of its summary
+# (dicom_node.sr.content), in whatever spaces, dashes and case a reader's system copies them.
+_SENTENCES = (
+    r"research use only\W{1,5}not for diagnosis",
+    r"computed by an algorithm,? not verified by a physician",
+    r"(?:nothing )?above threshold[:.]",
+    r"(?:below threshold|not evaluated): \d+ of \d+",
+    r"ai research: (?:\d+ ?(?:of|/) ?\d+|no data)",
+)
+_FIXED = re.compile(rf"(?<!\w)(?:{'|'.join(_SENTENCES)})", re.IGNORECASE)
 _UID = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d])")
 _TIME = "%Y%m%d%H%M%S%f"  # of comparable texts, in UTC
 
@@ -41,12 +53,15 @@ class OwnNames:
     def cited_in(self, text: str) -> bool:
         """Tell whether a text quotes a UID, our document title, a model or a device of ours.
 
+        What our reports say in fixed words counts as well: their warning and their summary.
+
         A model whose name is a plain word ("spine") counts beside the word "model" or with its
         version alone, or every report on a spine would count.
         """
         if any(uid in self.uids for uid in _UID.findall(text)):
             return True
-        return self._pattern.search(" ".join(text.split())) is not None
+        said = " ".join(text.split())
+        return bool(_FIXED.search(said) or self._pattern.search(said))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -109,8 +124,11 @@ def read_reports(
     delivered = _delivered(session) if after_delivery else {}
     found = {}
     for part in chunks(sorted(study_of)):
-        for report in session.exec(select(Report).where(col(Report.id).in_(part))):
-            fault = CITES if names.cited_in(report.text) else ""
+        reports = session.exec(select(Report).where(col(Report.id).in_(part))).all()
+        citing = _citing(session, {report.report_identity for report in reports})
+        for report in reports:
+            cites = report.report_identity in citing or names.cited_in(report.text)
+            fault = CITES if cites else ""
             key = report.id or 0
             if not fault and _came(report) > delivered.get(study_of[key], _NEVER):
                 fault = CAME_AFTER
@@ -119,6 +137,20 @@ def read_reports(
 
 
 _NEVER = "9" * 20
+
+
+def _citing(session: Session, chains: Collection[str]) -> set[str]:
+    """Return the reports of which a version came as a structured report that names one of ours."""
+    found = set()
+    for names in chunks(sorted(chains)):
+        rows = session.exec(
+            select(ReportInput.report_identity, DicomDocument.refers_to)
+            .join(Message, col(Message.id) == col(ReportInput.message_id))
+            .join(DicomDocument, col(DicomDocument.digest) == col(Message.peer))
+            .where(col(ReportInput.report_identity).in_(names))
+        )
+        found |= {chain for chain, refers_to in rows if refers_to}
+    return found
 
 
 def _delivered(session: Session) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock
+from dicom_node.documents.rejections import expired_studies
 from dicom_node.models import Study
 from dicom_node.solicited import solicited_studies
 from dicom_node.studies import frozen_studies
@@ -191,9 +192,10 @@ def studies_to_predict(
     """Return the complete studies that fit the rule and that the model has not yet seen as such.
 
     Left out are studies without an image series that fits (one with structured reports only
-    never does), frozen ones, those with a suspended link, those whose reports were all imported,
-    those that this node asked for (:mod:`dicom_node.solicited`), and, where the rule says so, with
-    a confirmed final report.
+    never does), frozen ones, those of which a rejection note says that the archive keeps the
+    images no longer, those with a suspended link, those whose reports were all imported, those
+    that this node asked for (:mod:`dicom_node.solicited`), and, where the rule says so, with a
+    confirmed final report.
 
     Args:
         session: any session.
@@ -205,6 +207,7 @@ def studies_to_predict(
     fitting = images(session, series_rule(rule))
     wanted = fitting.keys() & set(complete_study_uids)
     wanted -= frozen_studies(session).keys()
+    wanted -= expired_studies(session).keys()
     wanted -= suspended_studies(session, wanted)
     wanted -= historical_studies(session)
     wanted -= solicited_studies(session, wanted).keys()

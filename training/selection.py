@@ -18,7 +18,7 @@ from dicom_node.linking.decision import CONFIRMED, SUSPENDED
 from dicom_node.linking.link_rows import AUTOMATIC
 from dicom_node.models import Instance, Link, Report, Series
 from dicom_node.reports.status import FINAL_STATUSES
-from dicom_node.studies import is_image
+from dicom_node.studies import images_only
 from training.errors import Permanent
 from training.series_choices import chosen_digests
 
@@ -105,9 +105,9 @@ def image_digests(
     if rule.image_rule:
         return chosen_digests(session, rule.image_rule, studies)
     query = (
-        select(Series, Instance.digest, Instance.sop_class_uid)
+        select(Series, Instance.digest)
         .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
-        .where(Series.modality == rule.modality)
+        .where(Series.modality == rule.modality, images_only())
         .order_by(col(Series.study_instance_uid), col(Instance.digest))
     )
     queries = (
@@ -121,9 +121,8 @@ def image_digests(
     fitting = (
         (series.study_instance_uid, digest)
         for each in queries
-        for series, digest, sop_class_uid in session.exec(each)
+        for series, digest in session.exec(each)
         if rule.accepts(series.body_part_examined, series.series_description)
-        and is_image(sop_class_uid)
     )
     return {
         study: [digest for _, digest in group]

@@ -21,6 +21,7 @@ class Fault(StrEnum):
 
     OPTED_OUT = "its patient has opted out of research"
     TWO_FOLDS = "its patient stands in another fold too"
+    REJECTED = "its images were rejected as unsafe or as another's"
     WITHDRAWN = "its report was withdrawn or cancelled"
     LINK = "its link is not confirmed any more"
     FROZEN = "an object of the study is in quarantine"
@@ -52,6 +53,7 @@ class Consequence:
 CONSEQUENCES: Mapping[Fault, Consequence] = {
     Fault.OPTED_OUT: Consequence(stops=True, spoils=True, taints=True),
     Fault.TWO_FOLDS: Consequence(stops=True, spoils=True, taints=True),
+    Fault.REJECTED: Consequence(stops=True, spoils=True, taints=True),
     Fault.WITHDRAWN: Consequence(stops=True, spoils=True, taints=True),
     Fault.LINK: Consequence(stops=True, spoils=True, taints=True),
     # Left out of a training until a person has decided; see plugin.stages.train.
@@ -87,6 +89,7 @@ class Facts:
     current_link: str = ""  # the state of that version's link to the study
     final_reports: int = 1  # confirmed and final, of the study
     frozen: bool = False
+    rejected: bool = False  # dicom_node.documents.rejections.held_studies
     same_images: bool = True
     same_key: bool = True
     opted_out: bool = False
@@ -100,6 +103,7 @@ def fault_of(facts: Facts) -> Fault | None:
     found = (
         Fault.OPTED_OUT if facts.opted_out else None,
         Fault.TWO_FOLDS if facts.folds > 1 else None,
+        Fault.REJECTED if facts.rejected else None,
         report if report in (Fault.WITHDRAWN, Fault.LINK) else None,
         Fault.FROZEN if facts.frozen else None,
         report,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dicom_node.admission import Admission, Applicant
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.commitment.models import CommitmentRequest
-from dicom_node.errors import InvalidSettings
-from dicom_node.settings import DicomSettings, PacsPeer
+from dicom_node.errors import InvalidSettings, Transient
+from dicom_node.settings import DicomSettings
 
 
 def report_address(
@@ -24,11 +25,17 @@ def report_address(
 
     Raises:
         InvalidSettings: the settings name no address for it.
+        Transient: the host of its line could not be looked up.
     """
     applicant = Applicant(
         request.peer, request.called_ae_title, request.address, request.certificate
     )
-    entry = Admission(dicom).peer(applicant)
+    title = request.peer.strip(" ")
+    lines = tuple(each for each in dicom.peers if each.ae_title == title)
+    admission = Admission(dicom.model_copy(update={"peers": lines}))
+    entry = admission.peer(applicant)
+    if entry is None and any(each.commitment_port for each in admission.unknown):
+        raise Transient("the host of its line in [[dicom.peers]] could not be looked up")
     if entry is not None and entry.commitment_port:
         return PacsPeer(
             name=f"commitment of {request.peer}"[:64],

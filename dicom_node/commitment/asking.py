@@ -45,6 +45,10 @@ TakeReport = Callable[[Information], bool]
 _CONTEXT = (STORAGE_COMMITMENT, TRANSFER_SYNTAXES)
 _LOOK_SECONDS = 0.05
 _MOST_REPORTS = 16  # on one association
+_TOTAL_SECONDS = 180.0
+_COMMAND_BYTES = 64 * 1024
+# Reports of others' questions may come, too; one of them is not kept while the next one comes.
+_MOST_BYTES = 8 * MAXIMUM_INFORMATION_BYTES
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ def send_report(
         NothingAccepted: it does not offer to be the user of this service.
     """
     roles = [(STORAGE_COMMITMENT, False, True)]
-    association = associate(peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles=roles)
+    association = associate(
+        peer, calling_ae_title, [_CONTEXT], timeouts or Timeouts(total=_TOTAL_SECONDS), tls,
+        roles=roles, message_bytes=_COMMAND_BYTES, total_bytes=_MOST_BYTES,
+    )  # fmt: skip
     try:
         answered = association.acceptor.role_selection.get(STORAGE_COMMITMENT)
         # Who answers no selection may take reports all the same; who says no, means it.
@@ -105,6 +112,7 @@ def ask(
     linger_seconds: float,
     timeouts: Timeouts | None = None,
     tls: ssl.SSLContext | None = None,
+    answered: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
     """Ask an archive to commit (N-ACTION) and take its report where it comes on the spot.
 
@@ -116,19 +124,25 @@ def ask(
         linger_seconds: how long the association stays open for a report.
         timeouts: how long to wait for the peer.
         tls: how to secure the connection; None: plain.
+        answered: called with the answer to the request, before the association lingers.
 
     Raises:
         Transient: the archive cannot be reached, rejects us, or does not answer.
         NothingAccepted: it does not offer the service.
     """
     roles = [(STORAGE_COMMITMENT, True, True)]
-    association = associate(peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles=roles)
+    timeouts = timeouts or Timeouts(total=_TOTAL_SECONDS + linger_seconds)
+    association = associate(
+        peer, calling_ae_title, [_CONTEXT], timeouts, tls, roles=roles,
+        message_bytes=MAXIMUM_INFORMATION_BYTES + _COMMAND_BYTES, total_bytes=_MOST_BYTES,
+    )  # fmt: skip
     try:
         reports = _Reports(association, take)
         status, _ = association.send_n_action(
             data_set_of(information), REQUEST_COMMITMENT, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
         )
         answer = _answer(status)
+        answered(answer)
         reports.serve(linger_seconds if answer.succeeded else 0.0)
     except ValueError as error:
         raise NothingAccepted("the peer does not let us be the user of this service") from error

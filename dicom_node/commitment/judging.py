@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -49,23 +49,32 @@ def judge(
         database: the index.
         store: the files.
         references: what is asked for.
-        complete: whether everything that came before the request is indexed; what is missing then
-            does not exist, else it could be among what is not.
+        complete: whether everything that came before the request is indexed; else what waits could
+            be what is missing, or take the place of what is held, and nothing is committed.
     """
-    missing = NO_SUCH_INSTANCE if complete else PROCESSING_FAILURE
     with database.read() as session:
-        judged = look_up(session, references, missing)
+        judged = look_up(session, references, NO_SUCH_INSTANCE)
+    if not complete:
+        failed = [replace(each.reference, reason=PROCESSING_FAILURE) for each in judged]
+        return [replace(e, reference=f) for e, f in zip(judged, failed, strict=True)]
     return [_with_bytes_checked(store, each) for each in judged]
 
 
-def promise(session: Session, judged: Sequence[Judged], until: dt.datetime) -> list[Judged]:
+def promise(
+    session: Session,
+    judged: Sequence[Judged],
+    until: dt.datetime,
+    barred: Collection[str] = frozenset(),
+) -> list[Judged]:
     """Promise what is committed, in the transaction that records the judgement.
 
     The index is asked once more: what has gone, changed or come into dispute since its bytes were
-    read is not promised. A promise that was made before is never shortened.
+    read is not promised, and nothing of the studies in ``barred``. A promise that was made before
+    is never shortened.
     """
     again = look_up(session, [each.reference for each in judged], NO_SUCH_INSTANCE)
     final = [_worst(before, now) for before, now in zip(judged, again, strict=True)]
+    final = [_barred(each) if each.study_instance_uid in barred else each for each in final]
     committed = {e.reference.sop_instance_uid: e for e in final if not e.reference.reason}
     known: dict[str, CommittedInstance] = {}
     for chunk in chunks(sorted(committed)):
@@ -82,6 +91,12 @@ def promise(session: Session, judged: Sequence[Judged], until: dt.datetime) -> l
         row.kept_until = max(row.kept_until, until)
         session.add(row)
     return final
+
+
+def _barred(each: Judged) -> Judged:
+    if each.reference.reason:
+        return each
+    return replace(each, reference=replace(each.reference, reason=PROCESSING_FAILURE))
 
 
 def _worst(before: Judged, now: Judged) -> Judged:

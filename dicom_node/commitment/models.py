@@ -37,6 +37,8 @@ class CommitmentRequest(SQLModel, table=True):
     failures: str = ""  # how many failed and why, when they were last judged
     rounds: int = 0  # how often it was asked again, or a person had it tried again
     attempts: int = 0  # to report, in this round
+    running: str = ""  # name of the attempt that is being made; empty: none
+    filing: int = 0  # which request it was, in the order in which they were filed
     last_status: int | None = None  # of the N-EVENT-REPORT response
     last_error: str = ""
     received_at: dt.datetime = _time()
@@ -88,6 +90,8 @@ class CommitmentInquiry(SQLModel, table=True):
     rounds: int = 0  # how often a person asked to try again
     attempts: int = 0  # in this round
     asked: int = 0  # of them, how many the archive took
+    running: str = ""  # name of the attempt that is being made; empty: none
+    settled_by: int = 0  # number of the transaction under which the answer that counts came
     last_error: str = ""
     created_at: dt.datetime = _time()
     due_at: dt.datetime = _time()  # of the next attempt
@@ -102,4 +106,17 @@ class CommitmentTransaction(SQLModel, table=True):
     transaction_uid: str = Field(primary_key=True)
     inquiry_id: int = Field(index=True)  # commitment_inquiry.id
     study_instance_uid: str = Field(index=True)
+    number: int = 0  # of the transactions of its inquiry, from 1
     asked_at: dt.datetime = _time()
+
+
+class AwaitedObject(SQLModel, table=True):
+    """An object that lay in the spool when a request was filed: it may have come before it.
+
+    Requests from ``since`` on wait until it is indexed. No clock is asked, since it may be set.
+    """
+
+    __tablename__ = "awaited_object"
+
+    digest: str = Field(primary_key=True)
+    since: int  # commitment_request.filing

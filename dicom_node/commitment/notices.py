@@ -6,12 +6,14 @@ then the data set as it was sent. Its name is of chance.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -28,14 +30,18 @@ from dicom_node.commitment.vocabulary import (
 from dicom_node.dimse import INVALID_ARGUMENT, RESOURCE_LIMITATION, SUCCESS
 from dicom_node.durable import storage_error, sync_folder
 from dicom_node.intake import Intake, TemporaryFile
+from dicom_node.repeated_logs import RepeatFilter
 
 REQUEST, REPORT = "N-ACTION", "N-EVENT-REPORT"
 
 _SUFFIX = ".commitment"
 _DAMAGED_SUFFIX = ".damaged"
+_FULL_SUFFIX = ".full"
 _LONGEST_LINE = 4096
+_MOST_FILES = 4096
 
 log = logging.getLogger(__name__)
+log.addFilter(RepeatFilter())
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,8 @@ class IncomingNotice:
         self._file.discard()
 
     def _judge(self) -> tuple[int, str]:
+        if self._head.kind == REQUEST and self._is_full():
+            return RESOURCE_LIMITATION, "too many requests wait for their reports"
         try:
             data = self._file.path.read_bytes()[len(self._line) :]
             found = decode_information(data, self._head.transfer_syntax_uid)
@@ -145,6 +153,33 @@ class IncomingNotice:
             return INVALID_ARGUMENT, f"the data set cannot be understood: {error}"
         reason = _what_is_missing(self._head, found)
         return (INVALID_ARGUMENT if reason else SUCCESS), reason
+
+    def _is_full(self) -> bool:
+        folder = self._intake.folders.commitments
+        if _full_mark(folder, self.calling_ae_title).exists():
+            return True
+        try:
+            return len(os.listdir(folder)) >= _MOST_FILES
+        except OSError as error:
+            raise storage_error(error) from error
+
+
+def _full_mark(folder: Path, ae_title: str) -> Path:
+    return folder / f"{hashlib.sha256(ae_title.encode()).hexdigest()}{_FULL_SUFFIX}"
+
+
+def mark_full(folder: Path, ae_titles: Collection[str]) -> None:
+    """Have receivers take no more requests of these peers, and of all others again."""
+    if not folder.is_dir():
+        return
+    wanted = {_full_mark(folder, title) for title in ae_titles}
+    present = set(folder.glob(f"*{_FULL_SUFFIX}"))
+    for path in wanted - present:
+        path.touch(mode=0o600)
+    for path in present - wanted:
+        path.unlink(missing_ok=True)
+    if wanted != present:
+        sync_folder(folder)
 
 
 def _what_is_missing(head: Notice, found: Information) -> str:
@@ -160,11 +195,18 @@ def waiting_notices(folder: Path) -> Iterator[Notice]:
     """Yield what waits to be filed, in order of arrival; what is damaged is put aside."""
     if not folder.is_dir():
         return  # nothing was ever received
+    found = []
     with os.scandir(folder) as entries:
-        found = [(e.stat().st_mtime_ns, e.name) for e in entries if e.name.endswith(_SUFFIX)]
+        for entry in entries:
+            if entry.name.endswith(_SUFFIX):
+                with suppress(OSError):
+                    found.append((entry.stat().st_mtime_ns, entry.name))
     for _, name in sorted(found):
         try:
             yield _read(folder / name)
+        except OSError as error:
+            # It stays and is tried again; the others must not wait for it.
+            log.warning("a file of storage commitment cannot be read: %s", type(error).__name__)
         except (ValueError, TypeError, KeyError) as error:
             path = folder / name
             log.error("a file of storage commitment is damaged: %s", type(error).__name__)

@@ -42,6 +42,13 @@ MAXIMUM_REFERENCES = 20_000
 """The most instances that one request or report may name."""
 
 
+MOST_OPEN_REQUESTS = 1_000
+"""How many requests of one peer may wait for their report before it has to wait itself."""
+
+MOST_OPEN_REFERENCES = 400_000
+"""How many instances they may name in all."""
+
+
 def reason_in_words(reason: int) -> str:
     """Return what a failure reason means, for people."""
     return f"{FAILURE_REASONS.get(reason, 'a reason that the standard does not define')} " + (

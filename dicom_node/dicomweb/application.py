@@ -22,9 +22,10 @@ from dicom_node.dicomweb.refusal import Refusal
 from dicom_node.dicomweb.senders import Senders
 from dicom_node.dicomweb.shelf import Shelf
 from dicom_node.dicomweb.transaction import Transaction
+from dicom_node.dicomweb_settings import DicomwebSettings
 from dicom_node.durable import StorageFailed
 from dicom_node.file_meta import is_uid
-from dicom_node.settings import DicomSettings, DicomwebSettings
+from dicom_node.settings import DicomSettings
 
 log = logging.getLogger(__name__)
 

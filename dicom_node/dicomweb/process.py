@@ -15,6 +15,7 @@ from typing import Any
 
 from dicom_node.child_process import DISK_FAILED, begin_child
 from dicom_node.dicomweb.senders import Senders
+from dicom_node.dicomweb_settings import DicomwebSettings
 from dicom_node.listening_process import (
     PLAIN,
     TLS,
@@ -24,7 +25,7 @@ from dicom_node.listening_process import (
     serve_until_told,
     tell_ready,
 )
-from dicom_node.settings import DicomSettings, DicomwebSettings
+from dicom_node.settings import DicomSettings
 from dicom_node.sop_classes import negotiable
 from dicom_node.tls import https_server_context
 

@@ -10,13 +10,13 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.dicomweb.dicom_json import Item, read_data_sets, text_of
 from dicom_node.dicomweb.media_types import DICOM_JSON
 from dicom_node.dicomweb.web_call import WebTimeouts, call
 from dicom_node.errors import Transient
 from dicom_node.query_scu import StudyAnswer
-from dicom_node.settings import PacsPeer
-from dicom_node.sr_identity import MUST_AGREE
+from dicom_node.sr.identity import MUST_AGREE
 
 _NO_CONTENT = 204
 _TRY_AGAIN = frozenset((408, 425, 429))
@@ -32,7 +32,7 @@ def find_study_identity(
 ) -> StudyAnswer:
     """Ask the archive whose study this is (QIDO-RS, GET /studies).
 
-    Compare the answer by :func:`dicom_node.sr_identity.identity_conflicts`.
+    Compare the answer by :func:`dicom_node.sr.identity.identity_conflicts`.
 
     Raises:
         Transient: the archive cannot be reached or the search failed.

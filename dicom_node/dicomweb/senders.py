@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from dicom_node.admission import plain_address
 from dicom_node.dicomweb.refusal import Refusal
+from dicom_node.dicomweb_settings import DicomwebSender
 from dicom_node.errors import InvalidSettings
-from dicom_node.settings import DicomwebSender
 
 _SCHEME = "bearer"
 _LONGEST_TOKEN = 1024

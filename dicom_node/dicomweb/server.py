@@ -18,8 +18,8 @@ from uvicorn.server import ServerState
 
 from dicom_node.accepting import Acceptor, ListeningSocket, connect
 from dicom_node.dicomweb.application import StoreService
+from dicom_node.dicomweb_settings import DicomwebSettings
 from dicom_node.doorkeeper import Doorkeeper
-from dicom_node.settings import DicomwebSettings
 from dicom_node.tls import fingerprint
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.dicom_files import StoredFile, read_stored_file
 from dicom_node.dicomweb.dicom_json import Item, items_of, number_of, read_data_sets, text_of
 from dicom_node.dicomweb.media_types import DICOM, DICOM_JSON
@@ -27,7 +28,6 @@ from dicom_node.dicomweb.outcome import (
 from dicom_node.dicomweb.web_call import WebAnswer, WebTimeouts, call
 from dicom_node.errors import Permanent, Transient
 from dicom_node.send_outcomes import Outcome, SendResult, outcome_of
-from dicom_node.settings import PacsPeer
 
 _PIECE_BYTES = 256 * 1024
 _SUCCESS = 0x0000

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.errors import InvalidSettings, Transient
-from dicom_node.settings import PacsPeer
 
 MAXIMUM_ANSWER_BYTES = 1024**2
 _PIECE_BYTES = 64 * 1024

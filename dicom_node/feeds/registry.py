@@ -21,6 +21,10 @@ from dicom_node.settings import Hl7Settings
 ACCEPT = "accept"
 WITHDRAW = "withdraw"
 
+STRUCTURED_REPORTS = "SR"
+"""MSH-3 of the messages that structured reports become; MSH-4 is the AE title of the sender."""
+
+_NOWHERE = ("255.255.255.255/32",)
 _SUFFIX = ".toml"
 _V = TypeVar("_V")
 _REMEMBERED = 1024  # senders; a peer may make up as many as it likes
@@ -99,7 +103,7 @@ class Profiles:
         found = self._profiles.get(sender)
         if found is None:
             chosen = self._chosen(sender) or FeedProfile.model_construct(sender=sender)
-            found = with_defaults(chosen, self._settings)
+            found = _laid_out(with_defaults(chosen, self._settings))
             _remember(self._profiles, sender, found)
         return found
 
@@ -172,6 +176,23 @@ def with_defaults(profile: FeedProfile, settings: Hl7Settings) -> FeedProfile:
             "issuer_of_accession_number": profile.issuer_of_accession_number
             or settings.default_issuer_of_accession_number,
             "charset": profile.charset or settings.default_charset,
+        }
+    )
+
+
+def _laid_out(profile: FeedProfile) -> FeedProfile:
+    """Return the profile as it holds: of structured reports, this node writes the messages itself.
+
+    So nobody else may send under their name.
+    """
+    if not profile.sender.startswith(f"{STRUCTURED_REPORTS}|"):
+        return profile
+    return profile.model_copy(
+        update={
+            "networks": _NOWHERE,
+            "accession_number_fields": ("OBR-18",),
+            "report_number_fields": ("OBR-3",),
+            "charset": "utf_8",
         }
     )
 

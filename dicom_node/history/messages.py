@@ -17,16 +17,29 @@ from dicom_node.linking.identifiers import Identifier
 LARGEST_MESSAGE = 16 * 2**20
 """Bytes; the same limit as of the listener by default."""
 
-_UNDATED = "19000101"  # MSH-7 must hold something, and never the time of the import
+UNDATED = "19000101"
+"""MSH-7 must hold something, and never the time of the import."""
+
 _CONTROL_ID = 20  # characters: the longest MSH-10 of HL7 2.5.1
 
 
 def oru_of(report: HistoricReport, mapping: ImportMapping, document: bytes = b"") -> bytes:
-    """Return the message that an old report becomes.
+    """Return the message that an old report becomes; see :func:`message_of`.
 
     Args:
         report: what the row or document says.
         mapping: names the sender.
+        document: a PDF that belongs to it; empty: none.
+    """
+    return message_of(report, mapping.sender, document)
+
+
+def message_of(report: HistoricReport, sender: str, document: bytes = b"") -> bytes:
+    """Return the message that a report becomes which came in another form than HL7.
+
+    Args:
+        report: what it says.
+        sender: MSH-3 and MSH-4, joined with ``|``.
         document: a PDF that belongs to it; empty: none.
 
     Raises:
@@ -36,9 +49,9 @@ def oru_of(report: HistoricReport, mapping: ImportMapping, document: bytes = b""
     try:
         content = build_oru(
             _content(report),
-            sender=mapping.sender,
+            sender=sender,
             control_id=said[:_CONTROL_ID],
-            message_time=report.report_date or report.study_date or _UNDATED,
+            message_time=report.report_date or report.study_date or UNDATED,
         )
     except NotBuildable as error:
         raise UnusableRow("message", str(error)) from None
@@ -59,7 +72,10 @@ def text_of(report: HistoricReport) -> str:
 
 def _content(report: HistoricReport) -> ReportContent:
     patient = Identifier(report.patient_id, report.issuer_of_patient_id)
-    accession = Identifier(report.accession_number, report.issuer_of_accession_number)
+    accessions = (
+        (report.accession_number, report.issuer_of_accession_number),
+        *report.further_accessions,
+    )
     return ReportContent(
         identifiers=[patient],
         number=report.number,
@@ -69,7 +85,7 @@ def _content(report: HistoricReport) -> ReportContent:
         name=report.patient_name.partition("=")[0],
         birth_date=report.birth_date,
         sex=report.sex,
-        accessions=[accession] if accession.value else [],
+        accessions=[Identifier(*each) for each in accessions if each[0]],
         study_instance_uids=report.study_instance_uids,
         procedure=report.procedure,
         modality=report.modality,

@@ -50,7 +50,8 @@ class Section:
 class HistoricReport:
     """What one row says, in the forms of HL7 and DICOM; an empty text says nothing.
 
-    ``document`` is the relative name of a PDF, as the table has it.
+    ``document`` is the relative name of a PDF, as the table has it; ``further_accessions`` are
+    accession numbers with their issuers beside the first.
     """
 
     number: str
@@ -70,10 +71,15 @@ class HistoricReport:
     interpreter: str = ""
     sections: tuple[Section, ...] = ()
     document: str = ""
+    further_accessions: tuple[tuple[str, str], ...] = ()
 
     def digest(self) -> str:
         """Return SHA-256 of all that the row says (hexadecimal)."""
-        said = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+        values = asdict(self)
+        if not self.further_accessions:
+            # The digest is older than the field, and what was imported before must stay known.
+            del values["further_accessions"]
+        said = json.dumps(values, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dicom_node.headers import Elements, Header, Unreadable
 from dicom_node.history.rows import HistoricReport, Section, UnusableRow, clean_text
+from dicom_node.history.sr_tree import items_of, observers_of, one, references
 from dicom_node.sandbox import Sandbox
-from dicom_node.sr_content import PRIVATE_SCHEME
 
 SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR Storage",
@@ -22,30 +22,8 @@ SOP_CLASSES = {
 }
 """SOP classes of documents that may be a narrative report."""
 
-HEADINGS = {
-    "11329-0": "HISTORY",  # LOINC
-    "121060": "HISTORY",  # DCM
-    "18834-2": "COMPARISON",
-    "121068": "COMPARISON",
-    "121069": "COMPARISON",
-    "55111-9": "TECHNIQUE",
-    "121064": "TECHNIQUE",
-    "121065": "TECHNIQUE",
-    "18782-3": "FINDINGS",
-    "59776-5": "FINDINGS",
-    "121070": "FINDINGS",
-    "121071": "FINDINGS",
-    "19005-8": "IMPRESSION",
-    "121072": "IMPRESSION",
-    "121073": "IMPRESSION",
-    "121076": "IMPRESSION",
-    "121077": "IMPRESSION",
-    "55107-7": "ADDENDUM",
-    "121078": "ADDENDUM",
-}
-"""Concept names of sections (PS3.16 CID 7001, 7002) and the heading that they become."""
-
-_KEYWORDS = (
+KEYWORDS = (
+    "AuthorObserverSequence",
     "ConceptNameCodeSequence",
     "CompletionFlag",
     "ContentDate",
@@ -57,15 +35,11 @@ _KEYWORDS = (
     "VerificationFlag",
     "VerifyingObserverSequence",
 )
-_DEEPEST = 4  # level of items that the parser hands out; what is below a container there is lost
-_OBSERVER_TYPE, _DEVICE, _ALGORITHM_NAME = "121005", "121007", "111001"
+"""Elements that :func:`report_of_elements` reads."""
 
 
 def report_of_document(path: Path, parser: Sandbox) -> HistoricReport:
-    """Return what a structured report says.
-
-    Verified or final documents (VerificationFlag, PreliminaryFlag) are final reports; others are
-    provisional. A document that replaces another (Predecessor Documents) is a version of it.
+    """Return what the structured report in a file says; see :func:`report_of_elements`.
 
     Args:
         path: a DICOM file.
@@ -81,26 +55,49 @@ def report_of_document(path: Path, parser: Sandbox) -> HistoricReport:
     if header.sop_class_uid not in SOP_CLASSES:
         raise UnusableRow("document", "its SOP class is not one of text reports")
     try:
-        document = parser.elements(path, _KEYWORDS)
+        document = parser.elements(path, KEYWORDS)
     except Unreadable as error:
         raise UnusableRow("document", str(error)) from None
-    if _is_of_a_device(document):
+    if observers_of(document).is_of_a_device:
         raise UnusableRow("document", "a device or an algorithm made it, no person")
+    # A file says nothing about whose report another one is: only its own study is believed.
+    own = ("", header.study_instance_uid)
+    before = references(document, "PredecessorDocumentsSequence")
+    number = next((uid for study, uid in before if uid and study in own), header.sop_instance_uid)
+    return report_of_elements(header, document, number)
+
+
+def report_of_elements(header: Header, document: Elements, number: str) -> HistoricReport:
+    """Return what a narrative report of a person says.
+
+    Verified or final documents (VerificationFlag, PreliminaryFlag) are final reports; others are
+    provisional. A document that replaces another (Predecessor Documents) is a version of it.
+
+    Args:
+        header: of the object.
+        document: its elements of :data:`KEYWORDS`.
+        number: the SOP Instance UID of its first version.
+
+    Raises:
+        UnusableRow: it names no patient, has no text, or is nested too deeply.
+    """
     if not header.patient_id:
         raise UnusableRow("patient_id", "it is empty")
     sections = tuple(_sections(document))
     if not sections:
         raise UnusableRow("text", "there is no text")
+    first, *others = _accessions(header, document) or [("", "")]
     return HistoricReport(
-        number=_first_version(document) or header.sop_instance_uid,
+        number=number,
         status=_status(document),
         patient_id=header.patient_id,
         issuer_of_patient_id=header.issuer_of_patient_id,
         patient_name=header.patient_name,
         birth_date=header.patient_birth_date,
         sex=header.patient_sex if header.patient_sex in ("M", "F", "O") else "",
-        accession_number=header.accession_number,
-        issuer_of_accession_number=header.issuer_of_accession_number,
+        accession_number=first[0],
+        issuer_of_accession_number=first[1],
+        further_accessions=tuple(others),
         study_instance_uids=_studies(header, document),
         study_date=header.study_date,
         report_date=_report_date(document),
@@ -110,61 +107,52 @@ def report_of_document(path: Path, parser: Sandbox) -> HistoricReport:
 
 
 def _status(document: Elements) -> str:
-    if _one(document, "CompletionFlag") == "PARTIAL":
+    if one(document, "CompletionFlag") == "PARTIAL":
         return "P"
-    preliminary = _one(document, "PreliminaryFlag")
-    verified = _one(document, "VerificationFlag") == "VERIFIED"
+    preliminary = one(document, "PreliminaryFlag")
+    verified = one(document, "VerificationFlag") == "VERIFIED"
     final = preliminary == "FINAL" or (verified and preliminary != "PRELIMINARY")
     return "F" if final else "P"
 
 
 def _report_date(document: Elements) -> str:
     moments = [
-        _one(item, "VerificationDateTime")[:14]
+        one(item, "VerificationDateTime")[:14]
         for item in document.get("VerifyingObserverSequence", ())
     ]
-    written = _one(document, "ContentDate") + _one(document, "ContentTime")[:6]
+    written = one(document, "ContentDate") + one(document, "ContentTime")[:6]
     return max(filter(None, moments), default=written)
 
 
 def _studies(header: Header, document: Elements) -> tuple[str, ...]:
     requested = [
-        _one(item, "StudyInstanceUID") for item in document.get("ReferencedRequestSequence", ())
+        one(item, "StudyInstanceUID") for item in document.get("ReferencedRequestSequence", ())
     ]
     return tuple(dict.fromkeys(filter(None, (header.study_instance_uid, *requested))))
 
 
-def _first_version(document: Elements) -> str:
-    """Return the SOP Instance UID of the document that this one replaces."""
-    for study in document.get("PredecessorDocumentsSequence", ()):
-        for series in study.get("ReferencedSeriesSequence", ()):
-            for instance in series.get("ReferencedSOPSequence", ()):
-                return _one(instance, "ReferencedSOPInstanceUID")
-    return ""
-
-
-def _is_of_a_device(document: Elements) -> bool:
-    title = _code(document)
-    if title[1] == PRIVATE_SCHEME:
-        return True
-    for item, _ in _items(document):
-        name = _code(item)[0]
-        if name == _ALGORITHM_NAME:
-            return True
-        if name == _OBSERVER_TYPE and _coded_value(item) == _DEVICE:
-            return True
-    return False
+def _accessions(header: Header, document: Elements) -> list[tuple[str, str]]:
+    """Return accession numbers with their issuers: of the header and of the requests answered."""
+    found = [(header.accession_number, header.issuer_of_accession_number)]
+    for request in document.get("ReferencedRequestSequence", ()):
+        issuers = request.get("IssuerOfAccessionNumberSequence") or [{}]
+        issuer = one(issuers[0], "LocalNamespaceEntityID") or one(issuers[0], "UniversalEntityID")
+        found.append((one(request, "AccessionNumber"), issuer))
+    known = dict.fromkeys(each for each in found if each[0])
+    # One without an issuer that also stands there with one is the same number.
+    named = {number for number, issuer in known if issuer}
+    return [each for each in known if each[1] or each[0] not in named]
 
 
 def _sections(document: Elements) -> Iterator[Section]:
     """Join the texts below each heading, in the order of the document."""
     heading = "REPORT"
     lines: list[str] = []
-    for item, above in _items(document):
-        text = _one(item, "TextValue")
-        if _one(item, "ValueType") != "TEXT" or not text:
+    for each in items_of(document):
+        text = each.narrative
+        if not text:
             continue
-        found = HEADINGS.get(_code(item)[0]) or above or "REPORT"
+        found = each.heading or "REPORT"
         if found != heading and lines:
             yield Section(heading, clean_text("\n".join(lines)))
             lines = []
@@ -172,26 +160,3 @@ def _sections(document: Elements) -> Iterator[Section]:
         lines.append(text)
     if lines:
         yield Section(heading, clean_text("\n".join(lines)))
-
-
-def _items(item: Elements, above: str = "", level: int = 1) -> Iterator[tuple[Elements, str]]:
-    for child in item.get("ContentSequence", ()):
-        if level == _DEEPEST and _one(child, "ValueType") == "CONTAINER":
-            raise UnusableRow("text", "it is nested deeper than it can be read")
-        yield child, above
-        yield from _items(child, HEADINGS.get(_code(child)[0]) or above, level + 1)
-
-
-def _code(item: Elements) -> tuple[str, str]:
-    names = item.get("ConceptNameCodeSequence") or [{}]
-    return _one(names[0], "CodeValue"), _one(names[0], "CodingSchemeDesignator")
-
-
-def _coded_value(item: Elements) -> str:
-    values = item.get("ConceptCodeSequence") or [{}]
-    return _one(values[0], "CodeValue")
-
-
-def _one(item: Elements, keyword: str) -> str:
-    values = item.get(keyword) or [""]
-    return str(values[0]).strip()

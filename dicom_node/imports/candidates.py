@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 PIECE_BYTES = 1024 * 1024
@@ -11,6 +12,10 @@ PIECE_BYTES = 1024 * 1024
 
 class Unavailable(Exception):
     """This one cannot be had, and others may be; the message says why."""
+
+
+class Gone(Unavailable):
+    """The source names it, or held it a moment ago, and it is not to be had there."""
 
 
 class Candidate(Protocol):
@@ -29,8 +34,26 @@ class Candidate(Protocol):
 
         Raises:
             OSError, Unavailable: it cannot be read.
+            Gone: it is not there, or leads elsewhere.
             Transient: the archive does not answer at all.
         """
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A candidate that is named and not to be had, with the reason."""
+
+    name: str
+    why: str
+    mark: str = ""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Say why.
+
+        Raises:
+            Gone: always.
+        """
+        raise Gone(self.why)
 
 
 class Source(Protocol):
@@ -41,11 +64,13 @@ class Source(Protocol):
         """ "folder", "DICOMDIR" or "Orthanc"."""
 
     def candidates(self) -> Iterator[Candidate]:
-        """Yield all of them; twice the same where nothing has changed meanwhile."""
+        """Yield all of them; twice the same where nothing has changed meanwhile.
 
-    @property
-    def missing(self) -> Sequence[str]:
-        """What the source lists and does not hold, known once all were yielded."""
+        What the source names and lacks is yielded too, as :class:`Absent`.
+        """
+
+    def abort(self) -> None:
+        """Have whatever another thread waits for here fail soon, and all that follows."""
 
 
 def mark_of(*parts: str) -> str:

@@ -8,21 +8,27 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import BinaryIO
 
 from dicom_node.errors import Permanent
-from dicom_node.imports.candidates import PIECE_BYTES, Candidate, mark_of
+from dicom_node.imports.candidates import PIECE_BYTES, Absent, Candidate, Gone, mark_of
 
 _LARGEST_DIRECTORY = 64 * 2**20
 _MOST_LISTED = 500_000
-_MOST_TOLD = 1000
 # Referenced File ID (0004,1500), which is CS of one to eight values: a DICOMDIR is in Explicit VR
 # Little Endian always (PS3.10 8.6). Nothing is nested here, and no value is longer than it may be.
 _FILE_ID = re.compile(rb"\x04\x00\x00\x15CS([\x00-\xff])\x00", re.DOTALL)
+# Directory Record Sequence (0004,1220), with its length.
+_RECORDS = re.compile(rb"\x04\x00\x20\x12SQ\x00\x00([\x00-\xff]{4})", re.DOTALL)
+_UNDEFINED = 0xFFFFFFFF
+_DELIMITER = b"\xfe\xff\xdd\xe0"  # of a sequence of undefined length (FFFE,E0DD)
 _END_BYTES = 4096
 _COMPONENT = re.compile(r"[A-Za-z0-9_. -]{1,64}")
 _MOST_COMPONENTS = 16
+_VANISHED = "it was there, and is not any more"
+_NO_FILE_ID = "it is listed by what is no name below the folder of the DICOMDIR"
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,7 @@ class FileCandidate:
     @property
     def name(self) -> str:
         """Its path below the root."""
-        relative = self.path.relative_to(self.root) if self.path != self.root else self.path.name
-        return ascii(str(relative))[1:-1]
+        return _shown(self.path, self.root)
 
     @property
     def mark(self) -> str:
@@ -67,30 +72,30 @@ class FileCandidate:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield its bytes; a pipe or device that took its place is not opened."""
-        with self._open() as file:
+        try:
+            file = self._open()
+        except FileNotFoundError:
+            raise Gone(_VANISHED) from None
+        with file:
             while piece := file.read(PIECE_BYTES):
                 yield piece
 
 
 class _Files:
-    """What files of one place have in common: where it is, and what of it cannot be had."""
+    """What files of one place have in common."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._missing: list[str] = []
 
-    @property
-    def missing(self) -> list[str]:
-        """Names of what is listed and not there, lies outside, or cannot be read."""
-        return self._missing
-
-    def _miss(self, name: str) -> None:
-        if len(self._missing) < _MOST_TOLD:
-            self._missing.append(ascii(name)[1:-1])
+    def abort(self) -> None:
+        """Do nothing: a disk answers, or the kernel gives up."""
 
 
 class FolderSource(_Files):
-    """Every file of a folder, or one file; links and what is no file are passed over.
+    """Every file of a folder, or one file; links are told and not followed.
+
+    So no loop of links is walked, and nothing outside of the folder is read. Pipes and devices are
+    passed over.
 
     Args:
         path: of the folder or file.
@@ -107,25 +112,36 @@ class FolderSource(_Files):
         super().__init__(path)
 
     def candidates(self) -> Iterator[Candidate]:
-        """Yield the files in the order of their names; what cannot be read is passed over."""
-        self._missing = []
+        """Yield the files in the order of their names, and folders that cannot be read."""
         if not self._path.is_dir():
             yield FileCandidate(self._path, self._path)
             return
-        for folder, folders, files in os.walk(self._path, onerror=self._note):
+        failures: list[OSError] = []
+        for folder, folders, files in os.walk(self._path, onerror=failures.append):
             folders.sort()
-            for name in sorted(files):
-                path = Path(folder) / name
-                try:
-                    is_file = stat.S_ISREG(path.lstat().st_mode)
-                except OSError as error:
-                    self._note(error)
-                    continue
-                if is_file:
-                    yield FileCandidate(self._path, path)
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            for name in sorted([*files, *links]):
+                candidate = self._candidate(Path(folder) / name)
+                if candidate is not None:
+                    yield candidate
+            yield from self._unread(failures)
+        yield from self._unread(failures)
 
-    def _note(self, error: OSError) -> None:
-        self._miss(os.path.relpath(error.filename or self._path, self._path))
+    def _candidate(self, path: Path) -> Candidate | None:
+        try:
+            mode = path.lstat().st_mode
+        except OSError as error:
+            return Absent(_shown(path, self._path), _why(error))
+        if stat.S_ISLNK(mode):
+            return Absent(_shown(path, self._path), "it is a link, and links are not followed")
+        return FileCandidate(self._path, path) if stat.S_ISREG(mode) else None
+
+    def _unread(self, failures: list[OSError]) -> Iterator[Absent]:
+        """Yield the folders that could not be listed, and forget them."""
+        while failures:
+            error = failures.pop(0)
+            where = Path(os.fsdecode(error.filename or self._path))
+            yield Absent(_shown(where, self._path), f"the folder: {_why(error)}")
 
 
 class DirectorySource(_Files):
@@ -147,15 +163,18 @@ class DirectorySource(_Files):
         super().__init__(path)
 
     def candidates(self) -> Iterator[Candidate]:
-        """Yield the files in the order in which they are listed, each once."""
-        self._missing = []
-        root = self._path.parent
-        for components in dict.fromkeys(_file_ids(self._path)):
-            path = _below(root, components)
-            if path is not None:
-                yield FileCandidate(root, path)
-            else:
-                self._miss("/".join(components))
+        """Yield the files in the order in which they are listed, each once.
+
+        A directory that is not whole yields what it lists, and that it lacks the rest.
+        """
+        root, data = self._path.parent, self._path.read_bytes()
+        for components in dict.fromkeys(_file_ids(data)):
+            try:
+                yield FileCandidate(root, _below(root, components))
+            except Gone as error:
+                yield Absent(ascii("/".join(components))[1:-1], str(error))
+        if why := _fault_of(data):
+            yield Absent(self._path.name, why)
 
 
 def source_at(path: Path) -> FolderSource | DirectorySource:
@@ -170,13 +189,13 @@ def source_at(path: Path) -> FolderSource | DirectorySource:
     return FolderSource(path)
 
 
-def _file_ids(path: Path) -> Iterator[tuple[str, ...]]:
-    """Yield what is listed, as components of paths.
+def _file_ids(data: bytes) -> Iterator[tuple[str, ...]]:
+    """Yield what a DICOMDIR lists, as components of paths.
 
     Raises:
         Permanent: more is listed than any medium holds.
     """
-    data, position, listed = path.read_bytes(), 0, 0
+    position, listed = 0, 0
     while found := _FILE_ID.search(data, position):
         position = found.end() + found[1][0]
         value = data[found.end() : position].decode("latin-1").rstrip("\0 ")
@@ -186,21 +205,66 @@ def _file_ids(path: Path) -> Iterator[tuple[str, ...]]:
         yield tuple(value.split("\\"))
 
 
-def _below(root: Path, components: tuple[str, ...]) -> Path | None:
-    """Return the file that components name, whatever the case of names on disk; None: nowhere.
+def _fault_of(data: bytes) -> str:
+    """Return why a DICOMDIR does not list all that it should; empty where it is whole."""
+    found = _RECORDS.search(data)
+    if found is None:
+        return "it holds no list of files"
+    length = int.from_bytes(found[1], "little")
+    if length == _UNDEFINED:
+        is_whole = data.rstrip(b"\0").endswith(_DELIMITER)
+    else:
+        is_whole = found.end() + length <= len(data)
+    return "" if is_whole else "it is cut off: what else it would list is not known"
 
-    Nothing of a listed name leads out of the folder: no component is "..", none is a link.
+
+def _below(root: Path, components: tuple[str, ...]) -> Path:
+    """Return the file that components name; where no name is the same, one in another case is.
+
+    ISO 9660 and the programs that read it write names in either case, and with ";1" or a dot
+    behind them (ISO 9660 7.5). Nothing of a listed name leads out of the folder: no component is
+    "..", none is a link.
+
+    Raises:
+        Gone: there is none, or the name is no File ID.
     """
     if not 0 < len(components) <= _MOST_COMPONENTS:
-        return None
+        raise Gone(_NO_FILE_ID)
     path = root
     for component in components:
         if not _COMPONENT.fullmatch(component) or not component.strip(". "):
-            return None
-        names = (component, component.lower(), component.upper())
-        steps = (path / name for name in names)
-        step = next((each for each in steps if each.exists() and not each.is_symlink()), None)
-        if step is None:
-            return None
-        path = step
-    return path if path.is_file() else None
+            raise Gone(_NO_FILE_ID)
+        path = _step(path, component)
+    if not path.is_file():
+        raise Gone("it is listed, and is no file")
+    return path
+
+
+def _step(folder: Path, component: str) -> Path:
+    if (exact := folder / component).exists() and not exact.is_symlink():
+        return exact
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise Gone(f"the folder: {_why(error)}") from None
+    alike = [name for name in names if _plain(name) == _plain(component)]
+    if not alike:
+        raise Gone("it is listed, and not there")
+    if len(alike) > 1:
+        raise Gone("it is listed, and several files have its name in other cases")
+    if (folder / alike[0]).is_symlink():
+        raise Gone("it is a link, and links are not followed")
+    return folder / alike[0]
+
+
+def _plain(name: str) -> str:
+    return name.upper().partition(";")[0].rstrip(".")
+
+
+def _shown(path: Path, root: Path) -> str:
+    relative = path.relative_to(root) if path != root else path.name
+    return ascii(str(relative))[1:-1]
+
+
+def _why(error: OSError) -> str:
+    return _VANISHED if error.errno == ENOENT else f"it cannot be read ({error.strerror})"

@@ -12,7 +12,7 @@ from dicom_node.database import UtcDateTime
 
 
 class ObjectImport(SQLModel, table=True):
-    """One run of an import; a run that was cut off has no end."""
+    """One run of an import; a run that was cut off has no end and no outcome."""
 
     __tablename__ = "object_import"
 
@@ -21,6 +21,7 @@ class ObjectImport(SQLModel, table=True):
     sender: str  # the AE title that its objects are filed under
     started_by: str
     reason: str
+    outcome: str = ""  # "finished", "stopped by ...", "failed: ..."; empty: it runs, or was cut off
     counts: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     started_at: dt.datetime = Field(sa_type=UtcDateTime, nullable=False)
     finished_at: dt.datetime | None = Field(default=None, sa_type=UtcDateTime, nullable=True)

@@ -8,6 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from dicom_node.errors import Permanent, Transient
-from dicom_node.imports.candidates import PIECE_BYTES, Candidate, Unavailable, mark_of
+from dicom_node.imports.candidates import PIECE_BYTES, Candidate, Gone, Unavailable, mark_of
 
 _PAGE = 500
 _LONGEST_LIST = 4 * 1024**2
@@ -46,7 +47,7 @@ class Access:
         authorities: PEM file of those who may have issued its certificate; None: the system's.
 
     Raises:
-        Permanent: this is no such address, or a password would travel in the clear.
+        Permanent: this is no such address, or patients' data would travel in the clear.
     """
 
     url: str
@@ -60,19 +61,20 @@ class Access:
             raise Permanent("an Orthanc is named by its address, http://HOST:PORT or https://...")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise Permanent("user and password are options of their own and no part of the address")
-        if self.user and parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise Permanent("a password is sent by https only: by http everybody could read it")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise Permanent("another host is asked by https only: by http everybody could read it")
 
 
 class OrthancSource:
     """All instances of an Orthanc; use it once the address answered (:meth:`check`)."""
 
     kind = "Orthanc"
-    missing: tuple[str, ...] = ()
 
     def __init__(self, access: Access) -> None:
         self._url = access.url.rstrip("/")
         self._failures = 0
+        self._answering: _Answer | None = None
+        self._aborted = False
         self._pool = urllib3.PoolManager(
             maxsize=1,
             timeout=_TIMEOUT,
@@ -91,6 +93,13 @@ class OrthancSource:
         found = self._json("/system")
         if not (isinstance(found, dict) and "DatabaseVersion" in found):
             raise Permanent("what answers there is no Orthanc")
+
+    def abort(self) -> None:
+        """End the answer that another thread reads, and ask nothing more."""
+        self._aborted = True
+        answer = self._answering
+        if answer is not None:
+            answer.abort()
 
     def candidates(self) -> Iterator[Candidate]:
         """Yield every instance; what comes or goes meanwhile may hide others from this run."""
@@ -124,14 +133,14 @@ class OrthancSource:
         """
         url = f"{self._url}/instances/{identifier}/file"
         try:
-            with _Answer(self._pool, url, of_one=True) as answer:
+            with self._ask(url, of_one=True) as answer:
+                self._failures = 0
                 yield from answer.pieces()
         except Unavailable as error:
             self._failures += 1
             if self._failures >= _FAILURES_IN_A_ROW:
                 raise Transient(f"{self._failures} instances in a row cannot be had") from error
             raise
-        self._failures = 0
 
     def _json(self, path: str) -> Any:
         try:
@@ -139,9 +148,20 @@ class OrthancSource:
         except (ValueError, RecursionError):
             raise Permanent("what answers there is no Orthanc") from None
 
+    @contextmanager
+    def _ask(self, url: str, *, of_one: bool) -> Iterator[_Answer]:
+        if self._aborted:
+            raise Transient("the import was stopped")
+        with _Answer(self._pool, url, of_one=of_one) as answer:
+            self._answering = answer
+            try:
+                yield answer
+            finally:
+                self._answering = None
+
     def _read(self, path: str, longest: int, *, of_one: bool = False) -> bytes:
         found = bytearray()
-        with _Answer(self._pool, self._url + path, of_one=of_one) as answer:
+        with self._ask(self._url + path, of_one=of_one) as answer:
             for piece in answer.pieces():
                 found += piece
                 if len(found) > longest:
@@ -203,6 +223,13 @@ class _Answer:
                 self._response.close()
             self._response.release_conn()
 
+    def abort(self) -> None:
+        """Let the thread that reads find the end of what came so far: an answer cut short."""
+        if self._response is not None:
+            # It may have ended a moment ago: then there is nothing left to end.
+            with suppress(OSError, ValueError, RuntimeError):
+                self._response.shutdown()
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the body; urllib3 sees to it that it is as long as was said."""
         response = self._response
@@ -222,7 +249,7 @@ def _judge(status: int, *, of_one: bool) -> None:
     if status in (401, 403):
         raise Permanent("the Orthanc does not let this user in")
     if of_one and status == 404:
-        raise Unavailable("the Orthanc does not hold it any more")
+        raise Gone("the Orthanc does not hold it any more")
     if of_one and status >= 500:
         raise Unavailable(f"the Orthanc cannot read it (status {status})")
     if status == 404:

@@ -22,6 +22,7 @@ STUDY_UID_VIA_ORDER = "study instance uid via order"
 ACCESSION_VIA_ORDER = "accession number with issuer via order"
 BARE_ACCESSION = "accession number"
 AMBIGUOUS = "ambiguous"
+COPY = "copy of a message"
 CONTESTED = "contested"
 
 STRONG_KEYS = {

@@ -30,6 +30,14 @@ FEED: Words = (
     "the profile of the report's feed is not accepted",
     "radloop feed accept, after radloop feed dry-run",
 )
+REJECTED: Words = (
+    "a rejection note names the structured report that the text came in",
+    "radloop documents release",
+)
+COPIED: Words = (
+    "the same report came by HL7, and its message is linked to this study",
+    "a correction of either; nothing is missing",
+)
 OTHER_STUDIES: Words = (
     "the accession number agrees, but the report names other studies by UID",
     "a corrected report; or a person who confirms it",
@@ -56,7 +64,7 @@ def suspended(report: ReportEvidence, study: StudyEvidence) -> Words:
 
 def frozen(study: StudyEvidence) -> Words:
     """Say why the study must not be used."""
-    return f"the study is frozen: {study.frozen}", "radloop quarantine accept, or reject"
+    return f"the study is frozen: {study.frozen}", "radloop documents confirm, or release"
 
 
 def patient(report: ReportEvidence, study: StudyEvidence) -> Words:

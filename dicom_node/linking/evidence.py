@@ -47,6 +47,7 @@ class ReportEvidence:
         order_accessions: those of the orders whose numbers the report has and whose patient agrees.
         order_study_instance_uids: the studies that these orders name.
         suspended: why links of the patient are suspended (``Identities.suspended``).
+        rejected: whether it came as a structured report that a rejection note names.
     """
 
     feed_accepted: bool
@@ -64,6 +65,7 @@ class ReportEvidence:
     order_accessions: tuple[Identifier, ...] = ()
     order_study_instance_uids: frozenset[str] = frozenset()
     suspended: str = ""
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ class StudyEvidence:
         study_date: (0008,0020).
         modalities: of its series (0008,0060).
         body_parts: of its series (0018,0015).
-        frozen: why the study must not be used, for example an open object in quarantine.
+        frozen: why the study must not be used: a note that rejects its images.
         suspended: why links of its patient are suspended.
     """
 

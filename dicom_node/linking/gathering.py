@@ -15,6 +15,7 @@ from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, or_, select
 
 from dicom_node.database import chunks
+from dicom_node.documents.rejections import held_studies, rejected_reports
 from dicom_node.hl7.times import comparable
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
 from dicom_node.linking.identifiers import Identifier, Issuers
@@ -70,6 +71,7 @@ def gather(
     named |= {row.patient_id for row in seen.rows.values()}
     identities = load_identities(session, named - {""}, issuers_of)
     orders = _Orders(session, said.rows.values(), issuers_of)
+    rejected = rejected_reports(session, {row.report_identity for row in said.rows.values()})
     found = Gathered(identities={key: row.report_identity for key, row in said.rows.items()})
     for key, row in said.rows.items():
         own = issuers_of(row.sender)
@@ -92,8 +94,10 @@ def gather(
             order_accessions=accessions,
             order_study_instance_uids=uids,
             suspended=_suspended(identities, patients),
+            rejected=row.report_identity in rejected,
         )
     plain = issuers_of("")
+    held = held_studies(session, seen.rows.keys())
     for uid, study in seen.rows.items():
         patient = identities.surviving(
             plain.normal(
@@ -116,6 +120,7 @@ def gather(
             study_date=study.study_date,
             modalities=frozenset(seen.modalities.get(uid, ())),
             body_parts=frozenset(seen.body_parts.get(uid, ())),
+            frozen=held.get(uid, ""),
             suspended=identities.suspended(patient),
         )
     found.candidates = _candidates(found)

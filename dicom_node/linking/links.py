@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.database import Clock, chunks
 from dicom_node.feeds.registry import Profiles
+from dicom_node.linking.copies import set_copies_aside
 from dicom_node.linking.decision import Decision
 from dicom_node.linking.doubts import NOT_CURRENT, WITHDRAWALS
 from dicom_node.linking.evidence import ReportEvidence, StudyEvidence
@@ -113,7 +114,8 @@ def _decide(session: Session, found: Gathered, linking: Linking) -> dict[int, li
     }
     said = _human(session, set(found.identities.values()))
     human = {key: said[name] for key, name in found.identities.items() if name in said}
-    return settle(decided, found.reports, found.studies, human)
+    settled = settle(decided, found.reports, found.studies, human)
+    return set_copies_aside(session, settled, found.reports)
 
 
 def _without_text(session: Session, reports: Collection[int]) -> dict[int, str]:

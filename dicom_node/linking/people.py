@@ -41,7 +41,8 @@ PEOPLE_NEEDED = {CONFIRMED: 1, PROPOSED: 1, SUSPENDED: 2, REFUSED: 2, WITHDRAWN:
 
 NOT_BY_PEOPLE = {
     "feed not accepted": "accept the profile of the feed first: radloop feed accept",
-    "study frozen": "decide about the quarantined objects of the study first: radloop quarantine",
+    "report rejected": "release the rejection note first: radloop documents release",
+    "study frozen": "decide about the rejection note first: radloop documents confirm, or release",
 }
 """Rules that no confirmation overrides, and what to do instead."""
 

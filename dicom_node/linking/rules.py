@@ -116,6 +116,13 @@ RULES = (
         lambda case: doubts.contradiction(case.contradictions),
     ),
     Rule(
+        "report rejected",
+        "R6",
+        REFUSED,
+        lambda case: case.report.rejected,
+        lambda _case: doubts.REJECTED,
+    ),
+    Rule(
         "feed not accepted",
         "R1",
         PROPOSED,

@@ -48,6 +48,7 @@ class ImageFound:
 
     sop_instance_uid: str
     sop_class_uid: str = ""
+    series_instance_uid: str = ""
 
 
 class Unreadable(Exception):
@@ -105,8 +106,12 @@ def series_of(answer: Dataset) -> SeriesFound:
 
 def image_of(answer: Dataset) -> ImageFound:
     """Read an answer at image level; raises as :func:`study_of`."""
-    kind = _text(answer, "SOPClassUID")
-    return ImageFound(_uid(answer, "SOPInstanceUID"), kind if is_uid(kind) else "")
+    kind, series = _text(answer, "SOPClassUID"), _text(answer, "SeriesInstanceUID")
+    return ImageFound(
+        _uid(answer, "SOPInstanceUID"),
+        kind if is_uid(kind) else "",
+        series if is_uid(series) else "",
+    )
 
 
 def names_other(answer: Dataset, keyword: str, asked: str) -> bool:

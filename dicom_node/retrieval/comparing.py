@@ -16,7 +16,7 @@ from sqlmodel import Session, col, func, select
 from dicom_node.database import chunks
 from dicom_node.retrieval.answers import StudyFound
 from dicom_node.retrieval.models import PacsDifference
-from dicom_node.sr_identity import identity_conflicts
+from dicom_node.sr.identity import identity_conflicts
 
 
 class Difference(StrEnum):
@@ -50,7 +50,7 @@ class Compared:
 
 
 def compare_identity(ours: StudyFound, theirs: StudyFound, *, same_patient: bool) -> Compared:
-    """Compare identity by :func:`dicom_node.sr_identity.identity_conflicts`.
+    """Compare identity by :func:`dicom_node.sr.identity.identity_conflicts`.
 
     Args:
         ours: the study as it is here, its issuers by their one name.
@@ -95,12 +95,20 @@ def record_differences(
     return added
 
 
-def differences(session: Session, studies: Collection[str]) -> dict[str, Difference]:
-    """Return the studies that an archive holds otherwise, by its last comparison, and how."""
+def differences(
+    session: Session, studies: Collection[str], peers: Collection[str] | None = None
+) -> dict[str, Difference]:
+    """Return the studies that an archive holds otherwise, by its last comparison, and how.
+
+    Args:
+        session: any session.
+        studies: Study Instance UIDs.
+        peers: names of the archives that count; None: all that ever were compared with.
+    """
     found: dict[str, Difference] = {}
-    for (uid, _), row in _newest(session, studies).items():
+    for (uid, peer), row in _newest(session, studies).items():
         kind = Difference(row.kind)
-        if kind is not Difference.NONE:
+        if kind is not Difference.NONE and (peers is None or peer in peers):
             found[uid] = min(found.get(uid, kind), kind, key=_ORDER.__getitem__)
     return found
 

@@ -38,6 +38,7 @@ _UNCOMPRESSED = 2  # of GET_ENCODINGS
 _MOST_CONTEXTS = 128
 _MOST_UIDS = 100_000
 _PENDING = 0xFF00
+_NOTHING_SENT = 0xA702  # Out of resources: unable to perform sub-operations
 _RETRY = ((0xA701, 0xA702), (0xC000, 0xCFFF), (0xFE00, 0xFE00), (0x0110, 0x0110))
 _REFUSALS = {
     0xA801: "the archive does not know our AE title as a destination",
@@ -45,6 +46,14 @@ _REFUSALS = {
     0x0122: "the archive does not support the service",
     0x0124: "the archive does not authorise us",
 }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Instances of one series: what is asked for where not all of a study is missing."""
+
+    series_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,17 @@ class SubOperations:
         """Whether the archive says that it sent everything."""
         return self.status == 0x0000 and not self.failed
 
+    def and_then(self, other: SubOperations) -> SubOperations:
+        """Return how this one and another together ended; a warning of either stays."""
+        return SubOperations(
+            self.status or other.status,
+            self.remaining + other.remaining,
+            self.completed + other.completed,
+            self.failed + other.failed,
+            self.warning + other.warning,
+            self.failed_uids + other.failed_uids,
+        )
+
     @property
     def in_words(self) -> str:
         """What the archive said, for people."""
@@ -77,7 +97,12 @@ class SubOperations:
 
 
 def move_study(
-    archive: Archive, study_instance_uid: str, patient_id: str = "", *, patient_root: bool = False
+    archive: Archive,
+    study_instance_uid: str,
+    patient_id: str = "",
+    *,
+    patient_root: bool = False,
+    part: Part | None = None,
 ) -> SubOperations:
     """Have the archive send a study to our receivers (C-MOVE; the destination is our AE title).
 
@@ -86,6 +111,7 @@ def move_study(
         study_instance_uid: the study.
         patient_id: of its patient; needed with Patient Root.
         patient_root: whether the archive has no Study Root.
+        part: what of it, at IMAGE level (PS3.4 C.4.2.2.1); None: all of it.
 
     Raises:
         dicom_node.retrieval.archive.Away: the archive cannot be reached.
@@ -95,7 +121,7 @@ def move_study(
     """
     kind = PATIENT_ROOT_MOVE if patient_root else STUDY_ROOT_MOVE
     with archive.association([(kind, ())]) as association:
-        identifier = _identifier(study_instance_uid, patient_id, patient_root)
+        identifier = _identifier(study_instance_uid, patient_id, patient_root, part)
         operation = archive.operation(association, kind)
         try:
             responses = association.send_c_move(identifier, archive.calling_ae_title, kind)
@@ -112,6 +138,7 @@ def get_study(
     patient_id: str = "",
     *,
     patient_root: bool = False,
+    part: Part | None = None,
 ) -> SubOperations:
     """Take a study over the association that asks for it (C-GET), every object kept durably.
 
@@ -122,6 +149,7 @@ def get_study(
         sop_classes: of the study's objects, 1 to 127.
         patient_id: of its patient; needed with Patient Root.
         patient_root: whether the archive has no Study Root.
+        part: as for :func:`move_study`.
 
     Raises:
         dicom_node.durable.StorageFailed: the disk failed; nothing may be received any more.
@@ -141,7 +169,7 @@ def get_study(
             raise Permanent("the archive does not offer C-GET")
         operation = archive.operation(association, kind)
         receiving.on_excess = operation.cancel
-        identifier = _identifier(study_instance_uid, patient_id, patient_root)
+        identifier = _identifier(study_instance_uid, patient_id, patient_root, part)
         try:
             responses = association.send_c_get(identifier, kind)
         except (RuntimeError, ValueError) as error:
@@ -164,10 +192,16 @@ def storage_contexts(sop_classes: Sequence[str], most: int) -> list[Context]:
     return [(kind, GET_ENCODINGS) for kind in sop_classes[:most]]
 
 
-def _identifier(study_instance_uid: str, patient_id: str, patient_root: bool) -> Dataset:
+def _identifier(
+    study_instance_uid: str, patient_id: str, patient_root: bool, part: Part | None
+) -> Dataset:
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "STUDY"
     identifier.StudyInstanceUID = study_instance_uid
+    if part is not None:
+        identifier.QueryRetrieveLevel = "IMAGE"
+        identifier.SeriesInstanceUID = part.series_instance_uid
+        identifier.SOPInstanceUID = list(part.sop_instance_uids)
     if patient_root:
         identifier.PatientID = exact_key(patient_id)
         if not patient_id.isascii():
@@ -196,6 +230,8 @@ def _follow(operation: Any, responses: Iterator[tuple[Dataset, Dataset | None]])
         raise Permanent(f"{reason} (0x{ended.status:04X})")
     if operation.cancelled:
         raise Transient(operation.cancelled)
+    if ended.status == _NOTHING_SENT and ended.failed and not ended.remaining:
+        return ended  # it tried each: which ones failed is worth knowing
     if any(first <= ended.status <= last for first, last in _RETRY):
         raise Transient(f"the archive could not do it ({ended.in_words})")
     if ended.status != 0x0000 and not 0xB000 <= ended.status <= 0xBFFF:

@@ -6,6 +6,7 @@ question needs the patient's identifier (PS3.4 C.6.1.1). No relational queries a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from dicom_node.retrieval.answers import (
     series_of,
     study_of,
 )
-from dicom_node.retrieval.archive import Archive
+from dicom_node.retrieval.archive import Archive, Stopped
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
@@ -45,6 +46,11 @@ _ABOVE: dict[str, tuple[str, ...]] = {
     "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID"),
 }
 _F = TypeVar("_F")
+_MOST_EMPTY = 100
+
+
+class TooMany(Permanent):
+    """The archive answers a query more often than it may."""
 
 
 @dataclass
@@ -54,13 +60,24 @@ class Finder:
     Attributes:
         archive: whom it asks.
         patient_root: whether the archive has no Study Root.
+        ends: when asking must end, by :func:`time.monotonic`, however many questions there are.
         ignored: how many answers were about something that was not asked for, or unreadable.
     """
 
     archive: Archive
     association: Any
     patient_root: bool
+    ends: float
     ignored: int = field(default=0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the association still stands."""
+        return bool(self.association.is_established)
+
+    def begin(self) -> None:
+        """Begin with another study: the time that the questions may take begins anew."""
+        self.ends = time.monotonic() + self.archive.total_seconds
 
     def studies(
         self,
@@ -121,10 +138,19 @@ class Finder:
         return [each for _, each in sorted(found.items())]
 
     def content(self, study: StudyFound, most: int) -> list[ImageFound]:
-        """Return the instances of a study, at most ``most`` and one more; raises as above."""
+        """Return the instances of a study, at most ``most`` and one more.
+
+        Raises:
+            Permanent, Transient: as :meth:`studies`; also where a hundred series have no instance.
+        """
         found: list[ImageFound] = []
+        empty = 0
         for series in self.series(study):
-            found += self.images(study, series)
+            images = self.images(study, series)
+            empty += not images
+            if empty > _MOST_EMPTY:
+                raise Permanent("the archive names series and no instances of them")
+            found += images
             if len(found) > most:
                 break
         return found[: most + 1]
@@ -150,7 +176,9 @@ class Finder:
     def _answers(self, query: Dataset) -> Iterator[Dataset]:
         """Yield what the archive answers to one C-FIND, up to its last response."""
         kind = PATIENT_ROOT_FIND if self.patient_root else STUDY_ROOT_FIND
-        operation = self.archive.operation(self.association, kind)
+        if time.monotonic() > self.ends:
+            raise Transient("the questions about one study took longer than they may")
+        operation = self.archive.operation(self.association, kind, self.ends)
         try:
             responses = self.association.send_c_find(query, kind)
         except (RuntimeError, ValueError) as error:
@@ -169,9 +197,17 @@ class Finder:
                 self.ignored += 1
             elif not operation.cancelled:
                 yield identifier
-        operation.check(status)
+        too_many = TooMany(f"the archive answers more than {self.archive.most_answers} times")
+        try:
+            operation.check(status)
+        except Stopped:
+            raise
+        except Transient as error:
+            if number > self.archive.most_answers:  # and did not end when cancelled
+                raise too_many from error
+            raise
         if number > self.archive.most_answers:
-            raise Permanent(f"the archive answers more than {self.archive.most_answers} times")
+            raise too_many
         if status in _TRANSIENT or status == _CANCELLED or operation.cancelled:
             raise Transient("the archive did not complete the query")
         if status != 0x0000:
@@ -188,7 +224,8 @@ def finder(archive: Archive) -> Iterator[Finder]:
     """
     with archive.association([(STUDY_ROOT_FIND, ()), (PATIENT_ROOT_FIND, ())]) as association:
         accepted = {str(each.abstract_syntax) for each in association.accepted_contexts}
-        yield Finder(archive, association, STUDY_ROOT_FIND not in accepted)
+        ends = time.monotonic() + archive.total_seconds
+        yield Finder(archive, association, STUDY_ROOT_FIND not in accepted, ends)
 
 
 def _query(level: str, keys: tuple[str, ...], values: dict[str, str]) -> Dataset:

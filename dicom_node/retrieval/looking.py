@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dicom_node.errors import NeedsReview
-from dicom_node.retrieval.answers import StudyFound
-from dicom_node.retrieval.finding import Finder
+from dicom_node.errors import NeedsReview, Permanent
+from dicom_node.retrieval.answers import ImageFound, StudyFound
+from dicom_node.retrieval.finding import Finder, TooMany
 from dicom_node.retrieval.models import Retrieval
 
 _MOST_CANDIDATES = 20
@@ -28,8 +28,19 @@ class Issuers:
 
     def named(self, study: StudyFound) -> StudyFound:
         """Return an answer with its issuers, stated or assumed, by their one name."""
-        patient = study.issuer_of_patient_id or self.of_patient_id
-        accession = study.issuer_of_accession_number or self.of_accession_number
+        return self.stated(
+            replace(
+                study,
+                issuer_of_patient_id=study.issuer_of_patient_id or self.of_patient_id,
+                issuer_of_accession_number=(
+                    study.issuer_of_accession_number or self.of_accession_number
+                ),
+            )
+        )
+
+    def stated(self, study: StudyFound) -> StudyFound:
+        """Return an answer with the issuers that the archive states by their one name."""
+        patient, accession = study.issuer_of_patient_id, study.issuer_of_accession_number
         return replace(
             study,
             issuer_of_patient_id=self.name_of(patient) if patient else "",
@@ -47,6 +58,10 @@ class Reference:
 
 class Several(NeedsReview):
     """More than one study has the accession number."""
+
+
+class TooLarge(Permanent):
+    """A study has more series or instances than an archive's answers may have."""
 
 
 def look_up(finder: Finder, row: Retrieval, issuers: Issuers) -> StudyFound | None:
@@ -74,6 +89,39 @@ def look_up(finder: Finder, row: Retrieval, issuers: Issuers) -> StudyFound | No
     if len(found) > 1:
         raise Several(f"the archive holds {len(found)} studies with this accession number")
     return found[0] if found else None
+
+
+def content_of(finder: Finder, study: StudyFound, most: int) -> tuple[ImageFound, ...] | None:
+    """Return what a study consists of, at most ``most`` instances and one more.
+
+    None where the archive answers at study level alone, or names no instances.
+
+    Raises:
+        TooLarge: there are more series or instances than may be answered.
+        Transient: as :meth:`Finder.studies`.
+    """
+    try:
+        return tuple(finder.content(study, most)) or None
+    except TooMany as error:
+        raise TooLarge(str(error)) from error
+    except Permanent:
+        return None
+
+
+def priors_of_found(
+    finder: Finder, study: StudyFound, issuers: Issuers, number: int
+) -> tuple[list[StudyFound], str]:
+    """Return the priors of a study of the archive, as :func:`find_priors`, or why there are none.
+
+    An archive that answers at study level alone, or cannot be asked about the patient, names none.
+
+    Raises:
+        Transient: as :meth:`Finder.studies`.
+    """
+    try:
+        return find_priors(finder, reference_to(finder, study), issuers, number)
+    except Permanent as error:
+        return [], f"no priors can be looked for: {error}"
 
 
 def reference_to(finder: Finder, study: StudyFound) -> Reference:

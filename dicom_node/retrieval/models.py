@@ -86,11 +86,24 @@ class Retrieval(SQLModel, table=True):
     failed_uids: list[str] = Field(  # Failed SOP Instance UID List, the first of them
         default_factory=list, sa_column=Column(JSON, nullable=False)
     )
+    wanted_uids: list[str] = Field(  # SOP Instance UIDs that the archive names, while they arrive
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
+    lacked: str = ""  # what was missing when it was last asked for, to tell whether asking helped
     next_at: dt.datetime = _time()
     asked_at: dt.datetime | None = Field(
         default=None, sa_type=UtcDateTime, nullable=True, index=True
     )
     finished_at: dt.datetime | None = _time(nullable=True)
+
+
+class Asking(SQLModel, table=True):
+    """One asking of an archive for a study, in the last hour: what the rate is counted by."""
+
+    __tablename__ = "retrieval_asking"
+
+    id: int | None = Field(default=None, primary_key=True)
+    asked_at: dt.datetime = Field(sa_type=UtcDateTime, nullable=False, index=True)
 
 
 class PriorStudy(SQLModel, table=True):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable
 
+from sqlalchemy import delete
 from sqlmodel import Session, col, func, literal, or_, select
 
 from dicom_node.database import chunks
 from dicom_node.models import Instance, Quarantined, Series
 from dicom_node.retrieval.answers import StudyFound
-from dicom_node.retrieval.models import OPEN, Backfill, PriorStudy, Retrieval, State, Task
+from dicom_node.retrieval.models import OPEN, Asking, Backfill, PriorStudy, Retrieval, State, Task
 
 _HOUR = dt.timedelta(hours=1)
 
@@ -31,15 +32,35 @@ def instances_here(session: Session, study_instance_uid: str) -> set[str]:
 
 
 def allowance(session: Session, now: dt.datetime, studies_per_hour: int, most: int) -> int:
-    """Return how many studies may be asked for now, at most ``most``."""
+    """Return how many studies may be asked for now, at most ``most``.
+
+    Each asking counts, also the second for the same study. One that lies in the future was made
+    while the clock was ahead, and is none of the last hour's.
+    """
     if not studies_per_hour:
         return most
-    query = select(func.count(col(Retrieval.id))).where(col(Retrieval.asked_at) > now - _HOUR)
+    query = select(func.count(col(Asking.id))).where(
+        col(Asking.asked_at) > now - _HOUR, col(Asking.asked_at) <= now
+    )
     return max(0, min(most, studies_per_hour - session.exec(query).one()))
 
 
+def note_asking(session: Session, now: dt.datetime) -> None:
+    """Count an asking, and forget those that do not count any more."""
+    session.execute(
+        delete(Asking).where(or_(col(Asking.asked_at) <= now - _HOUR, col(Asking.asked_at) > now))
+    )
+    session.add(Asking(asked_at=now))
+
+
 def due(
-    session: Session, now: dt.datetime, number: int, *, is_open: bool, away: Collection[str] = ()
+    session: Session,
+    now: dt.datetime,
+    number: int,
+    *,
+    is_open: bool,
+    latest: dt.datetime,
+    away: Collection[str] = (),
 ) -> list[int]:
     """Return rows that wait to be worked on, in order; outside of the hours, arrivals' priors.
 
@@ -48,6 +69,8 @@ def due(
         now: the time.
         number: how many at most.
         is_open: whether backfills may ask now.
+        latest: until when a row may wait; one that waits longer was put off while the clock was
+            ahead, and is due.
         away: names of archives that are not asked now.
     """
     query = (
@@ -55,7 +78,7 @@ def due(
         .join(Backfill, col(Backfill.id) == col(Retrieval.backfill_id))
         .where(
             Retrieval.state == State.WAITING.value,
-            col(Retrieval.next_at) <= now,
+            or_(col(Retrieval.next_at) <= now, col(Retrieval.next_at) > latest),
             col(Backfill.stopped).is_(False),
             or_(literal(is_open), col(Backfill.on_arrival)),
             col(Backfill.peer).not_in(away),
@@ -121,14 +144,17 @@ def priors_of(session: Session, study_instance_uid: str) -> list[str]:
     return sorted(session.exec(query))
 
 
-def searched_for_priors(session: Session, study_instance_uids: Iterable[str]) -> set[str]:
-    """Return those studies whose priors are or were looked for because they arrived."""
+def searched_for_priors(
+    session: Session, study_instance_uids: Iterable[str], backfill_id: int | None
+) -> set[str]:
+    """Return those studies whose priors are or were looked for by a list, because they arrived."""
     found: set[str] = set()
     for part in chunks(sorted(study_instance_uids)):
         found |= set(
             session.exec(
                 select(Retrieval.study_instance_uid).where(
                     Retrieval.task == Task.PRIORS.value,
+                    Retrieval.backfill_id == backfill_id,
                     col(Retrieval.study_instance_uid).in_(part),
                 )
             )

@@ -40,8 +40,11 @@ class RetrievalSettings(Section):
     maximum_instances: int = Field(default=10000, ge=1, le=20000)  # a larger study is left out
     maximum_bytes: int = Field(default=32 * 1024**3, ge=1)  # of one study, by C-GET
     maximum_attempts: int = Field(default=4, ge=1)  # to fetch one study
+    retry_seconds: float = Field(default=300.0, gt=0)  # before the second try; then longer
     response_seconds: float = Field(default=300.0, gt=0)  # silence of an archive at work
-    study_seconds: float = Field(default=3600.0, gt=0)  # for one study
+    study_seconds: float = Field(
+        default=3600.0, gt=0
+    )  # to ask about one study, and again to fetch it
     arrival_seconds: float = Field(default=120.0, gt=0)  # until what was sent is indexed
     priors_from: str = ""  # [[pacs]] that is asked for priors of [[prediction]]
     reconcile_with: str = ""  # [[pacs]] that is compared with each night; empty: none

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pydicom
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.mllp.client import send_messages
-from dicom_node.settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from plugin.demo.display import Say
 from plugin.errors import Transient

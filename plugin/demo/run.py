@@ -16,8 +16,8 @@ from typing import Any
 from rich.console import Console
 from sqlmodel import Session
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.durable import write_durably
-from dicom_node.settings import PacsPeer
 from plugin.context import open_for_reading
 from plugin.demo.checks import check_labels, check_links
 from plugin.demo.display import Display

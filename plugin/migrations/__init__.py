@@ -16,6 +16,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 
 # The imports fill SQLModel.metadata with every table.
 import dicom_node.commitment.models
+import dicom_node.documents.models
 import dicom_node.feeds.models
 import dicom_node.history.models
 import dicom_node.imports.models
@@ -32,8 +33,15 @@ import training.models
 import training.series_choices
 from dicom_node.database import Database, UtcDateTime, utc_now
 from plugin.migrations.changes import add_missing_tables
-from plugin.migrations.clients import add_retrievals, add_solicited_studies
+from plugin.migrations.clients import (
+    add_askings,
+    add_attempts_of_commitment,
+    add_outcomes_of_imports,
+    add_retrievals,
+    add_solicited_studies,
+)
 from plugin.migrations.cohorts import add_details_of_members, add_provenance_of_cohorts
+from plugin.migrations.documents import add_lines_of_documents
 from plugin.migrations.duplicates import add_duplicates
 from plugin.migrations.evaluation import add_evaluations
 from plugin.migrations.labels import add_calibrated_labels, add_reference_samples
@@ -46,6 +54,7 @@ TABLES = (
     dicom_node.models,
     dicom_node.life_models,
     dicom_node.commitment.models,
+    dicom_node.documents.models,
     dicom_node.feeds.models,
     dicom_node.history.models,
     dicom_node.imports.models,
@@ -88,6 +97,11 @@ MIGRATIONS: tuple[Callable[[sa.Connection], Any], ...] = (
     add_missing_tables,  # imports of objects
     add_missing_tables,  # storage commitment
     add_retrievals,
+    add_missing_tables,  # documents, rejected instances
+    add_attempts_of_commitment,
+    add_askings,
+    add_outcomes_of_imports,
+    add_lines_of_documents,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
@@ -76,6 +77,10 @@ class Retrieval:
         self._habits = habits
         self.moved: list[str] = []
         """The Study Instance UIDs that were asked for by C-MOVE or C-GET, in order."""
+        self.levels: list[str] = []
+        """The Query/Retrieve Level of each of them."""
+        self.sent: list[str] = []
+        """The SOP Instance UIDs that it tried to send, in order."""
 
     def offer(self, entity: AE) -> list[tuple[Any, Any]]:
         """Have an AE offer the services; return their handlers."""
@@ -93,11 +98,14 @@ class Retrieval:
         ]
 
     def _matching(self, query: Dataset) -> list[tuple[Any, Dataset]]:
-        asked = {name: str(query.get(name) or "") for name in _MATCHED}
+        asked = {name: _values(query, name) for name in _MATCHED}
         return [
             (path, header)
             for path, header in self._held()
-            if all(_fits(str(header.get(name) or ""), value) for name, value in asked.items())
+            if all(
+                any(_fits(str(header.get(name) or ""), value) for value in values)
+                for name, values in asked.items()
+            )
         ]
 
     def _on_find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
@@ -134,12 +142,14 @@ class Retrieval:
     def _send(self, event: Any) -> Iterator[Any]:
         found = self._matching(event.identifier)
         self.moved.append(str(event.identifier.get("StudyInstanceUID") or ""))
+        self.levels.append(str(event.identifier.QueryRetrieveLevel))
         yield len(found)
         for path, header in found:
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
             self._habits.before_sending()
+            self.sent.append(str(header.SOPInstanceUID))
             if str(header.SOPInstanceUID) in self._habits.withheld:
                 unsendable = Dataset()
                 unsendable.SOPInstanceUID = header.SOPInstanceUID
@@ -170,6 +180,13 @@ def _name_originator(ae_title: str) -> Callable[[Any], None]:
         command.CommandGroupLength = len(encode(command, True, True) or b"")
 
     return rewrite
+
+
+def _values(query: Dataset, name: str) -> list[str]:
+    """Return what a key asks for; a list of UIDs asks for each (PS3.4 C.2.2.2.2)."""
+    value = query.get(name)
+    several = isinstance(value, MultiValue)
+    return [str(each) for each in value] if several else [str(value or "")]
 
 
 def _fits(value: str, asked: str) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from sqlmodel import Session, select
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.errors import InvalidSettings
 from dicom_node.models import Series, Study
 from dicom_node.retrieval.answers import StudyFound
 from dicom_node.retrieval.archive import Archive
 from dicom_node.retrieval.looking import Issuers, Reference
-from dicom_node.settings import PacsPeer
 from dicom_node.tls import peer_context
 from plugin.context import Context
 from plugin.settings import Settings
@@ -42,9 +42,9 @@ def asked_peer(settings: Settings, name: str) -> PacsPeer:
 
 
 def archive_of(
-    context: Context, peer: PacsPeer, stopping: Callable[[], bool] = lambda: False
+    context: Context, peer: PacsPeer, stopping: Callable[[], bool] | None = None
 ) -> Archive:
-    """Return how an archive of the settings is asked.
+    """Return how an archive of the settings is asked, until the node is ending.
 
     Raises:
         InvalidSettings: it is to be asked with TLS, and that cannot be.
@@ -54,7 +54,7 @@ def archive_of(
         peer,
         settings.dicom.ae_title,
         peer_context(peer, settings.dicom.tls),
-        stopping,
+        stopping or context.stopping,
         response_seconds=settings.retrieval.response_seconds,
         total_seconds=settings.retrieval.study_seconds,
     )

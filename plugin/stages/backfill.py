@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from dicom_node.retrieval.models import MISSING, Backfill, Retrieval, State, Task
@@ -14,7 +15,7 @@ from plugin.context import Context
 from plugin.errors import Permanent
 from plugin.settings import Settings
 from plugin.stages.archives import asked_peer
-from plugin.stages.backfill_requests import Asked, read_requests
+from plugin.stages.backfill_requests import read_requests
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ON_ARRIVAL = "priors-of-"
@@ -54,14 +55,11 @@ def start_backfill(
         backfill = Backfill(name=called, peer=where, priors=priors, created_at=now)
         session.add(backfill)
         session.flush()
-        session.add_all(_row(backfill, each, now) for each in wanted)
+        # As dictionaries: half a million objects of the mapper take minutes to make.
+        blank = Retrieval(backfill_id=backfill.id or 0, task=Task.STUDY.value, next_at=now)
+        common = blank.model_dump(exclude={"id"})
+        session.execute(insert(Retrieval), [common | each.values for each in wanted])
     return {"name": called, "from": where, "asks": len(wanted), "refused": refused}
-
-
-def _row(backfill: Backfill, each: Asked, now: Any) -> Retrieval:
-    return Retrieval(
-        **each.values, backfill_id=backfill.id or 0, task=Task.STUDY.value, next_at=now
-    )
 
 
 def _free_name(session: Session, stem: str) -> str:
@@ -86,7 +84,23 @@ def _summary(session: Session, row: Backfill) -> dict[str, Any]:
         "state": state,
         "studies": sum(found.values()),
         **found,
+        "trouble": "" if is_finished(found) else _trouble(session, row.id or 0),
     }
+
+
+def _trouble(session: Session, backfill_id: int) -> str:
+    """Say why the last row that waits was not done yet; empty where nothing went wrong."""
+    query = (
+        select(Retrieval.detail)
+        .where(
+            Retrieval.backfill_id == backfill_id,
+            Retrieval.state == State.WAITING.value,
+            Retrieval.detail != "",
+        )
+        .order_by(col(Retrieval.next_at).desc(), col(Retrieval.id).desc())
+        .limit(1)
+    )
+    return session.exec(query).first() or ""
 
 
 def show_backfill(session: Session, settings: Settings, name: str, now: Any) -> dict[str, Any]:
@@ -131,10 +145,12 @@ def stop_backfill(context: Context, name: str) -> dict[str, Any]:
     """Ask for nothing more of a backfill until it is resumed; what was asked for still arrives.
 
     Raises:
-        Permanent: there is none of this name.
+        Permanent: there is none of this name, or it has finished.
     """
     with context.database.write() as session:
         row = _named(session, name)
+        if not row.on_arrival and is_finished(counts(session, row.id or 0)):
+            raise Permanent(f"the backfill {row.name} has finished: there is nothing to stop")
         row.stopped = True
         session.add(row)
         session.flush()

@@ -42,11 +42,15 @@ class Asked:
         return asdict(self)
 
 
+MOST_REQUESTS = 500_000
+"""Studies that one list may name."""
+
+
 def read_requests(path: Path) -> tuple[list[Asked], list[dict[str, Any]]]:
-    """Read a file of requests; return them, each once, and the lines that are none.
+    """Read a file of requests; return them, each once, and the lines that are not taken, with why.
 
     Raises:
-        Permanent: it cannot be read, or asks for nothing.
+        Permanent: it cannot be read, asks for nothing, or for more than a list may name.
     """
     found: dict[tuple[str, str, str], Asked] = {}
     refused: list[dict[str, Any]] = []
@@ -54,12 +58,20 @@ def read_requests(path: Path) -> tuple[list[Asked], list[dict[str, Any]]]:
         for each in _lines(path):
             if isinstance(each, RefusedRow):
                 refused.append({"line": each.line, "reason": each.reason})
-            else:
-                found.setdefault(each.key, each)
+            elif (known := found.setdefault(each.key, each)) is not each:
+                refused.append({"line": each.line, "reason": f"the same as line {known.line}"})
+            if len(found) > MOST_REQUESTS:
+                raise Permanent(f"a list names at most {MOST_REQUESTS:,} studies: divide it")
     except OSError as error:
         raise Permanent(f"the file cannot be read: {error.strerror}") from error
     except Refused as error:
         raise Permanent(str(error)) from error
+    if not found and refused:
+        first = refused[0]
+        raise Permanent(
+            f"the file asks for nothing: all of its {len(refused)} lines are refused, "
+            f"line {first['line']} because: {first['reason']}"
+        )
     if not found:
         raise Permanent(
             "the file asks for nothing: it needs a header with accession_number or "

@@ -7,8 +7,16 @@ from typing import Any
 
 from dicom_node.errors import NeedsReview
 from dicom_node.errors import Permanent as Refused
+from dicom_node.retrieval.answers import ImageFound, StudyFound
 from dicom_node.retrieval.finding import Finder, finder
-from dicom_node.retrieval.looking import Issuers, Several, find_priors, look_up, reference_to
+from dicom_node.retrieval.looking import (
+    Issuers,
+    Several,
+    TooLarge,
+    content_of,
+    look_up,
+    priors_of_found,
+)
 from dicom_node.retrieval.models import Retrieval, State
 from dicom_node.retrieval.rows import instances_here
 from plugin.context import Context, Progress
@@ -33,6 +41,7 @@ def try_backfill(
     rows: list[dict[str, Any]] = []
     with finder(archive_of(context, where)) as asked:
         for number, each in enumerate(wanted, start=1):
+            asked.begin()
             rows.append(_tried(context, asked, each, issuers, priors))
             progress(f"{number} of {len(wanted)} asked about")
     found: dict[str, int] = {}
@@ -58,19 +67,32 @@ def _tried(
         study = look_up(asked, row, issuers)
         if study is None:
             return {**told, "state": State.UNKNOWN.value}
-        content = asked.content(study, context.settings.retrieval.maximum_instances)
+        content = content_of(asked, study, context.settings.retrieval.maximum_instances)
         if priors:
-            reference = reference_to(asked, study)
-            told["priors"] = len(find_priors(asked, reference, issuers, priors)[0])
+            found, why = priors_of_found(asked, study, issuers, priors)
+            told["priors"] = len(found)
+            told |= {"detail": why} if why else {}
+    except TooLarge as error:
+        return {**told, "state": State.TOO_LARGE.value, "detail": str(error)}
     except Several:
         return {**told, "state": State.SEVERAL.value}
     except (Refused, NeedsReview) as error:
         return {**told, "state": State.REFUSED.value, "detail": str(error)}
+    return {**told, **_judged(context, study, content)}
+
+
+def _judged(
+    context: Context, study: StudyFound, content: tuple[ImageFound, ...] | None
+) -> dict[str, Any]:
+    """Return what would become of a study, as :mod:`plugin.stages.retrieve` judges it."""
     with context.database.read() as session:
         here = instances_here(session, study.study_instance_uid)
-    state = _FETCH
-    if len(content) > context.settings.retrieval.maximum_instances:
+    number = study.instances if content is None else len(content)
+    if content is None:
+        is_here = bool(number) and len(here) >= (number or 0)
+    else:
+        is_here = {image.sop_instance_uid for image in content} <= here
+    state = State.PRESENT.value if is_here else _FETCH
+    if number is not None and number > context.settings.retrieval.maximum_instances:
         state = State.TOO_LARGE.value
-    elif content and {image.sop_instance_uid for image in content} <= here:
-        state = State.PRESENT.value
-    return {**told, "state": state, "instances": len(content)}
+    return {"state": state, "instances": number}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 from sqlmodel import Session, select
@@ -13,6 +12,7 @@ from dicom_node.completion import (
     Arrivals,
     StudyContent,
     Unchanged,
+    Verdict,
     contents,
     force_completion,
     judge,
@@ -28,34 +28,20 @@ from dicom_node.storage import DicomStore
 from dicom_node.studies import is_frozen
 from plugin.context import Context
 from plugin.errors import Permanent
+from plugin.stages.touched import TouchedStudies
 
 _OPEN_STATES = {True: "re-opened", False: "receiving"}
 
 
-class Completeness:
-    """Records complete studies; looks only at those that may have changed since the last look.
-
-    What is remembered here saves work and decides nothing: a new process looks at every study.
-    """
+class Completeness(TouchedStudies):
+    """Records complete studies; looks only at those that may have changed since the last look."""
 
     def __init__(self, context: Context, unchanged: Unchanged | None = None) -> None:
+        super().__init__()
         self._context = context
         self._store = DicomStore(context.folder.root)
         self._unchanged = unchanged or Unchanged()
-        self._lock = threading.Lock()
-        self._touched: set[str] | None = None  # None: every study
         self._looking = threading.Lock()
-
-    def touch(self, study_instance_uids: Iterable[str]) -> None:
-        """Look at these studies again: they are new or have grown."""
-        with self._lock:
-            if self._touched is not None:
-                self._touched |= set(study_instance_uids)
-
-    def touch_all(self) -> None:
-        """Look at every study again."""
-        with self._lock:
-            self._touched = None
 
     def sweep(self) -> list[StudyCompletion]:
         """Record every study that is complete now and was not recorded as it is."""
@@ -63,32 +49,29 @@ class Completeness:
             return self._sweep()
 
     def _sweep(self) -> list[StudyCompletion]:
-        with self._lock:
-            touched, self._touched = self._touched, set()
         open_studies: set[str] = set()
         try:
-            if touched is not None and not touched:
-                return []
-            ready: list[tuple[StudyContent, str]] = []
-            # The spool first: what is indexed between the two looks is then in the tables.
-            arrivals = look(self._store, self._context.clock())
-            with self._context.database.read() as session:
-                for each in contents(session, touched):
-                    if each.is_complete:
-                        self._unchanged.forget(each)
-                        continue
-                    open_studies.add(each.study_instance_uid)
-                    verdict = judge(each, self._context.settings.dicom, arrivals, self._unchanged)
-                    if verdict.complete:
-                        ready.append((each, verdict.why))
-            return self._record(ready)
-        except BaseException:
-            open_studies |= touched or set()
-            if touched is None:
-                self.touch_all()
-            raise
+            with self.taken() as touched:
+                if touched is not None and not touched:
+                    return []
+                ready: list[tuple[StudyContent, str]] = []
+                # The spool first: what is indexed between the two looks is then in the tables.
+                arrivals = look(self._store, self._context.clock())
+                with self._context.database.read() as session:
+                    for each in contents(session, touched):
+                        if each.is_complete:
+                            self._unchanged.forget(each)
+                            continue
+                        open_studies.add(each.study_instance_uid)
+                        verdict = self._judge(each, arrivals)
+                        if verdict.complete:
+                            ready.append((each, verdict.why))
+                return self._record(ready)
         finally:
             self.touch(open_studies)
+
+    def _judge(self, content: StudyContent, arrivals: Arrivals) -> Verdict:
+        return judge(content, self._context.settings.dicom, arrivals, self._unchanged)
 
     def _record(self, ready: list[tuple[StudyContent, str]]) -> list[StudyCompletion]:
         if not ready:

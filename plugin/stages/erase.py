@@ -8,6 +8,7 @@ finishes it.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from sqlmodel import Session, col, select
 from dicom_node.deletion import finish_deletions, list_for_deletion
 from dicom_node.durable import write_durably
 from dicom_node.errors import Transient
+from dicom_node.file_meta import RETRIEVED
 from dicom_node.life_models import Erasure
 from dicom_node.models import Patient, Report, Study, SupersededInstance, Transmission
 from dicom_node.settling import settle
@@ -42,6 +44,7 @@ from plugin.stages.erase_files import (
 )
 from plugin.stages.erase_journal import drop_segments, dropped_up_to, newest_segment
 from plugin.stages.erase_messages import messages_about
+from plugin.stages.erase_requests import collect_requested, recently_asked_for
 from plugin.stages.erase_rows import (
     cohorts_with,
     delete_rows,
@@ -225,7 +228,7 @@ def _erase_rows(
     issuers_of = context.linking().issuers_of()
     with context.database.read() as session:
         subject = find_subject(session, *identity, salt, issuers_of)
-    files = digests_about(
+    files, said = digests_about(
         context.folder.root, subject, context.settings.dicom, context.sandbox.headers
     )
     found: dict[str, Any] = {}
@@ -234,6 +237,7 @@ def _erase_rows(
             subject = find_subject(session, *identity, salt, issuers_of)
             subject.digests |= files
             collect_filed(session, subject)
+            collect_requested(session, subject, said)
             _check_words(session, subject, by, reason)
             found = _erase(context, session, subject, by, reason, write=not dry_run)
             if dry_run:
@@ -253,6 +257,7 @@ def _erase(
     paths = paths_of(context.folder.root, subject.digests) | _reports(context, session, subject)
     members = cohorts_with(session, subject)
     models = models_trained_on(session, members)
+    fetched = recently_asked_for(session, subject, context.clock() - _fetch_time(context))
     counts = delete_rows(session, subject)
     cohorts = mend_cohorts(session, members)
     mend_training_runs(session, subject)
@@ -282,6 +287,9 @@ def _erase(
     session.flush()
     if write:
         _write_manifests(context, session, cohorts)
+        now = context.clock()
+        store = DicomStore(context.folder.root)
+        store.asked_for.note(fetched, RETRIEVED, now, now + _fetch_time(context))
     return {
         "found": anything,
         "identities": _named(subject.identities),
@@ -294,6 +302,12 @@ def _erase(
         "not_reached": list(NOT_REACHED),
         "issuers_of_this_id": [] if anything else _issuers(session, subject),
     }
+
+
+def _fetch_time(context: Context) -> dt.timedelta:
+    """Return for how long an archive may go on sending what it was asked for."""
+    retrieval = context.settings.retrieval
+    return dt.timedelta(seconds=retrieval.study_seconds + retrieval.arrival_seconds)
 
 
 def _issuers(session: Session, subject: Subject) -> list[str]:

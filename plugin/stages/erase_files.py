@@ -26,9 +26,14 @@ _BATCH = 256
 
 def digests_about(
     root: Path, subject: Subject, settings: DicomSettings, read_headers: ReadHeaders
-) -> set[str]:
-    """Return digests of spooled and quarantined objects that say they are the patient's."""
+) -> tuple[set[str], set[str]]:
+    """Return digests of spooled and quarantined objects that say they are the patient's.
+
+    Returns:
+        The digests, and the Study Instance UIDs that those objects say.
+    """
     found: set[str] = set()
+    studies: set[str] = set()
     for folder in _LOOKED_AT:
         files = sorted((root / folder).glob("*.dcm"))
         for start in range(0, len(files), _BATCH):
@@ -36,10 +41,11 @@ def digests_about(
             for path, header in zip(batch, read_headers(batch), strict=True):
                 if _is_about(path, header, subject, settings):
                     found.add(path.stem)
+                    studies.add(header.study_instance_uid)
         found |= {
             path.stem for path in (root / folder).glob("*.json") if _notice_is_about(path, subject)
         }
-    return found
+    return found, studies - {""}
 
 
 def _is_about(

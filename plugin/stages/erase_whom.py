@@ -44,6 +44,8 @@ class Subject:
     issuers_of: IssuersOf = lambda _: Issuers()
     companions: set[Identity] = field(default_factory=set)
     studies: set[str] = field(default_factory=set)
+    # Studies, and those that only objects in the spool and requests say to be the patient's.
+    requested: set[str] = field(default_factory=set)
     series: set[str] = field(default_factory=set)
     instances: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)

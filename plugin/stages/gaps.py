@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -13,11 +13,11 @@ from sqlmodel import Session, col, select
 from dicom_node.database import chunks
 from dicom_node.linking.decision import CONFIRMED, PROPOSED, REFUSED, SUSPENDED, WITHDRAWN
 from dicom_node.linking.queries import unlinked_reports
-from dicom_node.models import Link, Report, Series, Study
+from dicom_node.models import Instance, Link, Report, Series, Study
 from dicom_node.reports.models import ReportedAccession
 from dicom_node.reports.status import WITHOUT_TEXT
 from dicom_node.solicited import solicited_studies
-from dicom_node.studies import complete_studies, studies_with_images
+from dicom_node.studies import complete_studies, documents_only, studies_with_images
 from plugin.errors import Permanent
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -33,17 +33,20 @@ NO_ACCESSION = "no accession number"
 UNKNOWN_ACCESSION = "no report with this accession number"
 UNKNOWN_STUDY = "no study with this accession number or UID"
 OTHER_ISSUER = "accession number of another issuer"
+NO_ISSUER = "nobody says whose accession number it is"
+NOT_LINKED = "a report with this accession number is not linked"
 WAITING = "waiting: images still come"
 TAKEN_BACK = "the report was withdrawn or has no text"
 
 
-def find_gaps(session: Session, since: str) -> dict[str, Any]:
+def find_gaps(session: Session, since: str, name_of: Callable[[str], str] = str) -> dict[str, Any]:
     """Return studies without a confirmed link to a current report, and reports without one.
 
     Args:
         session: any session.
         since: the first Study Date, and day of a report's observation or else arrival, that counts,
             as YYYY-MM-DD; empty: all.
+        name_of: one name for all names of an issuer.
 
     Returns:
         ``studies`` and ``reports`` with ``why``, and their numbers by modality, month and why in
@@ -53,7 +56,7 @@ def find_gaps(session: Session, since: str) -> dict[str, Any]:
         Permanent: ``since`` is no day.
     """
     first = _day(since)
-    studies = _studies(session, first)
+    studies = _studies(session, first, name_of)
     reports = _reports(session, first)
     return {"counts": _counts(studies, reports), "studies": studies, "reports": reports}
 
@@ -69,7 +72,7 @@ def _day(text: str) -> str:
         raise Permanent("--since is a day such as 2026-01-31") from None
 
 
-def _studies(session: Session, first: str) -> list[dict[str, Any]]:
+def _studies(session: Session, first: str, name_of: Callable[[str], str]) -> list[dict[str, Any]]:
     confirmed = set(
         session.exec(
             select(Link.study_instance_uid)
@@ -84,7 +87,7 @@ def _studies(session: Session, first: str) -> list[dict[str, Any]]:
     lonely = [uid for uid in studies_with_images(session) if uid not in confirmed]
     states = _states(session, lonely)
     complete, asked = set(complete_studies(session)), solicited_studies(session, lonely)
-    reported = set(session.exec(select(ReportedAccession.accession_number)))
+    reported = _reported(session, name_of)
     modalities = _modalities(session, lonely)
     found = []
     for part in chunks(lonely):
@@ -100,21 +103,43 @@ def _studies(session: Session, first: str) -> list[dict[str, Any]]:
                     "date": study.study_date,
                     "modality": modalities.get(uid, ""),
                     "asked_for": uid in asked,
-                    "why": _why_study(study, states.get(uid, set()), complete, reported),
+                    "why": _why_study(study, states.get(uid, set()), complete, reported, name_of),
                 }
             )
     return sorted(found, key=lambda each: (each["date"], each["study_instance_uid"]))
 
 
-def _why_study(study: Study, states: set[str], complete: set[str], reported: set[str]) -> str:
+def _reported(session: Session, name_of: Callable[[str], str]) -> dict[str, set[str]]:
+    """Return whose the accession numbers of current reports with text are; empty: nobody says."""
+    found: dict[str, set[str]] = {}
+    rows = session.exec(
+        select(ReportedAccession.accession_number, ReportedAccession.issuer)
+        .join(Report, col(Report.id) == col(ReportedAccession.report_id))
+        .where(col(Report.is_current), col(Report.result_status).not_in(WITHOUT_TEXT))
+    )
+    for number, issuer in rows:
+        found.setdefault(number, set()).add(name_of(issuer) if issuer else "")
+    return found
+
+
+def _why_study(
+    study: Study,
+    states: set[str],
+    complete: set[str],
+    reported: dict[str, set[str]],
+    name_of: Callable[[str], str],
+) -> str:
     if known := next((why for state, why in _WHY.items() if state in states), ""):
         return known
     if CONFIRMED in states:
         return TAKEN_BACK
     if not study.accession_number:
         return NO_ACCESSION
-    if study.accession_number in reported:
-        return OTHER_ISSUER
+    if issuers := reported.get(study.accession_number):
+        issuer = study.issuer_of_accession_number
+        if issuer and name_of(issuer) in issuers:
+            return NOT_LINKED
+        return NO_ISSUER if not issuer or "" in issuers else OTHER_ISSUER
     return UNKNOWN_ACCESSION if study.study_instance_uid in complete else WAITING
 
 
@@ -133,12 +158,14 @@ def _states(session: Session, studies: Iterable[str]) -> dict[str, set[str]]:
 
 
 def _modalities(session: Session, studies: Iterable[str]) -> dict[str, str]:
+    """Return the modalities of the images of studies; documents beside them say nothing."""
     found: dict[str, set[str]] = {}
     for part in chunks(studies):
         rows = session.exec(
-            select(Series.study_instance_uid, Series.modality).where(
-                col(Series.study_instance_uid).in_(part)
-            )
+            select(Series.study_instance_uid, Series.modality)
+            .join(Instance, col(Instance.series_instance_uid) == col(Series.series_instance_uid))
+            .where(col(Series.study_instance_uid).in_(part), ~documents_only())
+            .distinct()
         )
         for uid, modality in rows:
             found.setdefault(uid, set()).add(modality)

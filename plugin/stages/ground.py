@@ -15,4 +15,5 @@ def ground_of(settings: Settings) -> Ground:
     folder = DataFolder(settings.data_folder)
     profiles = profiles_of(settings, folder)
     groups = (*settings.linking.equivalent_issuers, *profiles.equivalent_issuers())
-    return Ground(folder.patient_key_salt(), one_name(Issuers(groups)))
+    asked = frozenset(peer.name for peer in settings.pacs if peer.retrieve)
+    return Ground(folder.patient_key_salt(), one_name(Issuers(groups)), asked)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
 from dicom_node.database import chunks
+from dicom_node.documents.models import DocumentDecision, RejectedInstance
 from dicom_node.durable import write_durably
 from dicom_node.life_models import Erasure, StudyCompletion
 from dicom_node.linking.models import LinkEvent, PatientEvent, PatientReview
@@ -154,6 +155,22 @@ def _of_decisions(session: Session, _ground: Ground, after: int) -> Scope:
     return Scope({uid for both in rows for uid in both if uid})
 
 
+def _of_rejections(session: Session, _ground: Ground, after: int) -> Scope:
+    query = select(RejectedInstance.study_instance_uid).where(col(RejectedInstance.id) > after)
+    return Scope(set(session.exec(query.distinct())))
+
+
+def _of_releases(session: Session, _ground: Ground, after: int) -> Scope:
+    decided = col(DocumentDecision.id) > after
+    query = select(DocumentDecision.study_instance_uid).where(decided)
+    named = (
+        select(RejectedInstance.study_instance_uid)
+        .join(DocumentDecision, col(DocumentDecision.digest) == col(RejectedInstance.note_digest))
+        .where(decided)
+    )
+    return Scope(set(session.exec(query)) | set(session.exec(named.distinct())))
+
+
 def _of_completions(session: Session, _ground: Ground, after: int) -> Scope:
     query = select(StudyCompletion.study_instance_uid).where(col(StudyCompletion.id) > after)
     return Scope(set(session.exec(query)))
@@ -210,6 +227,8 @@ SOURCES: dict[str, Read] = {
     "patient_event": _of_events,
     "patient_review": _of_reviews,
     "quarantine_decision": _of_decisions,
+    "rejected_instance": _of_rejections,
+    "document_decision": _of_releases,
     "study_completion": _of_completions,
     "label": _of_labels,
     "cohort": _of_cohorts,

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session, col, func, select
-
-from dicom_node.database import chunks, insert_if_absent
+from dicom_node.errors import Transient
 from dicom_node.imports.candidates import Candidate, Source
+from dicom_node.imports.fates import Stopped, Taken
 from dicom_node.imports.folders import source_at
-from dicom_node.imports.models import ImportedObject, ObjectImport
+from dicom_node.imports.foresight import Foresight
+from dicom_node.imports.models import ImportedObject
 from dicom_node.imports.orthanc import Access, OrthancSource
-from dicom_node.imports.taking import Fate, Taken, Taking
+from dicom_node.imports.selection import Selection
+from dicom_node.imports.taking import Taking
 from dicom_node.indexing import index_spool
-from dicom_node.models import Instance, Quarantined, SupersededInstance
-from dicom_node.quarantine import DICOM
 from dicom_node.setting_values import is_ae_title
 from dicom_node.storage import DicomStore
 from plugin.context import Context, Progress
 from plugin.errors import Permanent
+from plugin.import_desk import Going
 from plugin.linking import study_linker
+from plugin.stages.import_choice import Refusals, refusals_file, selection_of
+from plugin.stages.import_figures import (
+    digests_of,
+    figures,
+    in_words,
+    not_found,
+    quarantined,
+)
+from plugin.stages.import_journal import Journal, alone
 
 DEFAULT_SENDER = "IMPORT"
 
@@ -44,13 +51,17 @@ def import_objects(
     Args:
         context: the node.
         arguments: ``source`` (path or address), ``user``, ``password``, ``authorities``,
-            ``sender``, ``by``, ``reason``.
+            ``sender``, ``by``, ``reason``; which studies (``since`` and ``before`` as ISO dates,
+            ``studies`` a path, ``young``); ``refused``, a path for what does not come in.
         progress: told how far it is.
 
     Returns:
-        ``candidates``, how many came to each fate, ``quarantined`` (of those, objects that the
-        index set aside), ``studies``, ``bytes``, ``refused_files`` and what the source lists and
-        lacks (``missing_files``).
+        ``state`` ("finished", or by whom it was stopped), ``candidates``, how many came to each
+        fate, ``quarantined`` (of those, objects that the index set aside), ``studies``, ``bytes``,
+        ``file_meta_completed`` (files whose File Meta Information was not whole),
+        ``studies_not_found`` (listed, and neither in the source nor here) and ``reasons``: how
+        many were refused or are missing, and why. Names may be those of patients: they stand in
+        the file of what does not come in, and nowhere else.
 
     Raises:
         Permanent: the source or an argument cannot be used.
@@ -60,7 +71,7 @@ def import_objects(
     by, reason = arguments["by"], arguments["reason"]
     if not by.strip() or not reason.strip():
         raise Permanent("an import needs who imports and why")
-    with _alone(context):
+    with alone(context.folder.root):
         return _import(context, arguments, progress, by, reason)
 
 
@@ -68,72 +79,32 @@ def _import(
     context: Context, arguments: dict[str, Any], progress: Progress, by: str, reason: str
 ) -> dict[str, Any]:
     source = _source(arguments)
-    run = _Run(context, source, _sender(arguments), progress, trial=False)
-    with context.database.write() as session:
-        row = ObjectImport(
-            kind=source.kind,
-            sender=run.sender,
-            started_by=by,
-            reason=reason,
-            started_at=context.clock(),
-        )
-        session.add(row)
-        session.flush()
-        key = row.id
-    try:
-        run.take_all()
-    finally:
-        run.index()
-        with context.database.write() as session:
-            row = session.get_one(ObjectImport, key)
-            row.counts = {str(fate): number for fate, number in run.taken.fates.items()}
-            row.finished_at = context.clock() if run.whole else None
-            session.add(row)
-    return run.told()
-
-
-@contextmanager
-def _alone(context: Context) -> Iterator[None]:
-    """Hold off a second import: it would read the same again, beside the first."""
-    path = context.folder.root / "import.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with (
+        context.imports.going(source.abort) as going,
+        Journal(context, going) as journal,
+        refusals_file(arguments) as refusals,
+    ):
+        wanted = selection_of(arguments, context.clock())
+        sender = _sender(arguments)
+        run = _Run(context, source, sender, progress, going, wanted, refusals, journal)
+        journal.begin(source.kind, run.sender, by, reason)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Permanent("an import is running already: wait for its end") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def list_imports(session: Session) -> dict[str, Any]:
-    """Return every import, the newest first, with who, why and how it ended."""
-    rows = session.exec(select(ObjectImport).order_by(col(ObjectImport.id).desc()))
-    return {
-        "imports": [
-            {
-                "import": row.id,
-                "source": row.kind,
-                "sender": row.sender,
-                **{str(fate): row.counts.get(str(fate), 0) for fate in Fate},
-                "started": row.started_at.isoformat(timespec="seconds"),
-                "ended": row.finished_at.isoformat(timespec="seconds")
-                if row.finished_at
-                else "not: it runs, or was cut off",
-                "by": row.started_by,
-                "reason": row.reason,
-            }
-            for row in rows
-        ]
-    }
+            run.take_all()
+        finally:
+            if not context.imports.closed:  # else the next start does it
+                run.index()
+            journal.note(run.taken)
+        return run.told()
 
 
 def try_import(context: Context, arguments: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Tell what :func:`import_objects` would do, and change nothing; the same answer."""
-    run = _Run(context, _source(arguments), _sender(arguments), progress, trial=True)
-    run.take_all()
-    return run.told()
+    source = _source(arguments)
+    with context.imports.going(source.abort) as going, refusals_file(arguments) as refusals:
+        wanted = selection_of(arguments, context.clock())
+        run = _Run(context, source, _sender(arguments), progress, going, wanted, refusals)
+        run.take_all()
+        return run.told()
 
 
 def _source(arguments: dict[str, Any]) -> Source:
@@ -165,17 +136,30 @@ class _Run:
     source: Source
     sender: str
     progress: Progress
-    trial: bool
-    whole: bool = False
+    going: Going
+    wanted: Selection
+    refusals: Refusals
+    journal: Journal | None = None
     _marks: list[dict[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         settings = self.context.settings.dicom
+        self.trial = self.journal is None
         store = DicomStore(self.context.folder.root, minimum_free_bytes=settings.minimum_free_bytes)
-        if not self.trial:
-            store.make_folders()
+        store.make_folders()
         self._store = store
-        self._taking = Taking(store.intake, settings, self.sender, self._known, trial=self.trial)
+        reading = self.context.database.read
+        self._foresight = Foresight(store, settings, self.context.sandbox, reading)
+        self._taking = Taking(
+            store.intake,
+            settings,
+            self.sender,
+            self._known,
+            foresee=self._foresight.add if self.trial else None,
+            stopped=lambda: self.going.why,
+            selection=self.wanted,
+            tell=self.refusals.tell,
+        )
 
     @property
     def taken(self) -> Taken:
@@ -184,17 +168,19 @@ class _Run:
 
     def take_all(self) -> None:
         """Take every candidate; those that were taken before are not read again."""
-        with self._marking():
+        with self._marking(), closing(self._foresight), self._stopping():
             for number, each in enumerate(self.source.candidates(), start=1):
                 self._take(each)
                 if number % _TOGETHER == 0:
                     self._write_marks()
-                    self.progress(f"{number} looked at: {_in_words(self.taken)}")
+                    self.progress(f"{number} looked at: {in_words(self.taken)}")
                 if number % _INDEX_EVERY == 0:
                     self.index()
-        self.whole = True
+            self._foresight.judge()
 
     def _take(self, candidate: Candidate) -> None:
+        if self.going.why:
+            raise Stopped
         try:
             mark = candidate.mark
         except OSError:
@@ -212,11 +198,19 @@ class _Run:
         finally:
             self._write_marks()
 
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Let a stop end the walk as its end would; a source that was aborted fails anyhow."""
+        try:
+            yield
+        except (Stopped, Transient):
+            if not self.going.why:
+                raise
+
     def _write_marks(self) -> None:
         marks, self._marks = self._marks, []
-        if marks and not self.trial:
-            with self.context.database.write() as session:
-                insert_if_absent(session, ImportedObject, marks)
+        if self.journal is not None:
+            self.journal.note(self.taken, marks)
 
     def _digest_of(self, mark: str) -> str:
         with self.context.database.read() as session:
@@ -225,7 +219,7 @@ class _Run:
 
     def _known(self, sop_instance_uid: str) -> Collection[str]:
         with self.context.database.read() as session:
-            return _digests(session, sop_instance_uid)
+            return digests_of(session, sop_instance_uid)
 
     def index(self) -> None:
         """File what was taken so far; the node may be doing so, too."""
@@ -243,41 +237,11 @@ class _Run:
 
     def told(self) -> dict[str, Any]:
         """Return what a person reads."""
-        taken = self.taken
-        return {
-            "source": self.source.kind,
-            "candidates": taken.fates.total(),
-            **{str(fate): taken.fates[fate] for fate in Fate},
-            "quarantined": self._quarantined(),
-            "studies": len(taken.studies),
-            "bytes": taken.size,
-            "refused_files": [{"file": name, "why": why} for name, why in taken.refused],
-            "missing_files": list(self.source.missing),
-        }
-
-    def _quarantined(self) -> int:
-        """Count what the index set aside; a trial does not ask it, and counts none."""
-        if self.trial:
-            return 0
+        stopped, aside = self.going.why, self._foresight.aside
         with self.context.database.read() as session:
-            return sum(
-                session.exec(
-                    select(func.count()).where(
-                        Quarantined.kind == DICOM, col(Quarantined.digest).in_(chunk)
-                    )
-                ).one()
-                for chunk in chunks(self.taken.digests)
-            )
-
-
-def _digests(session: Session, sop_instance_uid: str) -> set[str]:
-    """Return the digests under which the index holds an instance, earlier versions included."""
-    found: set[str] = set()
-    for table in (Instance, SupersededInstance):
-        query: Any = select(table.digest).where(col(table.sop_instance_uid) == sop_instance_uid)
-        found.update(session.exec(query))
-    return found
-
-
-def _in_words(taken: Taken) -> str:
-    return ", ".join(f"{number} {fate}" for fate, number in sorted(taken.fates.items())) or "none"
+            absent = set() if stopped else not_found(session, self.wanted)
+            if not self.trial:
+                aside = quarantined(session, self.taken)
+        for study in sorted(absent):
+            self.refusals.lack(study)
+        return figures(self.taken, self.source.kind, stopped, aside, len(absent))

@@ -10,8 +10,10 @@ import logging
 import uuid
 from typing import Any
 
-from sqlmodel import Session, col, select
+import sqlalchemy as sa
+from sqlmodel import Session, col, func, select
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.commitment.asking import Answer, ask
 from dicom_node.commitment.filing import (
     ASKED,
@@ -33,10 +35,16 @@ from dicom_node.database import insert_if_absent
 from dicom_node.errors import InvalidSettings, Permanent, Transient
 from dicom_node.models import Transmission
 from dicom_node.requestor import NothingAccepted
-from dicom_node.settings import PacsPeer
 from dicom_node.tls import peer_context
 from plugin.context import Context
 from plugin.errors import Permanent as NothingToDo
+from plugin.stages.commitment_leases import (
+    MOST_DOUBLINGS,
+    begin_attempt,
+    end_attempt,
+    first_of_each_peer,
+    same_attempt,
+)
 
 log = logging.getLogger("radloop")
 
@@ -44,7 +52,7 @@ INQUIRY = "inquiry"
 """The kind of durable work, see :data:`plugin.workflows.Commit`."""
 
 _LONGEST_DELAY_SECONDS = 900.0
-_AT_A_TIME = 64
+_OVERDUE = dt.timedelta(minutes=10)
 
 
 def queue_inquiry(
@@ -66,41 +74,59 @@ def queue_inquiry(
 
 
 def waiting_inquiries(context: Context) -> list[CommitmentInquiry]:
-    """Return inquiries whose next attempt is due: never asked, or without an answer."""
-    query = (
-        select(CommitmentInquiry)
-        .where(
-            col(CommitmentInquiry.state).in_((QUEUED, ASKED)),
-            col(CommitmentInquiry.due_at) <= context.clock(),
-        )
-        .order_by(col(CommitmentInquiry.due_at), col(CommitmentInquiry.id))
-        .limit(_AT_A_TIME)
+    """Return inquiries whose next attempt is due, never asked or without an answer: one a peer."""
+    now, due_at = context.clock(), col(CommitmentInquiry.due_at)
+    waits = [peer.commitment_wait_seconds for peer in context.settings.pacs]
+    # What lies further ahead than any delay was set by a clock that has been set back since.
+    longest = dt.timedelta(seconds=max([_LONGEST_DELAY_SECONDS, *waits]))
+    query = select(CommitmentInquiry).where(
+        col(CommitmentInquiry.state).in_((QUEUED, ASKED)),
+        CommitmentInquiry.running == "",
+        sa.or_(due_at <= now, due_at > now + longest),
     )
     with context.database.read() as session:
-        return list(session.exec(query))
+        return first_of_each_peer(session, CommitmentInquiry, query)
 
 
 def ask_archive(context: Context, inquiry_id: int, round_number: int, attempt: int) -> None:
     """Ask an archive once; the row says what comes next."""
     transaction_uid = f"2.25.{uuid.uuid4().int}"
-    claimed = _claim(context, inquiry_id, round_number, attempt, transaction_uid)
+    try:
+        claimed = _claim(context, inquiry_id, round_number, attempt, transaction_uid)
+    except Exception as error:
+        log.error("storage commitment inquiry %s: %s", inquiry_id, type(error).__name__)
+        log.debug("traceback", exc_info=True)
+        _count_unclaimed(context, inquiry_id, round_number, attempt, type(error).__name__)
+        return
     if claimed is None:
         return
     row, peer = claimed
+    try:
+        _ask(context, row, peer, transaction_uid)
+    except Exception as error:
+        # The class only: the text of an unexpected error may name a patient.
+        log.error("storage commitment inquiry %s: %s", inquiry_id, type(error).__name__)
+        log.debug("traceback", exc_info=True)
+        _try_again(context, row, peer, f"an unexpected error ({type(error).__name__})")
+    finally:
+        end_attempt(context, CommitmentInquiry, row)
 
+
+def _ask(context: Context, row: CommitmentInquiry, peer: PacsPeer, transaction_uid: str) -> None:
     def take(information: Information) -> bool:
         with context.database.write() as session:
             titles = {peer.name: peer.ae_title}
             return note_report(session, information, peer.ae_title, titles, context.clock())
 
     try:
-        answer = ask(
+        ask(
             peer,
             context.settings.dicom.ae_title,
             Information(transaction_uid, (Reference(row.sop_class_uid, row.sop_instance_uid),)),
             take,
             peer.commitment_linger_seconds,
             tls=peer_context(peer, context.settings.dicom.tls),
+            answered=lambda answer: _note_answer(context, row, peer, answer),
         )
     except NothingAccepted as error:
         _end(context, row, REFUSED, str(error))
@@ -108,8 +134,6 @@ def ask_archive(context: Context, inquiry_id: int, round_number: int, attempt: i
         _try_again(context, row, peer, str(error))
     except (InvalidSettings, Permanent) as error:
         _end(context, row, REFUSED, str(error))
-    else:
-        _note_answer(context, row, peer, answer)
 
 
 def _claim(
@@ -121,7 +145,7 @@ def _claim(
         row = session.get(CommitmentInquiry, inquiry_id)
         if row is None or row.state not in (QUEUED, ASKED):
             return None
-        if (row.rounds, row.attempts) != (round_number, attempt):
+        if (row.rounds, row.attempts, row.running) != (round_number, attempt, ""):
             return None
         peer = archives.get(row.peer)
         if peer is None:
@@ -129,13 +153,14 @@ def _claim(
         elif row.state == ASKED and row.asked >= peer.commitment_attempts:
             _close(row, TIMED_OUT, f"no answer after {row.asked} requests", context)
         else:
-            row.attempts += 1
+            begin_attempt(row)
             row.due_at = context.clock() + _delay(peer, row.attempts - row.asked)
             session.add(
                 CommitmentTransaction(
                     transaction_uid=transaction_uid,
                     inquiry_id=inquiry_id,
                     study_instance_uid=row.study_instance_uid,
+                    number=_number(session, inquiry_id),
                     asked_at=context.clock(),
                 )
             )
@@ -143,8 +168,33 @@ def _claim(
     return (row, peer) if peer is not None and row.state in (QUEUED, ASKED) else None
 
 
+def _number(session: Session, inquiry_id: int) -> int:
+    of_inquiry = CommitmentTransaction.inquiry_id == inquiry_id
+    last = session.exec(select(func.max(CommitmentTransaction.number)).where(of_inquiry)).one()
+    return (last or 0) + 1
+
+
+def _count_unclaimed(
+    context: Context, inquiry_id: int, round_number: int, attempt: int, name: str
+) -> None:
+    """Count an attempt that could not even begin, so that it is not made again and again."""
+    with context.database.write() as session:
+        row = session.get(CommitmentInquiry, inquiry_id)
+        if row is None or (row.rounds, row.attempts) != (round_number, attempt):
+            return
+        peer = next((each for each in context.settings.pacs if each.name == row.peer), None)
+        if row.state not in (QUEUED, ASKED) or peer is None:
+            return
+        row.attempts += 1
+        row.last_error = f"an unexpected error ({name})"
+        row.due_at = context.clock() + _delay(peer, row.attempts - row.asked)
+        if row.attempts - row.asked >= peer.maximum_attempts:
+            _close(row, TIMED_OUT, row.last_error, context)
+        session.add(row)
+
+
 def _delay(peer: PacsPeer, attempts: int) -> dt.timedelta:
-    seconds = peer.first_retry_seconds * 2.0 ** max(attempts - 1, 0)
+    seconds = peer.first_retry_seconds * 2.0 ** min(max(attempts - 1, 0), MOST_DOUBLINGS)
     return dt.timedelta(seconds=min(seconds, _LONGEST_DELAY_SECONDS))
 
 
@@ -155,10 +205,7 @@ def _close(row: CommitmentInquiry, state: str, reason: str, context: Context) ->
 
 def _open(session: Session, row: CommitmentInquiry) -> CommitmentInquiry | None:
     """Return the row unless it was answered, tried anew or erased meanwhile."""
-    stored = session.get(CommitmentInquiry, row.id)
-    if stored is None or stored.state not in (QUEUED, ASKED) or stored.rounds != row.rounds:
-        return None
-    return stored
+    return same_attempt(session, CommitmentInquiry, row)
 
 
 def _end(context: Context, row: CommitmentInquiry, state: str, reason: str) -> None:
@@ -177,6 +224,7 @@ def _try_again(context: Context, row: CommitmentInquiry, peer: PacsPeer, reason:
         stored = _open(session, row)
         if stored is not None:
             stored.last_error = reason
+            stored.due_at = context.clock() + _delay(peer, row.attempts - row.asked)
             session.add(stored)
 
 
@@ -201,7 +249,7 @@ def retry_commitment(context: Context, kind: str, key: int) -> dict[str, Any]:
     """Begin a new round of a request that cannot be answered, or of an inquiry that has ended.
 
     Raises:
-        plugin.errors.Permanent: there is no such row, or it is not at its end.
+        plugin.errors.Permanent: there is no such row, or it is neither at its end nor overdue.
     """
     with context.database.write() as session:
         row: CommitmentRequest | CommitmentInquiry | None
@@ -209,8 +257,10 @@ def retry_commitment(context: Context, kind: str, key: int) -> dict[str, Any]:
             row = session.get(CommitmentRequest, key)
         else:
             row = session.get(CommitmentInquiry, key)
-        if row is None or row.state in (WAITING, QUEUED, ASKED, REPORTED, COMMITTED):
-            raise NothingToDo(f"there is no {kind} {key} that has ended without success")
+        if row is None or not (_has_failed(row) or _is_overdue(row, context.clock())):
+            raise NothingToDo(
+                f"there is no {kind} {key} that has ended without success or is overdue"
+            )
         if isinstance(row, CommitmentRequest):
             row.state = WAITING
         else:
@@ -219,3 +269,11 @@ def retry_commitment(context: Context, kind: str, key: int) -> dict[str, Any]:
         row.due_at = context.clock()
         session.add(row)
     return {"queued": 1}
+
+
+def _has_failed(row: CommitmentRequest | CommitmentInquiry) -> bool:
+    return row.state not in (WAITING, QUEUED, ASKED, REPORTED, COMMITTED)
+
+
+def _is_overdue(row: CommitmentRequest | CommitmentInquiry, now: dt.datetime) -> bool:
+    return row.state in (WAITING, QUEUED) and row.due_at <= now - _OVERDUE

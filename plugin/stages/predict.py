@@ -15,7 +15,7 @@ from dicom_node.durable import write_durably
 from dicom_node.inspection import data_set_of
 from dicom_node.life_models import StudyCompletion
 from dicom_node.models import Transmission
-from dicom_node.sr_identity import EVIDENCE
+from dicom_node.sr.identity import EVIDENCE
 from dicom_node.storage import DicomStore
 from dicom_node.studies import studies_with_images, study_digest
 from plugin.child import ChildProcess

@@ -27,6 +27,7 @@ from dicom_node.commitment.models import (
 )
 from dicom_node.database import chunks
 from dicom_node.deletion import finish_deletions, list_for_deletion, salted_key
+from dicom_node.keeping_settings import RetentionRule
 from dicom_node.life_models import ExpiredStudy, Tombstone
 from dicom_node.models import (
     Instance,
@@ -37,7 +38,6 @@ from dicom_node.models import (
     SupersededInstance,
     Transmission,
 )
-from dicom_node.settings import RetentionRule
 from dicom_node.studies import is_frozen
 from plugin.context import Context
 from plugin.stages.erase_files import paths_of, remove_prepared
@@ -178,11 +178,23 @@ def _why_kept(session: Session, uid: str, rule: RetentionRule, live: list[int | 
 
 def _promised(session: Session, uid: str, now: dt.datetime) -> str:
     """Return until when a study must stay because we committed to an instance of it, in words."""
-    query = (
-        select(func.max(col(CommittedInstance.kept_until)))
-        .join(Instance, col(Instance.sop_instance_uid) == col(CommittedInstance.sop_instance_uid))
+    named = col(CommittedInstance.sop_instance_uid)
+    current = (
+        select(Instance.sop_instance_uid)
         .join(Series, col(Series.series_instance_uid) == col(Instance.series_instance_uid))
         .where(Series.study_instance_uid == uid)
+    )
+    # The bytes that were promised may be an earlier version by now, or lie in another study than
+    # the instance does.
+    earlier = select(SupersededInstance.sop_instance_uid).where(
+        SupersededInstance.study_instance_uid == uid
+    )
+    query = select(func.max(col(CommittedInstance.kept_until))).where(
+        sa.or_(
+            col(CommittedInstance.study_instance_uid) == uid,
+            named.in_(current),
+            named.in_(earlier),
+        )
     )
     until = session.exec(query).one()
     if until is None or until <= now:

@@ -8,14 +8,15 @@ from typing import Any
 import pydicom
 from sqlmodel import Session, select
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.dicomweb import qido_client
 from dicom_node.dicomweb.stow_client import store_file
 from dicom_node.errors import InvalidSettings, Transient
 from dicom_node.models import Transmission
 from dicom_node.query_scu import find_study_identity
+from dicom_node.requestor import Timeouts
 from dicom_node.send_outcomes import Outcome, SendResult
-from dicom_node.settings import PacsPeer
-from dicom_node.sr_identity import identity_conflicts
+from dicom_node.sr.identity import identity_conflicts
 from dicom_node.storage_scu import send_instances
 from dicom_node.tls import https_client_context, peer_context
 from plugin.context import Context
@@ -81,7 +82,8 @@ def _send(context: Context, peer: PacsPeer, path: Path) -> SendResult:
     try:
         if peer.stow_url:
             return store_file(peer, path, tls=https_client_context(peer, dicom.tls))
-        (result,) = send_instances(peer, dicom.ae_title, [path], tls=peer_context(peer, dicom.tls))
+        waits, tls = Timeouts(stopping=context.stopping), peer_context(peer, dicom.tls)
+        (result,) = send_instances(peer, dicom.ae_title, [path], waits, tls)
     except InvalidSettings as error:
         return SendResult(path, "", None, Outcome.PERMANENT, str(error))
     return result
@@ -148,7 +150,8 @@ def _identity_conflict(context: Context, peer: PacsPeer, path: Path) -> str:
     dicom = context.settings.dicom
     if peer.has_dimse:
         tls = peer_context(peer, dicom.tls)
-        answer = find_study_identity(peer, dicom.ae_title, ours.StudyInstanceUID, tls=tls)
+        waits = Timeouts(stopping=context.stopping)
+        answer = find_study_identity(peer, dicom.ae_title, ours.StudyInstanceUID, waits, tls)
     else:
         tls = https_client_context(peer, dicom.tls)
         answer = qido_client.find_study_identity(peer, ours.StudyInstanceUID, tls=tls)

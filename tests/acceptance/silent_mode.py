@@ -30,7 +30,6 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
 from rich.console import Console
 from sqlmodel import col, func, select
 
@@ -54,9 +53,10 @@ from plugin.simulation.spines import ImagedSpine
 from plugin.simulation.truth import LEVELS, OBSERVATIONS, SpineTruth, draw_truth
 from plugin.stages.complete import complete_study
 from plugin.tables import print_result
-from tests.builders import MEMORY_DISK, mr_image, received, uid
+from tests.builders import MEMORY_DISK, received, uid
 from tests.cohort_builders import add_reference
 from tests.hl7_builders import oru
+from tests.phantom_studies import images_of
 from training import errors
 from training.models import Model, Prediction
 
@@ -99,9 +99,18 @@ class Stream:
             rng = np.random.default_rng([_SEED, self.sent])
             truth, anatomy = draw_truth(rng), phantom.draw_anatomy(rng)
             series = phantom.draw_series(truth, scanner, "T2", anatomy, rng)
-            for each in _instances(self.sent, series, scanner):
+            name = f"silent {self.sent}"
+            for each in images_of(
+                series,
+                scanner,
+                patient=f"SIM{self.sent}",
+                study=name,
+                AccessionNumber=f"SIM{self.sent}",
+                IssuerOfPatientID=_ISSUER,
+                StudyDate="20260228",
+            ):
                 store.store(received(each))
-            study = uid("study", f"silent {self.sent}")
+            study = uid("study", name)
             self.reports[study] = _report(self.sent, study, truth)
             arrived.append((study, truth))
         context = self.context
@@ -123,31 +132,6 @@ class Stream:
                 clock=context.clock,
             )
         run_operation(context, "label", {"labeler": "rules"}, _mute)
-
-
-def _instances(
-    number: int, series: phantom.PhantomSeries, scanner: phantom.Scanner
-) -> Iterator[Dataset]:
-    for index, position in enumerate(series.positions):
-        yield mr_image(
-            patient=f"SIM{number}",
-            study=f"silent {number}",
-            instance=index + 1,
-            AccessionNumber=f"SIM{number}",
-            IssuerOfPatientID=_ISSUER,
-            StudyDate="20260228",
-            SeriesDescription=series.description,
-            Manufacturer=scanner.manufacturer,
-            ManufacturerModelName=scanner.manufacturer_model_name,
-            Rows=series.pixels.shape[1],
-            Columns=series.pixels.shape[2],
-            PixelSpacing=list(series.pixel_spacing),
-            SliceThickness=series.slice_thickness,
-            SpacingBetweenSlices=series.spacing_between_slices,
-            ImagePositionPatient=[round(v, 6) for v in position],
-            ImageOrientationPatient=[round(v, 8) for v in series.orientation],
-            PixelData=series.pixels[index].tobytes(),
-        )
 
 
 def _report(number: int, study: str, truth: SpineTruth) -> bytes:

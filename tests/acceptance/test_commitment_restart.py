@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.settings import PacsPeer
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from plugin.simulation.ports import free_ports
 from tests.acceptance.served_node import ServedNode

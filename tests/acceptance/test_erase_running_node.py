@@ -4,9 +4,9 @@ import json
 import threading
 from pathlib import Path
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.hl7.envelope import read_envelope
 from dicom_node.mllp.client import send_messages
-from dicom_node.settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from plugin.context import open_context
 from plugin.settings import load_settings

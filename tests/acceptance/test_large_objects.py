@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.dicomweb.stow_client import store_file
 from dicom_node.receiver import Receivers
-from dicom_node.settings import DicomSettings, PacsPeer
+from dicom_node.settings import DicomSettings
 from dicom_node.storage_scu import send_instances
 from tests.builders import mr_image
 from tests.dicomweb_room import TOKEN, part10, running_room

@@ -36,7 +36,7 @@ def test_dcmtk_verifies_and_stores(node: TestNode, tmp_path: Path) -> None:
 
 
 def test_orthanc_routes_a_stable_study(node: TestNode, tmp_path: Path) -> None:
-    from dicom_node.settings import PacsPeer
+    from dicom_node.archive_settings import PacsPeer
     from dicom_node.storage_scu import send_instances
 
     script = tmp_path / "route.lua"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.mllp.client import send_messages
 from dicom_node.mllp.framing import frame
-from dicom_node.settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from dicom_node.verification_scu import echo
 from plugin.demo.node import wait_until

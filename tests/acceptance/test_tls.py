@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.receiver import Receivers
 from dicom_node.send_outcomes import Outcome
-from dicom_node.settings import CallingPeer, DicomSettings, PacsPeer
+from dicom_node.settings import CallingPeer, DicomSettings
 from dicom_node.storage import DicomStore
 from dicom_node.storage_scu import send_instances
 from dicom_node.tls import client_context, fingerprint, peer_context

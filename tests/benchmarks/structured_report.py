@@ -28,8 +28,8 @@ from highdicom.sr import (
 from highdicom.uid import UID
 from pydicom.dataset import Dataset
 
-from dicom_node.sr_content import STATE_CODES, ConceptCode, Finding, FindingState
-from dicom_node.structured_report import build_structured_report, encode
+from dicom_node.sr.building import build_structured_report, encode
+from dicom_node.sr.content import STATE_CODES, ConceptCode, Finding, FindingState
 from tests import sr_builders as given
 
 ROUNDS, REPORTS, IMAGES = 5, 10, 40

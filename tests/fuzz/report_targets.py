@@ -23,8 +23,8 @@ from dicom_node.message_reading import read_stored
 from dicom_node.mllp.answers import Outcome, acknowledgements
 from dicom_node.mllp.framing import END, START, Frame, FrameReader, Noise, Refused, frame
 from dicom_node.models import Message
-from dicom_node.sr_reading import read_report
-from dicom_node.sr_rendering import render_html, render_text
+from dicom_node.sr.reading import read_report
+from dicom_node.sr.rendering import render_html, render_text
 from tests.builders import encode
 from tests.fuzz.scratch import new_folder
 from tests.fuzz.source import Source

@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import select
 
-from dicom_node.models import Study
 from dicom_node.retrieval.models import Backfill, PriorStudy, Retrieval, State
 from dicom_node.solicited import solicited_studies
 from dicom_node.studies import study_digest
@@ -17,14 +16,14 @@ from plugin.operations import run_operation
 from plugin.pipeline import held
 from plugin.questions import ask
 from plugin.simulation.ports import free_ports
+from plugin.stages.complete import complete_study
 from plugin.stages.erase import erase_patient
 from plugin.stages.priors import want_priors
 from plugin.stages.retrieve import Retriever
-from tests import peers
 from tests.builders import mr_image, uid
 from tests.cohort_builders import add_said
-from tests.retrieval_builders import running_dcmqrscp
-from tests.retrieval_room import Room, retrieval_room, studies
+from tests.retrieval_builders import real_archive
+from tests.retrieval_room import Room, indexed, retrieval_room, start, studies
 from training.models import Model
 from training.predictions import studies_to_predict
 from training.settings import PredictionRule
@@ -50,18 +49,8 @@ def getting(tmp_path: Path) -> Iterator[Room]:
         yield room
 
 
-def start(room: Room, *rows: list[str], header: list[str] | None = None, **values: Any) -> Any:
-    arguments = {"path": room.file(rows, header or []), "peer": "", "priors": 0, "name": "all"}
-    return run_operation(room.context, "backfill start", {**arguments, **values}, print)
-
-
 def status(room: Room, name: str = "all") -> dict[str, Any]:
     return ask(room.context.settings, "backfill", {"name": name})
-
-
-def indexed(room: Room) -> set[str]:
-    with room.context.database.read() as session:
-        return set(session.exec(select(Study.study_instance_uid)))
 
 
 def test_a_list_is_fetched_and_what_is_missing_is_told(room: Room) -> None:
@@ -69,10 +58,16 @@ def test_a_list_is_fetched_and_what_is_missing_is_told(room: Room) -> None:
     room.hold(*(mr_image(study=each, AccessionNumber="TWO") for each in ("3a", "3b")))
     asked = start(room, ["A-1"], ["A-2"], ["A-2"], ["NONE"], ["TWO"], ["A*"], [""])
     assert asked["asks"] == 4
-    assert [each["line"] for each in asked["refused"]] == [7]
+    assert [(each["line"], each["reason"]) for each in asked["refused"]] == [
+        (4, "the same as line 3"),
+        (7, "a value with *, ? or a backslash would match others: it is not asked for"),
+    ]
     room.work(6)
     assert room.states() == [State.FETCHED, State.FETCHED, State.UNKNOWN, State.SEVERAL]
     said = status(room)
+    assert said["trouble"] == ""
+    with pytest.raises(Permanent, match="has finished: there is nothing to stop"):
+        run_operation(room.context, "backfill stop", {"name": ""}, print)
     assert (said["state"], said["studies"], said["fetched"]) == ("finished", 4, 2)
     assert [each["accession"] for each in said["missing"]] == ["NONE", "TWO"]
     assert indexed(room) == room.solicited() == {uid("study", "1"), uid("study", "2")}
@@ -99,8 +94,13 @@ def test_what_the_archive_fails_to_send_is_told(getting: Room) -> None:
     getting.work(8)
     (row,) = getting.rows()
     assert (row.state, row.arrived, row.expected) == (State.INCOMPLETE, 2, 3)
-    assert (row.completed, row.failed, row.failed_uids) == (2, 1, [lost])
-    assert len(getting.asked) == row.attempts == 4
+    assert (row.completed, row.failed, row.failed_uids) == (0, 1, [lost])  # of the last asking
+    # The whole study once, then what was missing; when that changed nothing, nothing more.
+    assert row.attempts == 2
+    assert getting.pacs.retrieval.levels == ["STUDY", "IMAGE"]
+    assert getting.pacs.retrieval.sent[3:] == [lost]
+    getting.work(8)
+    assert len(getting.asked) == 2
     getting.pacs.habits.withheld = set()
     run_operation(getting.context, "backfill resume", {"name": "all", "again": True}, print)
     getting.work(3)
@@ -119,6 +119,7 @@ def test_an_archive_that_is_away_costs_no_attempt(tmp_path: Path) -> None:
             passed[0] += 1000.0
         (row,) = room.rows()
         assert (row.state, row.attempts) == (State.WAITING, 0)
+        assert status(room)["trouble"] == row.detail != ""
 
 
 def test_a_study_that_is_too_large_is_left_out(tmp_path: Path) -> None:
@@ -233,6 +234,8 @@ def test_priors_of_what_arrives_for_a_model_are_fetched(tmp_path: Path) -> None:
             add_said(session, uid("study", "x"), "1.2.3.4")
         room.pass_time(86400.0)
         room.take(mr_image(study="now", **identity))
+        assert want_priors(room.context) == 0  # images of it may still come
+        complete_study(room.context, uid("study", "now"), by="test", reason="a test")
         assert want_priors(room.context) == 1
         assert want_priors(room.context) == 0
         room.work(4)
@@ -290,6 +293,8 @@ def test_names_and_archives_are_checked(getting: Room) -> None:
     for values in ({"name": "all"}, {"name": "../x"}, {"name": "priors-of-x"}, {"priors": 21}):
         with pytest.raises(Permanent):
             start(getting, ["A-1"], **values)
+    with pytest.raises(Permanent, match=r"all of its 2 lines are refused, line 2 because: "):
+        start(getting, ["A*1"], ["B*1"], name="b")
     with pytest.raises(Permanent, match="asks for nothing"):
         start(getting, ["x"], header=["number"], name="b")
     with getting.context.database.read() as session:
@@ -302,12 +307,7 @@ def test_names_and_archives_are_checked(getting: Room) -> None:
 def test_real_archives_give_studies_and_priors(tmp_path: Path, kind: str, way: str) -> None:
     (port,) = free_ports(1)
     us = ("127.0.0.1", port)
-    options = {"DicomModalities": {"r": ["RADLOOP", *us]}, "DicomAlwaysAllowMove": True}
-    running = (
-        peers.running_orthanc(tmp_path / "p", DicomAlwaysAllowGet=True, **options)
-        if kind == "orthanc"
-        else running_dcmqrscp(tmp_path / "p", {"RADLOOP": us})
-    )
+    running = real_archive(kind, tmp_path / "p", us)
     with running as pacs, retrieval_room(tmp_path, way, pacs, port=port) as room:
         room.hold(
             *studies(["1"], 3, patient="P1"),

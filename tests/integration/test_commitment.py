@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.settings import PacsPeer
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from plugin.demo.node import wait_until
 from tests.builders import mr_image, uid, write_file

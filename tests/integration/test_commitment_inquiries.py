@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from dicom_node.archive_settings import PacsPeer
+from dicom_node.commitment import asking
 from dicom_node.commitment.models import CommitmentInquiry, CommitmentTransaction
 from dicom_node.commitment.notices import REPORT, IncomingNotice, Sender
 from dicom_node.models import Transmission
-from dicom_node.settings import PacsPeer
 from dicom_node.storage import DicomStore
 from plugin.context import Context, open_context
 from plugin.demo.node import wait_until
@@ -23,6 +24,7 @@ from plugin.errors import Permanent
 from plugin.settings import Settings, load_settings
 from plugin.settings_template import render
 from plugin.simulation.pacs import PacsDouble
+from plugin.stages import inquiries
 from plugin.stages.commitments import file_commitments
 from plugin.stages.inquiries import ask_archive, retry_commitment, waiting_inquiries
 from plugin.stages.send import send_report
@@ -32,6 +34,7 @@ from tests.commitment_room import MR, Archive, outcome
 from tests.index_room import NOW
 from tests.nodes import prepare_node
 from tests.peers import running_orthanc
+from tests.retrieval_builders import running_dcmqrscp
 
 STUDY, NAME = uid("study", "S1"), "2.25.77"
 
@@ -173,6 +176,18 @@ def test_an_archive_that_does_not_offer_it(site: Site, archive: Archive, reason:
     assert (site.row.state, site.row.rounds, site.row.attempts) == ("queued", 1, 0)
 
 
+@pytest.mark.peer
+def test_dcmqrscp_has_no_such_service_and_is_asked_once(site: Site, tmp_path: Path) -> None:
+    with running_dcmqrscp(tmp_path / "archive") as archive:
+        site.know(archive.port)
+        site.inquire()
+        assert site.sweep() == 1
+        site.now += dt.timedelta(days=1)
+        assert site.sweep() == 0
+    assert site.row.state == "refused"
+    assert "accepts none of the services" in site.row.last_error
+
+
 def test_an_archive_that_cannot_take_it_now_is_tried_again(site: Site) -> None:
     with Archive(status=0x0213, reports="never") as archive:
         site.know(archive.port, maximum_attempts=2, first_retry_seconds=4.0)
@@ -204,6 +219,59 @@ def test_an_attempt_that_was_made_is_not_made_again(site: Site) -> None:
         ask_archive(site.context, 1, 0, 0)
         ask_archive(site.context, 1, 0, 0)
         assert len(archive.asked) == 1
+
+
+def test_an_archive_that_is_still_listened_to_is_not_asked_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    def linger(_reports: Any, _seconds: float) -> None:
+        found.append((site.row.state, site.row.asked))
+        site.now += dt.timedelta(days=1)
+        found.append(waiting_inquiries(site.context))
+        ask_archive(site.context, 1, 0, 1)
+
+    monkeypatch.setattr(asking._Reports, "serve", linger)
+    with Archive(reports="never") as archive:
+        site.know(archive.port)
+        site.inquire()
+        assert site.sweep() == 1
+        assert found == [("asked", 1), []]
+        assert (site.row.state, site.row.running, len(archive.asked)) == ("asked", "", 1)
+
+
+def test_a_late_answer_to_an_earlier_question_changes_nothing(site: Site) -> None:
+    with Archive(reports="never") as archive:
+        site.know(archive.port, commitment_attempts=2, commitment_linger_seconds=0.0)
+        site.inquire()
+        site.sweep()
+        site.now -= dt.timedelta(days=3)  # the clock was set back
+        site.sweep()
+        first, second = archive.asked
+        site.receive("PACS", second, failed=0x0110)
+        site.receive("PACS", first)
+        assert (site.row.state, site.row.failure_reason) == ("failed", 0x0110)
+        site.receive("PACS", second)
+        assert site.row.state == "committed"
+
+
+def test_errors_that_nobody_expects_are_counted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("1.2.840.PATIENT")
+
+    monkeypatch.setattr(inquiries, "_claim", fail)
+    site.know(104, maximum_attempts=2)
+    site.inquire()
+    for state in ("queued", "timed out"):
+        site.sweep()
+        assert (site.row.state, site.row.last_error) == (
+            state,
+            "an unexpected error (RuntimeError)",
+        )
+        site.now += dt.timedelta(hours=1)
 
 
 def test_an_archive_that_left_the_settings(site: Site) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, select
 
+from dicom_node.keeping_settings import ErasureSettings
 from dicom_node.life_models import Erasure
 from dicom_node.models import Report
 from dicom_node.quarantine import read_notice
-from dicom_node.settings import ErasureSettings
 from dicom_node.storage import DicomStore
 from labeling.models import ReferenceLabel
 from plugin.context import Context, open_context

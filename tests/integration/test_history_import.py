@@ -256,7 +256,27 @@ def test_structured_reports_of_persons_are_reports_and_those_of_devices_are_not(
     assert second.id in {link.report_id for link in links}
 
 
-def sr(uid: str, text: str, *, observer: str = "121006", replaces: str = "", **flags: str) -> bytes:
+def test_a_document_replaces_none_of_another_study(context: Context, tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "report.dcm").write_bytes(sr("1.2.3.1", "First."))
+    (folder / "later.dcm").write_bytes(sr("1.2.3.4", "Other.", replaces="1.2.3.1", of_study="1.9"))
+    assert run(context, folder, mapping={"name": "documents"})["accepted"] == 2
+    with context.database.read() as session:
+        reports = session.exec(select(Report)).all()
+    assert len({row.report_identity for row in reports}) == 2
+    assert all(row.is_current for row in reports)
+
+
+def sr(
+    uid: str,
+    text: str,
+    *,
+    observer: str = "121006",
+    replaces: str = "",
+    of_study: str = "",
+    **flags: str,
+) -> bytes:
     """A Basic Text SR with a section of findings; the observer type is DCM 121006 or 121007."""
     document = Dataset()
     document.SpecificCharacterSet = "ISO_IR 100"
@@ -283,6 +303,8 @@ def sr(uid: str, text: str, *, observer: str = "121006", replaces: str = "", **f
         instance.ReferencedSOPInstanceUID = replaces
         series.ReferencedSOPSequence = [instance]
         before.ReferencedSeriesSequence = [series]
+        if of_study:
+            before.StudyInstanceUID = of_study
         document.PredecessorDocumentsSequence = [before]
     file = BytesIO()
     file_data_set(document).save_as(file, enforce_file_format=True)

@@ -10,7 +10,6 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,23 +17,21 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.errors import Permanent, Transient
 from dicom_node.imports.models import ImportedObject, ObjectImport
-from dicom_node.models import Instance, Study
-from dicom_node.settings import PacsPeer
 from dicom_node.solicited import solicited_studies
 from dicom_node.storage_scu import send_instances
 from plugin import errors
 from plugin.context import Context, open_context
-from plugin.operations import run_operation
 from plugin.questions import ask
 from plugin.settings import load_settings
 from plugin.settings_template import render
-from tests.builders import file_data_set, mr_image
+from tests.import_room import IMAGES, bring_in, snapshot, tables, written
 from tests.peers import run_program, running_orthanc
 from tests.shared_data import shared_file
 
-STUDIES, IMAGES = 100, 2
+STUDIES = 100
 
 
 @pytest.fixture
@@ -51,46 +48,24 @@ def context(config: Path) -> Iterator[Context]:
         yield context
 
 
-def written(folder: Path, studies: int = STUDIES) -> list[Path]:
-    folder.mkdir(parents=True)
-    paths = []
-    for study in range(studies):
-        for number in range(IMAGES):
-            image = mr_image(study=f"S{study}", series=f"{study}", instance=study * 10 + number,
-                             patient=f"P{study % 40}")  # fmt: skip
-            image.PatientName = f"Test^P{study % 40}"
-            path = folder / f"IM{study:04}{number}"
-            buffer = BytesIO()
-            file_data_set(image).save_as(buffer, enforce_file_format=True)
-            path.write_bytes(buffer.getvalue())
-            paths.append(path)
-    return paths
-
-
-def bring_in(context: Context, source: object, **more: Any) -> dict[str, Any]:
-    given = {"source": str(source), "by": "ada", "reason": "years before", "dry_run": False}
-    return run_operation(context, "import dicom", {**given, **more}, lambda _: None)
-
-
-def tables(context: Context) -> tuple[int, int, set[str]]:
-    with context.database.read() as session:
-        instances = session.exec(select(Instance)).all()
-        studies = session.exec(select(Study)).all()
-        return len(instances), len(studies), {each.way for each in instances}
-
-
 def test_an_orthanc_is_tried_imported_and_imported_again(context: Context, tmp_path: Path) -> None:
     with running_orthanc(tmp_path / "orthanc") as orthanc:
         peer = PacsPeer(ae_title="PACS", host="127.0.0.1", port=orthanc.port)
-        sent = list(send_instances(peer, "MR1", written(tmp_path / "images")))
+        sent = list(send_instances(peer, "MR1", written(tmp_path / "images", STUDIES)))
         assert all(each.delivered for each in sent)
         url = f"http://127.0.0.1:{orthanc.http_port}"
+        empty = snapshot(context)
         tried = bring_in(context, url, dry_run=True)
-        assert tables(context) == (0, 0, set())
+        assert snapshot(context) == empty
         done = bring_in(context, url)
         assert done == tried
-        assert (done["new"], done["studies"]) == (STUDIES * IMAGES, STUDIES)
+        assert (done["candidates"], done["new"], done["studies"]) == (200, 200, STUDIES)
+        assert (done["held"], done["differs"], done["refused"], done["other"]) == (0, 0, 0, 0)
         assert tables(context) == (STUDIES * IMAGES, STUDIES, {"imported"})
+        # What was counted is what lies there, byte for byte.
+        stored = list((context.folder.root / "archive").rglob("*.dcm"))
+        assert len(stored) == done["new"]
+        assert done["bytes"] == sum(data_set_bytes(path) for path in stored)
         with context.database.read() as session:
             assert len(solicited_studies(session)) == STUDIES
             marks = len(session.exec(select(ImportedObject)).all())
@@ -98,10 +73,20 @@ def test_an_orthanc_is_tried_imported_and_imported_again(context: Context, tmp_p
         assert marks == STUDIES * IMAGES
         assert (row.kind, row.started_by, row.counts["new"]) == ("Orthanc", "ada", 200)
         assert row.finished_at is not None
+        before = snapshot(context)
+        assert before["rows"]["instance"] != empty["rows"]["instance"]
         again = bring_in(context, url)
-        assert (again["new"], again["held"]) == (0, STUDIES * IMAGES)
+        assert (again["new"], again["held"], again["bytes"]) == (0, STUDIES * IMAGES, 0)
         assert bring_in(context, url, dry_run=True) == again
-        assert tables(context) == (STUDIES * IMAGES, STUDIES, {"imported"})
+        assert snapshot(context) == before
+        with context.database.read() as session:
+            assert len(session.exec(select(ObjectImport)).all()) == 2  # runs, and nothing else
+
+
+def data_set_bytes(path: Path) -> int:
+    """Return how long the data set of a stored file is, without what we wrote before it."""
+    head = path.read_bytes()[132:144]  # (0002,0000) says how long the rest of its group is
+    return path.stat().st_size - 144 - int.from_bytes(head[8:], "little")
 
 
 ID = "-".join(["0123abcd"] * 5)
@@ -206,9 +191,9 @@ def test_an_instance_that_cannot_be_had_does_not_hide_the_others(
     }
     with pretender(answers) as (url, _):
         done = bring_in(context, url)
-    assert (done["new"], done["refused"]) == (1, 1)
-    (refused,) = done["refused_files"]
-    assert (refused["file"], why in refused["why"]) == (lost, True)
+    (reason,) = done["reasons"]
+    assert (done["new"], reason["files"], why in reason["why"]) == (1, 1, True)
+    assert done["missing" if status == 404 else "refused"] == 1
 
 
 def test_an_orthanc_without_digests_is_read_again(context: Context, tmp_path: Path) -> None:
@@ -262,7 +247,9 @@ def test_a_medium_made_by_another_program(context: Context, tmp_path: Path) -> N
     assert status == 0, said
     (root / "IM00011").unlink()
     done = bring_in(context, root / "DICOMDIR")
-    assert (done["source"], done["new"], done["missing_files"]) == ("DICOMDIR", 5, ["IM00011"])
+    assert (done["source"], done["new"], done["missing"]) == ("DICOMDIR", 5, 1)
+    why = "it is listed, and not there"
+    assert done["reasons"] == [{"fate": "missing", "why": why, "files": 1}]
     assert tables(context)[:2] == (5, 3)
 
 
@@ -271,15 +258,18 @@ def test_real_images_come_in_whole_and_a_trial_says_so(context: Context) -> None
         folder = shared_file("data/adit_fruit_dicom")
     except FileNotFoundError as error:
         pytest.skip(str(error))
+    empty = snapshot(context)
     tried = bring_in(context, folder, dry_run=True)
+    assert snapshot(context) == empty
     done = bring_in(context, folder)
     assert done == tried
     assert (done["new"], done["studies"], done["other"]) == (24, 2, 1)
     assert tables(context) == (24, 2, {"imported"})
-    before = sorted(context.folder.root.rglob("*.dcm"))
+    before = snapshot(context)
     again = bring_in(context, folder)
-    assert (again["new"], again["held"]) == (0, 24)
-    assert sorted(context.folder.root.rglob("*.dcm")) == before
+    assert (again["new"], again["held"], again["bytes"]) == (0, 24, 0)
+    assert bring_in(context, folder, dry_run=True) == again
+    assert snapshot(context) == before
 
 
 def test_an_import_that_is_killed_goes_on(config: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node import listening_process
+from dicom_node import listening_process, watched_children
 from dicom_node.errors import InvalidSettings
 from dicom_node.mllp.client import send_messages
 from dicom_node.mllp.framing import frame
@@ -65,7 +65,7 @@ def test_a_process_that_cannot_be_replaced_at_once_is_replaced_later(
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         return real(*arguments)
 
-    monkeypatch.setattr(listening_process, "_RESTART_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(watched_children, "_RESTART_DELAY_SECONDS", 0.05)
     with _receiving(tmp_path) as receiver:
         monkeypatch.setattr(listening_process, "start_child", start_child)
         first = receiver.process_id

@@ -8,9 +8,9 @@ import pytest
 from sqlmodel import Session, col, select
 from typer.testing import CliRunner
 
-from dicom_node.models import Study, Transmission
+from dicom_node.archive_settings import PacsPeer
+from dicom_node.models import Instance, Transmission
 from dicom_node.send_outcomes import Outcome, SendResult
-from dicom_node.settings import PacsPeer
 from dicom_node.studies import study_digest
 from labeling.runs import LabelerIdentity, open_run
 from plugin.cli import app
@@ -407,7 +407,7 @@ def archive(context: Context, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Name an archive that takes everything; return the names of what it took."""
     taken: list[str] = []
 
-    def send(_peer: Any, _title: str, paths: list[Path], **_: Any) -> list[SendResult]:
+    def send(_peer: Any, _title: str, paths: list[Path], *_: Any) -> list[SendResult]:
         taken.extend(path.stem for path in paths)
         return [SendResult(path, path.stem, 0, Outcome.DELIVERED) for path in paths]
 
@@ -516,9 +516,10 @@ def test_a_silent_model_takes_what_arrives_and_a_live_one_the_archive_too(
     with context.database.write() as session:
         waiting = waiting_predictions(context, session)
         assert {each.model_id for each in waiting} == {1}
-        study = session.get_one(Study, STUDIES[4])
-        study.last_received_at = context.clock()
-        session.add(study)
+        of_study = col(Instance.sop_instance_uid).startswith(f"{STUDIES[4]}.")
+        image = session.exec(select(Instance).where(of_study)).one()
+        image.received_at = context.clock()
+        session.add(image)
     with context.database.read() as session:
         waiting = waiting_predictions(context, session)
         assert [e.study_instance_uid for e in waiting if e.model_id == 2] == [STUDIES[4]]

@@ -23,7 +23,7 @@ DOORS = {
         "plugin/simulation/retrieval.py",
     },
     "hl7apy": {"dicom_node/hl7/building.py"},
-    "highdicom": {"dicom_node/structured_report.py"},
+    "highdicom": {"dicom_node/sr/building.py"},
     "transformers": {
         "labeling/llm/attention.py",
         "labeling/llm/forest.py",

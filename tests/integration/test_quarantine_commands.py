@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.models import Quarantined, Transmission
-from dicom_node.settings import PacsPeer
 from dicom_node.storage import DicomStore
 from plugin.cli import app
 from plugin.context import open_context
@@ -23,7 +23,8 @@ from plugin.settings import Settings, load_settings
 from plugin.settings_template import render
 from plugin.simulation.pacs import PacsDouble
 from plugin.stages.send import send_report
-from plugin.status import node_status, render_status
+from plugin.status import node_status
+from plugin.status_tables import render_status
 from tests.builders import mr_image, received, uid, write_file
 from tests.cohort_builders import add_said, add_study
 from tests.index_room import NOW

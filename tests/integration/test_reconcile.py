@@ -12,7 +12,6 @@ import pytest
 from sqlmodel import Session, select
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.messages import receive
 from dicom_node.retrieval.models import PacsDifference
 from labeling.runs import LabelerIdentity, open_run
 from plugin import errors
@@ -28,7 +27,7 @@ from tests import peers
 from tests.builders import mr_image, uid
 from tests.cohort_builders import NOW, add_labels, add_report
 from tests.hl7_builders import merge
-from tests.retrieval_room import Room, retrieval_room
+from tests.retrieval_room import Room, retrieval_room, tell
 from training.impact import Artefact
 from training.impact_closing import close_note, open_notes
 from training.models import TrainingRun
@@ -167,14 +166,7 @@ def test_what_the_pacs_lost_is_noted_and_stands_again_when_it_is_back(room: Room
 def test_a_merge_that_messages_told_is_no_difference(room: Room) -> None:
     room.hold(image("00", PatientID="NEW"), *images(NAMES[1:]))
     assert kinds(reconcile(room, dry_run=True)) == {uid("study", "00"): "identity"}
-    context = room.context
-    receive(
-        context.database,
-        merge("P00^^^HOSP", "NEW^^^HOSP"),
-        profiles=context.profiles,
-        linking=context.linking(),
-        clock=context.clock,
-    )
+    tell(room, merge("P00^^^HOSP", "NEW^^^HOSP"))
     assert kinds(reconcile(room, dry_run=True)) == {}
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.models import Transmission
-from dicom_node.settings import PacsPeer
 from plugin.context import Context, open_context
 from plugin.settings import load_settings
 from plugin.settings_template import render

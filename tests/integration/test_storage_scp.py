@@ -417,7 +417,7 @@ def test_receivers_end_with_their_parent(tmp_path: Path) -> None:
     node = Node(tmp_path, receiver_processes=2)
     until(node.echoes)
     pids = node.receivers.process_ids
-    for child in node.receivers._children:
+    for child in node.receivers._children._children:
         assert child.process.stdin is not None
         child.process.stdin.close()
     until(lambda: not any(pid in node.receivers.process_ids and _runs(pid) for pid in pids))

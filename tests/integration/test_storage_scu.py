@@ -27,9 +27,9 @@ from dicom_node.errors import Permanent, Transient
 from dicom_node.query_scu import find_study_identity
 from dicom_node.requestor import Timeouts
 from dicom_node.send_outcomes import Outcome, outcome_of
-from dicom_node.sr_identity import identity_conflicts
+from dicom_node.sr.building import build_structured_report, encode
+from dicom_node.sr.identity import identity_conflicts
 from dicom_node.storage_scu import StorageSender, send_instances
-from dicom_node.structured_report import build_structured_report, encode
 from dicom_node.verification_scu import echo
 from plugin.simulation.pacs import PacsDouble
 from tests import peers

@@ -17,9 +17,10 @@ from pydicom import dcmread
 
 from dicom_node.dicomweb.process import StowReceiver
 from dicom_node.dicomweb.senders import token_digest
+from dicom_node.dicomweb_settings import DicomwebSettings
 from dicom_node.errors import InvalidSettings
 from dicom_node.receiver import Receivers
-from dicom_node.settings import DicomSettings, DicomwebSettings
+from dicom_node.settings import DicomSettings
 from dicom_node.tls import fingerprint
 from tests.builders import encode, mr_image, uid
 from tests.certificates import CertificateOffice

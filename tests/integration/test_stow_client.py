@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.dicomweb.qido_client import find_study_identity
 from dicom_node.dicomweb.stow_client import store_file
 from dicom_node.dicomweb.web_call import MAXIMUM_ANSWER_BYTES, WebTimeouts
 from dicom_node.errors import InvalidSettings, Transient
 from dicom_node.send_outcomes import Outcome, SendResult
-from dicom_node.settings import PacsPeer
-from dicom_node.sr_identity import identity_conflicts
+from dicom_node.sr.identity import identity_conflicts
 from dicom_node.tls import fingerprint, https_client_context
 from tests.builders import mr_image, uid
 from tests.certificates import CertificateOffice

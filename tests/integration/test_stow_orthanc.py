@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.dicomweb.qido_client import find_study_identity
 from dicom_node.dicomweb.stow_client import store_file
-from dicom_node.settings import PacsPeer
-from dicom_node.sr_identity import identity_conflicts
-from dicom_node.structured_report import build_structured_report
-from dicom_node.structured_report import encode as encode_report
+from dicom_node.sr.building import build_structured_report
+from dicom_node.sr.building import encode as encode_report
+from dicom_node.sr.identity import identity_conflicts
 from plugin.simulation.orthanc import OrthancPacs
 from tests import sr_builders as given_study
 from tests.builders import compressed_image, encode, mr_image, uid

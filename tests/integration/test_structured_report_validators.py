@@ -6,8 +6,8 @@ import re
 import pydicom
 import pytest
 
-from dicom_node.sr_content import ConceptCode
-from dicom_node.structured_report import build_structured_report, encode
+from dicom_node.sr.building import build_structured_report, encode
+from dicom_node.sr.content import ConceptCode
 from tests import peers
 from tests import sr_builders as given_study
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.errors import InvalidSettings
 from dicom_node.receiver import Receivers
-from dicom_node.settings import DicomSettings, PacsPeer, TlsSettings
+from dicom_node.settings import DicomSettings, TlsSettings
 from dicom_node.tls import client_context, fingerprint, peer_context, server_context
 from tests.certificates import CertificateOffice, Identity
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from sqlmodel import col, select
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.linking.decision import CONFIRMED
 from dicom_node.models import Link, Report
-from dicom_node.settings import PacsPeer
 from labeling.models import Label
 from labeling.standing import newest_run
 from labeling.vocabulary import WHOLE, State

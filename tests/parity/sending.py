@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.mllp.client import send_messages
-from dicom_node.settings import PacsPeer
 from dicom_node.storage_scu import send_instances
 from plugin.errors import Transient
 from plugin.simulation.dicom_objects import Equipment, StudyHeader, mr_instances

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
+from dicom_node.documents.rejections import rejected
 from dicom_node.inspection import GreyDecoder
 from dicom_node.models import Instance, Series
 from dicom_node.storage import DicomStore
-from dicom_node.studies import is_image
+from dicom_node.studies import images_only
 from training.errors import Permanent
 from training.images.choosing import Chosen, choose
 from training.images.headers import ImageHeader, read_headers
@@ -45,13 +46,13 @@ def _images(
     rule: ImageSeriesRule,
 ) -> list[ImageHeader] | str:
     """Return the images of a series, or why no header had to be read."""
-    rows = session.exec(
-        select(Instance.digest, Instance.sop_class_uid)
-        .where(Instance.series_instance_uid == series.series_instance_uid)
-        .order_by(col(Instance.digest))
-    ).all()
-    digests = [digest for digest, sop_class in rows if is_image(sop_class)]
+    of_series = select(Instance.digest).where(
+        Instance.series_instance_uid == series.series_instance_uid
+    )
+    digests = session.exec(of_series.where(images_only()).order_by(col(Instance.digest))).all()
     if not digests:
+        if session.exec(of_series.where(rejected()).limit(1)).first():
+            return "its images were rejected"
         return "not images of the patient: a document, a presentation state or a measurement"
     if series.modality.upper() not in rule.modalities:
         return f"Modality is not {' or '.join(rule.modalities)}"

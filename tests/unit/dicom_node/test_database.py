@@ -33,3 +33,18 @@ def test_a_failed_commit_ends_writing_for_good(tmp_path: Path) -> None:
             assert session.execute(text("select count(*) from t")).scalar_one() == 0
     finally:
         database.close()
+
+
+def test_an_error_does_not_say_the_values_of_its_statement(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'node.sqlite'}")
+    try:
+        with pytest.raises(OperationalError) as raised, database.write() as session:
+            session.execute(
+                text("insert into nowhere values (:study)"), {"study": "1.2.840.PATIENT"}
+            )
+        assert "PATIENT" not in str(raised.value)
+        with pytest.raises(OperationalError) as raised, database.read() as session:
+            session.execute(text("select :x from nowhere"), {"x": "1.2.840.PATIENT"})
+        assert "PATIENT" not in str(raised.value)
+    finally:
+        database.close()

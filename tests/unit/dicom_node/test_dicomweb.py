@@ -20,10 +20,11 @@ from dicom_node.dicomweb.refusal import Refusal
 from dicom_node.dicomweb.senders import Senders, new_token, token_digest
 from dicom_node.dicomweb.shelf import Shelf
 from dicom_node.dicomweb.transaction import Transaction
+from dicom_node.dicomweb_settings import DicomwebSender
 from dicom_node.durable import OutOfSpace, StorageFailed
 from dicom_node.errors import InvalidSettings
 from dicom_node.file_meta_reader import FileMeta, FileMetaReader
-from dicom_node.settings import DicomSettings, DicomwebSender
+from dicom_node.settings import DicomSettings
 from dicom_node.storage import DicomStore
 from dicom_node.study_finder import StudyFinder
 from tests.builders import encode, mr_image, received, uid

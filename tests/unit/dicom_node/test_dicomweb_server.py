@@ -16,7 +16,8 @@ from dicom_node.dicomweb.pace import Disconnected, PacedBody
 from dicom_node.dicomweb.refusal import Refusal
 from dicom_node.dicomweb.server import Server
 from dicom_node.dicomweb.shelf import Shelf
-from dicom_node.settings import DicomSettings, DicomwebSettings
+from dicom_node.dicomweb_settings import DicomwebSettings
+from dicom_node.settings import DicomSettings
 from dicom_node.storage import DicomStore
 from tests.builders import mr_image
 from tests.dicomweb_room import SENDER, TOKEN, body_of, part10, raw_request, token_digest

@@ -11,6 +11,7 @@ import pytest
 
 from dicom_node import sandbox_answers
 from dicom_node.content import Undecodable
+from dicom_node.headers import DEEPEST_ITEM
 from dicom_node.inspection import DirectInspector, Header, Unreadable
 from dicom_node.sandbox_frames import (
     BINARY,
@@ -106,7 +107,7 @@ def test_elements() -> None:
     given = {"PatientName": ["A^B"], "ReferencedImageSequence": [inner, {}]}
     assert sandbox_answers.elements({"elements": given}, 1) == given
     deep: dict[str, Any] = inner
-    for _ in range(6):
+    for _ in range(DEEPEST_ITEM + 1):
         deep = {"ReferencedImageSequence": [deep]}
     for wrong in ({"PatientName": [inner]}, {"PatientName": []}, {"Nobody": ["x"]}, deep, [], None):
         with pytest.raises(Nonsense):

@@ -154,6 +154,22 @@ def test_the_files_alone_say_what_was_asked_for(room: Room) -> None:
     assert asked(room) == {S1: RETRIEVED}
 
 
+def test_the_list_beside_the_archive_survives_the_database(room: Room) -> None:
+    room.store.asked_for.note([S1, "1.2.3"], RETRIEVED, NOW)
+    room.take(mr_image(instance=1))  # of an archive that does not say for whom it sends
+    room.take(mr_image(study="S2", patient="P2", instance=2))
+    room.index()
+    assert asked(room) == {S1: RETRIEVED}
+    before = room.dump()
+    room.forget()
+    with room.database.write() as session:
+        for row in solicited_studies(session).values():
+            session.delete(row)
+    room.reindex()
+    assert room.dump() == before
+    assert asked(room) == {S1: RETRIEVED}
+
+
 def report() -> Dataset:
     data_set = mr_image(instance=9, series="9")
     data_set.SOPClassUID = SR

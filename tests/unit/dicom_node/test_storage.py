@@ -7,12 +7,15 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from dicom_node.completion import look
+from dicom_node.database import utc_now
 from dicom_node.durable import SharedFolderSync
 from dicom_node.file_meta import EXPLICIT_VR_BIG_ENDIAN, encode_file_meta, leading_uids
 from dicom_node.storage import DicomStore, OutOfSpace, StorageFailed
@@ -364,3 +367,38 @@ def test_a_move_to_the_archive_never_leaves_an_object_without_a_name_that_surviv
     archive = store.root / "archive"
     assert set(synced[:-1]) == {archive, *(archive / digest[:2] for digest in digests)}
     assert synced[-1] == store.root / "spool"
+
+
+def test_files_that_the_indexer_moves_during_a_look_are_left_out(
+    store: DicomStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [store.store(received(mr_image(instance=n))) for n in range(3)]
+    scan = os.scandir
+
+    class Moving:
+        """A look at a folder whose first file is moved before the look asks for its time."""
+
+        def __init__(self, folder: Path) -> None:
+            self._entries = scan(folder)
+
+        def __enter__(self) -> "Moving":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
+            for number, entry in enumerate(self._entries):
+                if not number:
+                    os.unlink(entry.path)
+                yield entry
+
+    monkeypatch.setattr("dicom_node.storage.os.scandir", Moving)
+    assert len(store.spooled()) == 2
+    monkeypatch.undo()
+    store.store(received(mr_image(instance=3)))
+    monkeypatch.setattr("dicom_node.storage.os.scandir", Moving)
+    assert look(store, utc_now()).oldest_spooled is not None
+    monkeypatch.undo()
+    assert store.spooled_digests() <= {*digests, received(mr_image(instance=3)).digest}
+    assert len(store.spooled_digests()) == 2

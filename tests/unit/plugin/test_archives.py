@@ -2,8 +2,8 @@
 
 import pytest
 
+from dicom_node.archive_settings import PacsPeer
 from dicom_node.errors import InvalidSettings
-from dicom_node.settings import PacsPeer
 from plugin.settings import Settings
 from plugin.stages.archives import asked_peer
 

@@ -4,15 +4,19 @@ import pytest
 from sqlmodel import Session
 
 from dicom_node.models import Report, Study
+from dicom_node.reports.models import ReportedAccession
 from plugin.errors import Permanent
 from plugin.stages.gaps import (
     NO_ACCESSION,
+    NO_ISSUER,
+    NOT_LINKED,
+    OTHER_ISSUER,
     UNKNOWN_ACCESSION,
     UNKNOWN_STUDY,
     WAITING,
     find_gaps,
 )
-from tests.cohort_builders import NOW, add_report, add_study, blank_session
+from tests.cohort_builders import NOW, add_report, add_series, add_study, blank_session
 
 
 def given(session: Session) -> None:
@@ -67,6 +71,8 @@ def test_a_report_of_nothing_here_is_told() -> None:
 def test_counts_are_by_modality_month_and_reason() -> None:
     with blank_session() as session:
         given(session)
+        note = "1.2.840.10008.5.1.4.1.1.88.59"
+        add_series(session, "1.2", modality="KO", sop_class_uid=note)
         counts = find_gaps(session, "")["counts"]
         studies = [row for row in counts if row["gap"] == "study without report"]
         assert {(row["modality"], row["month"], row["why"], row["number"]) for row in studies} == {
@@ -95,3 +101,42 @@ def test_a_complete_study_waits_for_no_images(monkeypatch: pytest.MonkeyPatch) -
         given(session)
         found = why(find_gaps(session, "")["studies"], "study_instance_uid")
         assert found["1.4"] == UNKNOWN_ACCESSION
+
+
+def report_of(session: Session, accession: str, issuer: str, **values: object) -> None:
+    report = Report(
+        report_identity=f"RIS|{accession}{issuer}{values}", text="x", received_at=NOW,
+        **{"version": 1, "result_status": "F", "accession_number": accession, **values},
+    )  # fmt: skip
+    session.add(report)
+    session.flush()
+    session.add(
+        ReportedAccession(report_id=report.id or 0, accession_number=accession, issuer=issuer)
+    )
+    session.flush()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "values", "said"),
+    [
+        ("RIS", "OTHER", {}, OTHER_ISSUER),
+        ("RIS", "RIS", {}, NOT_LINKED),
+        ("RIS", "ris", {}, NOT_LINKED),
+        ("RIS", "", {}, NO_ISSUER),
+        ("", "RIS", {}, NO_ISSUER),
+        ("RIS", "OTHER", {"is_current": False}, WAITING),
+        ("RIS", "RIS", {"is_current": False}, WAITING),
+        ("RIS", "OTHER", {"result_status": "X"}, WAITING),
+    ],
+)
+def test_a_number_is_of_another_issuer_only_where_a_current_report_says_so(
+    ours: str, theirs: str, values: dict, said: str
+) -> None:
+    with blank_session() as session:
+        given(session)
+        study = session.get_one(Study, "1.4")
+        study.issuer_of_accession_number = ours
+        session.add(study)
+        report_of(session, "A4", theirs, **values)
+        found = find_gaps(session, "", str.upper)
+        assert why(found["studies"], "study_instance_uid")["1.4"] == said

@@ -12,9 +12,9 @@ from sqlmodel import Session, select
 from dicom_node.database import Database
 from dicom_node.deletion import finish_deletions
 from dicom_node.indexing import index_spool
+from dicom_node.keeping_settings import RetentionRule
 from dicom_node.life_models import ExpiredStudy, PendingDeletion
 from dicom_node.models import Instance, Report, Series, Study
-from dicom_node.settings import RetentionRule
 from dicom_node.storage import DicomStore
 from plugin.context import Context
 from plugin.folders import DataFolder

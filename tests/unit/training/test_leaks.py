@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicom_node.models import Report, Study, Transmission
-from dicom_node.sr_content import RESEARCH_TITLE
+from dicom_node.sr.content import RESEARCH_TITLE, WARNING, series_description, summarise
 from tests.cohort_builders import (
     MR_IMAGE,
     NOW,
@@ -16,6 +16,7 @@ from tests.cohort_builders import (
     blank_session,
     clock,
 )
+from tests.sr_builders import findings
 from tests.unit.training.test_cohort import SALT, SETTINGS, labelled, outcome, patient, query
 from tests.unit.training.test_cohort import run as run  # a fixture
 from training import image_text
@@ -233,6 +234,14 @@ OURS = OwnNames(
         ("spine:3 says so", True),
         ("the model spine says so", True),
         ("spine, version 2, says so", True),
+        (WARNING, True),
+        ("Research use only \u2013 not for diagnosis.", True),
+        ("computed by an algorithm,\n not verified by a physician", True),
+        (summarise(findings()), True),
+        ("Nothing above threshold. Below threshold: 3 of 3.", True),
+        (series_description(findings()), True),
+        ("Nothing above the level of L1 was imaged. Not evaluated: the sacrum.", False),
+        ("Research has shown no use. Not for the diagnosis of tumours.", False),
     ],
 )
 def test_what_counts_as_a_citation(text, cited):

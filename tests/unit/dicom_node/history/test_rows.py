@@ -1,5 +1,6 @@
 """From a row to a report: what is not understood refuses the row, with a reason without values."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dicom_node.history.dates import COMMON_FORMS, check_form, read_time
 from dicom_node.history.documents import read_document
 from dicom_node.history.mapping import ImportMapping, load_mapping, mapping_of
 from dicom_node.history.proposing import propose
-from dicom_node.history.rows import Section, UnusableRow, report_of
+from dicom_node.history.rows import HistoricReport, Section, UnusableRow, report_of
 from dicom_node.history.tables import Row
 
 COLUMNS = {
@@ -274,3 +275,10 @@ def test_hostile_headers_and_words_stay_quoted(tmp_path: Path) -> None:
     assert found.columns is not None
     assert found.columns.procedure == name
     assert found.statuses == {rows[0].cells["Status"]: "F"}
+
+
+def test_what_was_imported_before_keeps_its_digest() -> None:
+    plain = HistoricReport(number="1", status="F", patient_id="P1")
+    assert plain.digest() == "7efdff73034f91eb02c09683bf10bf1cded0efea02de4049bfafe7d452846bc1"
+    more = replace(plain, further_accessions=(("A2", ""),))
+    assert more.digest() != plain.digest()

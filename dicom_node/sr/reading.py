@@ -1,6 +1,6 @@
 """Reading our structured reports back, with pydicom alone.
 
-Strict about the form that :mod:`dicom_node.structured_report` writes: a measurement group that
+Strict about the form that :mod:`dicom_node.sr.building` writes: a measurement group that
 lacks its finding or state is an error and never a silent blank.
 """
 
@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import Permanent
 from dicom_node.headers import PARSER_ERRORS
-from dicom_node.sr_content import (
+from dicom_node.sr.content import (
     SITE_SEPARATOR,
     STATE_CODES,
     Algorithm,

@@ -14,8 +14,8 @@ from string import Template
 
 from pydicom.dataset import Dataset
 
-from dicom_node.sr_content import WARNING, Finding, FindingState, ReportContent
-from dicom_node.sr_reading import read_report, reading
+from dicom_node.sr.content import WARNING, Finding, FindingState, ReportContent
+from dicom_node.sr.reading import read_report, reading
 
 _WIDTH = 88
 _MARKS: Mapping[FindingState, str] = {

@@ -1,7 +1,7 @@
 """What a structured report says, apart from how DICOM encodes it: findings, algorithm, observer.
 
-The builder (:mod:`dicom_node.structured_report`) writes these values, the reader
-(:mod:`dicom_node.sr_reading`) gives the same values back.
+The builder (:mod:`dicom_node.sr.building`) writes these values, the reader
+(:mod:`dicom_node.sr.reading`) gives the same values back.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from dicom_node.errors import Permanent
-from dicom_node.sr_content import WARNING, ConceptCode
-from dicom_node.sr_rendering import render_html, render_text
-from dicom_node.structured_report import build_structured_report
+from dicom_node.sr.building import build_structured_report
+from dicom_node.sr.content import WARNING, ConceptCode
+from dicom_node.sr.rendering import render_html, render_text
 from tests import sr_builders as given_study
 
 

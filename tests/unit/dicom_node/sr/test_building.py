@@ -13,7 +13,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_node.errors import NeedsReview, Permanent
-from dicom_node.sr_content import (
+from dicom_node.sr.building import build_structured_report, encode
+from dicom_node.sr.content import (
     STATE_CODES,
     WARNING,
     Algorithm,
@@ -24,9 +25,8 @@ from dicom_node.sr_content import (
     series_description,
     summarise,
 )
-from dicom_node.sr_identity import identity_conflicts
-from dicom_node.sr_reading import read_findings, read_report
-from dicom_node.structured_report import build_structured_report, encode
+from dicom_node.sr.identity import identity_conflicts
+from dicom_node.sr.reading import read_findings, read_report
 from tests import sr_builders as given_study
 
 

@@ -37,7 +37,7 @@ from pydicom.valuerep import DSfloat
 
 from dicom_node.errors import Permanent
 from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.sr_content import (
+from dicom_node.sr.content import (
     PRIVATE_SCHEME,
     RESEARCH_TITLE,
     SITE_SEPARATOR,
@@ -52,7 +52,7 @@ from dicom_node.sr_content import (
     series_description,
     summarise,
 )
-from dicom_node.sr_identity import common_identity
+from dicom_node.sr.identity import common_identity
 
 _PERCENT = CodedConcept("%", "UCUM", "percent")
 _PROBABILITY = CodedConcept("122157", "DCM", "Probability")

@@ -1,0 +1,1 @@
+"""Structured reports that we write, and how they are read and shown."""
